@@ -1,0 +1,69 @@
+"""What can go wrong, as a tree of exceptions.
+
+::
+
+    DarknetError                    one line for the user; the command line prints it and exits with 1
+    ├── CfgError                    a cfg, .data, .names, .tree, .map or list file; knows file and line
+    ├── WeightsError                a .weights file that does not fit its network, or no weights file at all
+    ├── ImageError                  a picture that cannot be read, or an array of the wrong shape
+    └── DownloadError               a download that failed, was cut short, or is not what was asked for
+
+    DarknetWarning (UserWarning)
+    └── CfgWarning                  text that Darknet would accept, but that is probably a mistake
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+
+class Location(NamedTuple):
+    """A place in a text file; `line` counts from 1, and 0 means the whole file."""
+
+    file: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+class DarknetError(Exception):
+    """The root of every error this package raises on purpose; its text is one clear line."""
+
+
+class CfgError(DarknetError):
+    """A text file that cannot be used; `where` says which line, and the message starts with it."""
+
+    def __init__(self, message: str, where: Location | None = None) -> None:
+        self.where = where
+        super().__init__(f"{where}: {message}" if where else message)
+
+
+class WeightsError(DarknetError):
+    """A weights file that cannot be used with its network."""
+
+
+class ImageError(DarknetError):
+    """A picture that cannot be read or used."""
+
+
+class DownloadError(DarknetError):
+    """A download that did not end with the file that was asked for."""
+
+
+class DarknetWarning(UserWarning):
+    """The root of every warning this package gives."""
+
+
+class CfgWarning(DarknetWarning):
+    """Text that Darknet would accept without a word, but that is probably a mistake."""
+
+    def __init__(self, message: str, where: Location | None = None) -> None:
+        self.where = where
+        super().__init__(f"{where}: {message}" if where else message)
+
+
+def os_reason(error: OSError) -> str:
+    """The reason of an `OSError` in words, without the path and number that str() adds."""
+    return error.strerror or (os.strerror(error.errno) if error.errno else str(error))
