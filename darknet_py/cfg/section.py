@@ -1,0 +1,32 @@
+"""What a cfg text says, before anything is made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from darknet_py.errors import Location
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One `key=value` line; blanks and tabs are gone, as Darknet removes them, inside the value too."""
+
+    key: str
+    value: str
+    where: Location
+
+    def __str__(self) -> str:
+        return f"{self.key}={self.value}"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A `[type]` line and the entries below it, in the order of the file."""
+
+    type: str
+    entries: tuple[Entry, ...]
+    where: Location
+
+    def find(self, key: str) -> Entry | None:
+        """The entry that holds for `key`: where a key is given twice, the first."""
+        return next((entry for entry in self.entries if entry.key == key), None)

@@ -1,0 +1,13 @@
+"""Sections back to text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from darknet_py.cfg.section import Section
+
+
+def dumps(sections: Iterable[Section]) -> str:
+    """The cfg text of sections; parsing it gives the same types, keys and values (comments are not kept)."""
+    blocks = ("\n".join((f"[{section.type}]", *map(str, section.entries))) for section in sections)
+    return "\n\n".join(blocks) + "\n"

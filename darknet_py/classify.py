@@ -1,0 +1,60 @@
+"""Pictures to classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from darknet_py.detect import class_name
+from darknet_py.image import letterbox
+from darknet_py.network import Network
+from darknet_py.tree import WordTree
+
+
+@dataclass(frozen=True, eq=False)
+class Classification:
+    """The most probable classes of one picture, best first."""
+
+    labels: Tensor  # (K,) int64
+    probabilities: Tensor  # (K,)
+    names: tuple[str, ...]  # (K,)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """A dict a class, ready for JSON."""
+        rows = zip(self.labels.tolist(), self.names, self.probabilities.tolist(), strict=True)
+        return [{"class_id": label, "name": name, "probability": value} for label, name, value in rows]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A network with probabilities of classes at its end."""
+
+    network: Network
+    names: tuple[str, ...] = ()
+
+    def classify(self, images: Sequence[Tensor], top: int) -> list[Classification]:
+        """The `top` classes of pictures (C, H, W) of any sizes, letterboxed as predict_classifier does it."""
+        if not images:
+            return []
+        _, h, w = self.network.input_shape
+        with torch.inference_mode():
+            batch = torch.stack([letterbox(image, w, h).to(self.network.device) for image in images])
+            rows = self.network.heads(batch.to(self.network.dtype))[-1].flatten(1).float()
+            return [self.best(row, top) for row in self.leaves(rows).cpu()]
+
+    def leaves(self, rows: Tensor) -> Tensor:  # (N, classes) -> (N, classes)
+        """Probabilities of the classes; with a tree, those of its leaves, and 0 for the rest."""
+        tree: WordTree | None = getattr(self.network.layers[self.network.graph.outputs[-1]], "tree", None)
+        return rows if tree is None else tree.absolute(rows) * tree.leaves.to(rows.device)
+
+    def best(self, row: Tensor, top: int) -> Classification:
+        """The `top` classes of one row of probabilities."""
+        values, labels = row.topk(min(top, len(row)))
+        return Classification(labels, values, tuple(class_name(self.names, n) for n in labels.tolist()))

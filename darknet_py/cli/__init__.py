@@ -1,0 +1,100 @@
+"""The command line: Darknet's verbs and arguments, and a few more."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from typing import NoReturn, TextIO
+
+from darknet_py import __version__
+from darknet_py.cli import classifier, detector, download, inspect
+from darknet_py.cli.common import Verb, complain
+from darknet_py.errors import CfgWarning, DarknetError, os_reason
+
+VERBS: dict[str, Verb] = {**detector.VERBS, **classifier.VERBS, **inspect.VERBS, **download.VERBS}
+
+
+class _Parser(ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; gives the exit code: 0, or 1 after an error, or 2 for wrong arguments."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    warnings.showwarning = _show_warning
+    try:
+        return _run(arguments)
+    except DarknetError as error:
+        complain(error)
+        return 1
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone; say nothing more
+        return 1
+    except OSError as error:
+        complain(f"{error.filename}: {os_reason(error)}" if error.filename else error)
+        return 1
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return 130
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "-help", "help"):
+        print(_usage())
+        return 0
+    if arguments[0] in ("--version", "-version", "version"):
+        print(f"darknet-py {__version__}")
+        return 0
+    for words in (2, 1):
+        name = " ".join(arguments[:words])
+        if name in VERBS:
+            return _run_verb(name, arguments[words:])
+    return _unknown(arguments)
+
+
+def _run_verb(name: str, arguments: list[str]) -> int:
+    verb = VERBS[name]
+    parser = _Parser(prog=f"darknet-py {name}", description=verb.help, allow_abbrev=False)
+    verb.arguments(parser)
+    return verb.run(parser.parse_intermixed_args(arguments))
+
+
+def _unknown(arguments: list[str]) -> int:
+    import difflib  # noqa: PLC0415
+
+    below = [name for name in VERBS if name.startswith(f"{arguments[0]} ")]
+    if below and (len(arguments) < 2 or arguments[1] in ("-h", "--help")):
+        print(f"usage: darknet-py {arguments[0]} {{{','.join(name.split()[1] for name in below)}}} ...")
+        return 0 if len(arguments) > 1 else 2
+    near = difflib.get_close_matches(" ".join(arguments[:2]), VERBS, 1)
+    near = near or difflib.get_close_matches(arguments[0], [name.split()[0] for name in VERBS], 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    complain(f"there is no command {' '.join(arguments[:2])!r}{hint} See darknet-py --help")
+    return 2
+
+
+def _usage() -> str:
+    width = max(map(len, VERBS))
+    lines = (f"  {name:<{width}}  {verb.help}" for name, verb in VERBS.items())
+    return "\n".join(
+        (
+            "usage: darknet-py COMMAND ... [--help]",
+            "",
+            "Darknet in PyTorch: original cfg and .weights files.",
+            "",
+            "commands:",
+            *lines,
+        )
+    )
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int,  # noqa: ARG001
+    file: TextIO | None = None, line: str | None = None,  # noqa: ARG001
+) -> None:  # fmt: skip
+    """One line a warning, without the place in our code."""
+    kind = "warning" if issubclass(category, CfgWarning) else category.__name__
+    print(f"darknet-py: {kind}: {message}", file=file or sys.stderr)

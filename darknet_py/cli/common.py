@@ -1,0 +1,103 @@
+"""What the verbs share: how they are declared, the options of the device, and where pictures come from.
+
+Nothing here imports torch at the top, so that --help and mistakes in the arguments answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from darknet_py.errors import CfgError, Location
+
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".psd", ".tga", ".tif", ".tiff", ".webp"}
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command: its line of help, its arguments and what it does; `run` gives the exit code."""
+
+    help: str
+    arguments: Callable[[ArgumentParser], None]
+    run: Callable[[Namespace], int]
+
+
+def option(parser: ArgumentParser, name: str, kind: Callable[[str], object], default: object, text: str) -> None:
+    """An option with a value, under Darknet's `-name` and under `--name`."""
+    parser.add_argument(
+        f"-{name}", f"--{name}", type=kind, default=default, metavar=name.upper(), dest=name, help=text
+    )  # fmt: skip
+
+
+def switch(parser: ArgumentParser, name: str, text: str) -> None:
+    """An option without a value, under `-name` and under `--name`."""
+    parser.add_argument(f"-{name}", f"--{name}", action="store_true", dest=name.replace("-", "_"), help=text)
+
+
+def device_arguments(parser: ArgumentParser) -> None:
+    """The options -i, -nogpu, --strict and --partial."""
+    option(parser, "i", int, None, "the GPU to use, counted from 0 (default: the first, if there is one)")
+    switch(parser, "nogpu", "use the CPU")
+    switch(parser, "strict", "unknown and repeated keys in the cfg are errors")
+    switch(parser, "partial", "take a weights file that ends early or goes on")
+
+
+def device_of(args: Namespace) -> str | None:
+    """The device that the options name; None is the default."""
+    if args.nogpu or (args.i is not None and args.i < 0):
+        return "cpu"
+    return None if args.i is None else f"cuda:{args.i}"
+
+
+def fraction(text: str) -> float:
+    """A number from 0 to 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise ValueError(text)
+    return value
+
+
+def count(text: str) -> int:
+    """A number from 1."""
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
+def asked_paths() -> Iterator[str]:
+    """Paths typed in, or piped in, one a line, asked for as Darknet asks."""
+    while True:
+        print("Enter Image Path: ", end="", flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            print()
+            return
+        if path := line.rstrip("\r\n"):
+            yield path
+
+
+def expand(paths: list[str]) -> list[str]:
+    """Pictures behind paths: a picture stands for itself, a directory for its pictures, a .txt list for its lines."""
+    from darknet_py.cfg import read_list  # noqa: PLC0415
+
+    found: list[str] = []
+    for path in paths:
+        if Path(path).is_dir():
+            inside = sorted(str(p) for p in Path(path).iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+            if not inside:
+                raise CfgError("there are no pictures in this folder", Location(path))
+            found += inside
+        elif path.lower().endswith(".txt"):
+            found += read_list(path)
+        else:
+            found.append(path)
+    return found
+
+
+def complain(message: object) -> None:
+    """A line on stderr about one of several things that went wrong."""
+    print(f"darknet-py: {message}", file=sys.stderr)

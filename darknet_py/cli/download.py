@@ -1,0 +1,49 @@
+"""`download`."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from darknet_py.cli.common import Verb, switch
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("names", metavar="NAME", nargs="*", default=[], help="yolov2, yolo9000, ...; without, lists them")
+    parser.add_argument("--folder", "-o", help="where to (default: the cache folder)")
+    parser.add_argument("--mirror", help="another address that has the files")
+    switch(parser, "force", "fetch again what is already there")
+    switch(parser, "json", "print where the files are as JSON")
+
+
+def _run(args: Namespace) -> int:
+    import json  # noqa: PLC0415
+    from dataclasses import asdict  # noqa: PLC0415
+    from pathlib import Path  # noqa: PLC0415
+
+    from darknet_py.download import MODELS, download  # noqa: PLC0415
+
+    if not args.names:
+        print(json.dumps(sorted(MODELS)) if args.json else "\n".join(sorted(MODELS)))
+        return 0
+    for name in args.names:
+        files = asdict(
+            download(
+                name, args.folder and Path(args.folder), mirror=args.mirror, force=args.force,
+                progress=not args.json, expected_bytes=_expected_bytes,
+            )
+        )  # fmt: skip
+        if args.json:
+            print(json.dumps({"name": name, **files}, default=str))
+        else:
+            print("\n".join(str(path) for path in files.values() if isinstance(path, Path)))
+    return 0
+
+
+def _expected_bytes(cfg: object) -> tuple[int, ...]:
+    from darknet_py.graph import Graph  # noqa: PLC0415
+    from darknet_py.weights import expected_bytes  # noqa: PLC0415
+
+    return expected_bytes(Graph.read(str(cfg)))
+
+
+VERBS = {"download": Verb("fetch official weights with their cfg and names", _arguments, _run)}

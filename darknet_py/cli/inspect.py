@@ -1,0 +1,52 @@
+"""`summary` and `check`."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+
+from darknet_py.cli.common import Verb, switch
+
+
+def _summary_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("cfg", metavar="CFG")
+    switch(parser, "strict", "unknown and repeated keys are errors")
+    switch(parser, "json", "print JSON")
+
+
+def _summary(args: Namespace) -> int:
+    from darknet_py.graph import Graph  # noqa: PLC0415
+    from darknet_py.summary import as_dict, table  # noqa: PLC0415
+
+    graph = Graph.read(args.cfg, strict=args.strict)
+    print(json.dumps(as_dict(graph)) if args.json else table(graph))
+    return 0
+
+
+def _check_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("cfg", metavar="CFG")
+    parser.add_argument(
+        "files", metavar="WEIGHTS|DATA", nargs="*", default=[], help="a weights file and a .data file to check with it"
+    )
+    switch(parser, "strict", "warnings are errors")
+    switch(parser, "json", "print JSON")
+
+
+def _check(args: Namespace) -> int:
+    from darknet_py.check import check  # noqa: PLC0415
+
+    data = [path for path in args.files if path.endswith((".data", ".dataset"))]
+    weights = [path for path in args.files if path not in data]
+    problems = check(args.cfg, weights[0] if weights else None, data[0] if data else None)
+    failed = any(problem.is_error or args.strict for problem in problems)
+    if args.json:
+        print(json.dumps({"ok": not failed, "problems": [problem.as_dict() for problem in problems]}))
+    else:
+        print("\n".join([*map(str, problems), f"{args.cfg}: {'has errors' if failed else 'ok'}"]))
+    return 1 if failed else 0
+
+
+VERBS = {
+    "summary": Verb("the layers of a cfg: shapes, parameters, operations", _summary_arguments, _summary),
+    "check": Verb("what would go wrong with a cfg, its weights and its data", _check_arguments, _check),
+}

@@ -1,0 +1,180 @@
+"""Pictures to boxes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from darknet_py.boxes import xyxy_from_cxcywh
+from darknet_py.decode import Candidates, Settings, Size, decode
+from darknet_py.errors import DarknetError, ImageError
+from darknet_py.image import ImageLike, as_image, letterbox, resize
+from darknet_py.layers.detection import Detection
+from darknet_py.network import Network
+from darknet_py.tree import WordTree
+
+if TYPE_CHECKING:
+    import supervision
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """What was found in one picture, best first; a box that has several classes has a row for each.
+
+    Everything is on the CPU. Boxes may reach beyond the picture, as Darknet's do.
+    """
+
+    boxes: Tensor  # (N, 4) left, top, right, bottom in pixels of the picture
+    scores: Tensor  # (N,) from 0 to 1
+    labels: Tensor  # (N,) int64, the class
+    names: tuple[str, ...]  # (N,) the name of the class
+    image_size: Size  # width, height
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """A dict a row, ready for JSON; `box` in pixels, `relative_coordinates` as shares of the picture."""
+        width, height = self.image_size
+        rows = zip(self.labels.tolist(), self.names, self.scores.tolist(), self.boxes.tolist(), strict=True)
+        return [
+            {
+                "class_id": label,
+                "name": name,
+                "confidence": score,
+                "box": [left, top, right, bottom],
+                "relative_coordinates": {
+                    "center_x": (left + right) / 2 / width,
+                    "center_y": (top + bottom) / 2 / height,
+                    "width": (right - left) / width,
+                    "height": (bottom - top) / height,
+                },
+            }
+            for label, name, score, (left, top, right, bottom) in rows
+        ]
+
+    def to_supervision(self) -> supervision.Detections:
+        """The same as `supervision.Detections`; needs the extra `supervision`."""
+        try:
+            import numpy as np  # noqa: PLC0415
+            import supervision  # noqa: PLC0415
+        except ImportError as error:
+            raise DarknetError("supervision is not installed: pip install 'darknet-py[supervision]'") from error
+        return supervision.Detections(
+            xyxy=self.boxes.numpy().reshape(-1, 4),
+            confidence=self.scores.numpy(),
+            class_id=self.labels.numpy(),
+            data={"class_name": np.array(self.names, dtype=str)},
+        )
+
+
+class Picture(NamedTuple):
+    """A picture that went through `detect_each`: what was given, its pixels, and what was found or went wrong."""
+
+    source: ImageLike
+    image: Tensor | None  # (C, H, W) from 0 to 1
+    found: Detections | ImageError
+    seconds: float = 0.0  # its share of the time that its batch took
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A network with boxes at its end, and how its pictures are brought to size."""
+
+    network: Network
+    names: tuple[str, ...] = ()
+
+    @property
+    def tree(self) -> WordTree | None:
+        """The tree of the head's classes, if it has one."""
+        head = self.network.graph.outputs[-1]
+        tree: WordTree | None = getattr(self.network.layers[head], "tree", None)
+        return tree
+
+    @property
+    def classes(self) -> int:
+        """How many classes the head knows."""
+        count: int = getattr(self.network.graph.heads[-1].layer, "classes")  # noqa: B009
+        return count
+
+    @property
+    def stretches(self) -> bool:
+        """The first YOLO was trained on stretched pictures; later ones on letterboxed ones."""
+        return any(isinstance(node.layer, Detection) for node in self.network.graph.heads)
+
+    def fit(self, image: Tensor) -> Tensor:
+        """A picture (C, H, W) in the size of the network's input."""
+        _, h, w = self.network.input_shape
+        return resize(image, w, h) if self.stretches else letterbox(image, w, h)
+
+    def detect(self, images: Sequence[Tensor], settings: Settings, nms: float) -> list[Detections]:
+        """What is in pictures (C, H, W) of any sizes, which go through the network together."""
+        if not images:
+            return []
+        device, dtype = self.network.device, self.network.dtype
+        with torch.inference_mode():
+            batch = torch.stack([self.fit(image).to(device) for image in images]).to(dtype)
+            outputs = self.network.heads(batch)
+            return [
+                self.decode([output[n] for output in outputs], (image.shape[2], image.shape[1]), settings, nms)
+                for n, image in enumerate(images)
+            ]
+
+    def decode(self, outputs: Sequence[Tensor], picture: Size, settings: Settings, nms: float) -> Detections:
+        """The detections in the outputs of all heads for one picture of that width and height."""
+        candidates = self.candidates(outputs, picture, settings)
+        if nms:
+            candidates = candidates.suppressed(nms)
+        return self.detections(candidates, picture)
+
+    def candidates(self, outputs: Sequence[Tensor], picture: Size, settings: Settings) -> Candidates:
+        """All boxes above the threshold, relative to the picture."""
+        _, h, w = self.network.input_shape
+        candidates = decode(self.network.graph.heads, outputs, (w, h), settings, self.tree)
+        return candidates if self.stretches else candidates.in_picture(picture, (w, h))
+
+    def detections(self, candidates: Candidates, picture: Size) -> Detections:
+        """Candidates that are relative to the picture, best first and in pixels."""
+        order = candidates.score.sort(descending=True, stable=True).indices
+        boxes = candidates.boxes[candidates.box[order]] * candidates.boxes.new_tensor((*picture, *picture))
+        labels = candidates.label[order].cpu()
+        return Detections(
+            xyxy_from_cxcywh(boxes).cpu(),
+            candidates.score[order].cpu(),
+            labels,
+            tuple(class_name(self.names, label) for label in labels.tolist()),
+            picture,
+        )
+
+    def detect_each(
+        self, sources: Iterable[ImageLike], settings: Settings, nms: float, batch: int
+    ) -> Iterator[Picture]:
+        """Go through pictures, `batch` at a time; one that cannot be read gives its error, and the rest go on."""
+        pending = iter(sources)
+        while chunk := [self._open(source) for source in islice(pending, batch)]:
+            images = [image for _, image in chunk if isinstance(image, Tensor)]
+            start = time.perf_counter()
+            found = iter(self.detect(images, settings, nms))
+            seconds = (time.perf_counter() - start) / max(len(images), 1)
+            for source, image in chunk:
+                if isinstance(image, ImageError):
+                    yield Picture(source, None, image)
+                else:
+                    yield Picture(source, image, next(found), seconds)
+
+    def _open(self, source: ImageLike) -> tuple[ImageLike, Tensor | ImageError]:
+        try:
+            return source, as_image(source, self.network.input_shape.c)
+        except ImageError as error:
+            return source, error
+
+
+def class_name(names: Sequence[str], label: int) -> str:
+    """The name of a class, or its number where the names do not reach so far."""
+    return names[label] if label < len(names) else str(label)

@@ -1,0 +1,167 @@
+"""What every section type has: shapes, stored tensors, and the registry that finds it by its name in the cfg."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+import torch
+from torch import nn
+
+from darknet_py.cfg.keys import flag, key, natural, number
+from darknet_py.errors import CfgError, Location
+
+
+class Shape(NamedTuple):
+    """One picture's worth of a layer's output: channels, height, width.
+
+    Some layers state no picture (softmax, rnn, cost, ...): they give a plain row of `c` values, and h and w are 0.
+    """
+
+    c: int
+    h: int = 0
+    w: int = 0
+
+    @property
+    def is_image(self) -> bool:
+        return self.h > 0
+
+    @property
+    def size(self) -> int:
+        """How many values there are; the `outputs` of the C program."""
+        return self.c * self.h * self.w if self.is_image else self.c
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """The dimensions of the tensor, after the batch."""
+        return tuple(self) if self.is_image else (self.c,)
+
+    def __str__(self) -> str:
+        return f"{self.w} x {self.h} x {self.c}" if self.is_image else str(self.c)
+
+
+class Blob(NamedTuple):
+    """A tensor that a .weights file stores: the module's name for it, its shape, and what Darknet calls it."""
+
+    name: str
+    shape: tuple[int, ...]
+    role: str  # bias, scale, mean, variance or weight
+    transposed: bool = False  # an old file (header version above 1000) stores the matrix transposed
+    flipped: bool = False  # always stored transposed, as a matrix of filters by the rest
+
+    @property
+    def size(self) -> int:
+        size = 1
+        for n in self.shape:
+            size *= n
+        return size
+
+    @property
+    def learned(self) -> bool:
+        """Whether training changes it by gradient; the running mean and variance are measured instead."""
+        return self.role not in ("mean", "variance")
+
+    def within(self, prefix: str) -> Blob:
+        return self._replace(name=f"{prefix}.{self.name}")
+
+
+class Reach(NamedTuple):
+    """How far a layer looks: a window of `size` pixels at steps of `stride`; `size` None is the whole picture."""
+
+    size: int | None = 1
+    stride: float = 1.0
+
+
+@runtime_checkable
+class Drawn(Protocol):
+    """A module whose weights start at random."""
+
+    def initialize(self, generator: torch.Generator | None) -> None:
+        """Draw the weights as the C program does; the same generator state gives the same weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """The keys of one section, and what follows from them without a tensor: sources, shapes, sizes, operations."""
+
+    type: ClassVar[str] = ""
+    is_head: ClassVar[bool] = False  # gives boxes or masks: an output of the network wherever it stands
+    resizable: ClassVar[bool] = True  # follows the network to another input size
+    recurrent: ClassVar[bool] = False
+
+    where: Location = field(default=Location("<layer>"), compare=False, repr=False)
+    truth: bool = key(flag, False, "the output of this layer is the truth for the layers after it")
+    onlyforward: bool = key(flag, False, "no loss and no gradient from this layer")
+    stopbackward: bool = key(flag, False, "gradients go no further back than this layer")
+    dontsave: bool = key(flag, False, "leave this layer out when weights are saved")
+    dontload: bool = key(flag, False, "leave this layer out when weights are loaded")
+    numload: int = key(natural, 0, "how many filters the weights file has of this layer; 0 is all of them")
+    dontloadscales: bool = key(flag, False, "the weights file has no scales, means and variances of this layer")
+    learning_rate: float = key(number, 1.0, "factor on the learning rate of this layer")
+    smooth: float = key(number, 0.0, "label smoothing")
+
+    def sources(self, index: int) -> tuple[int, ...]:
+        """The layers whose outputs this one takes, when it is layer `index`; -1 is the network's input."""
+        return (index - 1,)
+
+    def out_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """The shape of the output; raises `CfgError` where there can be none."""
+        raise NotImplementedError
+
+    def build(self, inputs: Sequence[Shape]) -> nn.Module:
+        """The module that computes the layer, its parameters not initialised."""
+        raise NotImplementedError
+
+    def blobs(self, inputs: Sequence[Shape]) -> tuple[Blob, ...]:
+        """The tensors in a .weights file, in the order of the file."""
+        return ()
+
+    def operations(self, inputs: Sequence[Shape]) -> int:
+        """Floating point operations for one picture, counted as Darknet counts: 2 a multiplication with addition."""
+        return 0
+
+    def reach(self) -> Reach:
+        """The window of the input that one output value sees."""
+        return Reach()
+
+    def label(self, index: int) -> str:
+        """What stands before the shapes in the line that Darknet prints at load, when this is layer `index`."""
+        return self.type
+
+    def earlier(self, n: int, index: int) -> int:
+        """Layer `n` as layer `index` names it: negative counts back. Raises `CfgError` where there is none."""
+        absolute = n if n >= 0 else index + n
+        if not 0 <= absolute < index:
+            raise self.error(f"layer {n} does not exist; this is layer {index}")
+        return absolute
+
+    def resized(self, old: Sequence[Shape], new: Sequence[Shape]) -> Layer:
+        """The layer to use in place of this one when its inputs change from `old` to `new` shapes."""
+        return self
+
+    def error(self, message: str) -> CfgError:
+        """A `CfgError` about this section."""
+        return CfgError(f"[{self.type}] {message}", self.where)
+
+    def image(self, inputs: Sequence[Shape]) -> Shape:
+        """The one input, which has to be a picture."""
+        (shape,) = inputs
+        if not shape.is_image:
+            raise self.error(f"needs a picture, but the layer before it gives a row of {shape.size} values")
+        return shape
+
+
+REGISTRY: dict[str, type[Layer]] = {}
+L = TypeVar("L", bound=type[Layer])
+
+
+def register(*names: str) -> Callable[[L], L]:
+    """Make a layer known under its names in a cfg; the first is the one messages use."""
+
+    def add(layer: L) -> L:
+        layer.type = names[0]
+        REGISTRY.update(dict.fromkeys(names, layer))
+        return layer
+
+    return add

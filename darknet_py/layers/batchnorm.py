@@ -1,0 +1,56 @@
+"""``[batchnorm]``, and the batch normalization inside other layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from darknet_py.layers.base import Blob, Layer, Shape, register
+
+EPS, MOMENTUM = 1e-5, 0.01  # of the GPU builds; blas.c of the CPU build divides by sqrt(variance) + 1e-6
+
+
+def norm_blobs(channels: int, name: str) -> tuple[Blob, ...]:
+    """Scales, means and variances of the batch normalization called `name`; its bias is stored by its layer."""
+    parts = {"weight": "scale", "running_mean": "mean", "running_var": "variance"}
+    return tuple(Blob(f"{name}.{part}", (channels,), role) for part, role in parts.items())
+
+
+def batch_norm_2d(channels: int) -> nn.BatchNorm2d:
+    """Normalization over pictures with Darknet's constants."""
+    return nn.BatchNorm2d(channels, eps=EPS, momentum=MOMENTUM)
+
+
+def batch_norm_1d(channels: int) -> nn.BatchNorm1d:
+    """Normalization over rows with Darknet's constants."""
+    return nn.BatchNorm1d(channels, eps=EPS, momentum=MOMENTUM)
+
+
+def normalize(bn: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """`bn(x)` for an x that nothing else needs: at inference it is changed in place, which saves its memory."""
+    if bn.training or torch.is_grad_enabled():
+        y: Tensor = bn(x)
+        return y
+    mean, variance = bn.get_buffer("running_mean"), bn.get_buffer("running_var")
+    scale = bn.weight * torch.rsqrt(variance + bn.eps)
+    shift = bn.bias - mean * scale
+    sides = (-1,) + (1,) * (x.ndim - 2)
+    return x.mul_(scale.view(sides)).add_(shift.view(sides))
+
+
+@register("batchnorm")
+@dataclass(frozen=True, kw_only=True)
+class BatchNorm(Layer):
+    """``[batchnorm]``: batch normalization of its own. Files hold no bias for it, though training learns one."""
+
+    def out_shape(self, inputs: Sequence[Shape]) -> Shape:
+        return self.image(inputs)
+
+    def build(self, inputs: Sequence[Shape]) -> nn.Module:
+        return batch_norm_2d(self.image(inputs).c)
+
+    def blobs(self, inputs: Sequence[Shape]) -> tuple[Blob, ...]:
+        return tuple(blob._replace(name=blob.name.removeprefix(".")) for blob in norm_blobs(self.image(inputs).c, ""))

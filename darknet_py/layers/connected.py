@@ -1,0 +1,86 @@
+"""``[connected]``, and the dense rows that recurrent layers are made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import skip_init
+
+from darknet_py.cfg.keys import flag, key, positive
+from darknet_py.layers.activation import Activate, activation_name
+from darknet_py.layers.base import Blob, Layer, Shape, register
+from darknet_py.layers.batchnorm import batch_norm_1d, norm_blobs, normalize
+
+
+def dense_blobs(inputs: int, outputs: int, *, batch_normalize: bool) -> tuple[Blob, ...]:
+    """A `Dense` in a file: bias, weights, and only then scales, means and variances."""
+    return (
+        Blob("bn.bias" if batch_normalize else "linear.bias", (outputs,), "bias"),
+        Blob("linear.weight", (outputs, inputs), "weight", transposed=True),
+        *(norm_blobs(outputs, "bn") if batch_normalize else ()),
+    )
+
+
+@register("connected", "conn")
+@dataclass(frozen=True, kw_only=True)
+class Connected(Layer):
+    """``[connected]``: every output sees every input; the output is a picture of one pixel."""
+
+    resizable = False
+
+    output: int = key(positive, 1, "how many outputs")
+    activation: str = key(activation_name, "logistic", "the function applied last")
+    batch_normalize: bool = key(flag, False, "normalize over the batch before the activation")
+
+    def out_shape(self, inputs: Sequence[Shape]) -> Shape:
+        (_,) = inputs
+        return Shape(self.output, 1, 1)
+
+    def build(self, inputs: Sequence[Shape]) -> nn.Module:
+        (shape,) = inputs
+        return ConnectedModule(
+            shape.size, self.output, self.activation, batch_normalize=self.batch_normalize
+        )  # fmt: skip
+
+    def blobs(self, inputs: Sequence[Shape]) -> tuple[Blob, ...]:
+        (shape,) = inputs
+        return dense_blobs(shape.size, self.output, batch_normalize=self.batch_normalize)
+
+    def operations(self, inputs: Sequence[Shape]) -> int:
+        (shape,) = inputs
+        return 2 * shape.size * self.output
+
+
+class Dense(nn.Module):
+    """Matrix product, batch normalization or bias, activation; rows (N, inputs) -> (N, outputs)."""
+
+    def __init__(self, inputs: int, outputs: int, activation: str, *, batch_normalize: bool) -> None:
+        super().__init__()
+        self.linear = skip_init(nn.Linear, inputs, outputs, bias=not batch_normalize)
+        self.bn = batch_norm_1d(outputs) if batch_normalize else None
+        self.activate = Activate(activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.linear(x)
+        if self.bn is not None:
+            x = normalize(self.bn, x)
+        return self.activate(x)
+
+    def initialize(self, generator: torch.Generator | None) -> None:
+        """Draw the weights as Darknet does: evenly within the root of 2 / inputs."""
+        with torch.no_grad():
+            bound = math.sqrt(2 / self.linear.in_features)
+            self.linear.weight.uniform_(-bound, bound, generator=generator)
+            if self.linear.bias is not None:
+                self.linear.bias.zero_()
+
+
+class ConnectedModule(Dense):
+    """A `Dense` on flattened pictures; (N, ...) -> (N, outputs, 1, 1)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.flatten(1))[:, :, None, None]

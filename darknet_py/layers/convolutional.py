@@ -1,0 +1,121 @@
+"""``[convolutional]``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import skip_init
+
+from darknet_py.cfg.keys import flag, integer, key, number, positive
+from darknet_py.layers.activation import Activate, activation_name
+from darknet_py.layers.base import Blob, Layer, Reach, Shape, register
+from darknet_py.layers.batchnorm import batch_norm_2d, norm_blobs, normalize
+
+
+@register("convolutional", "conv")
+@dataclass(frozen=True, kw_only=True)
+class Convolutional(Layer):
+    """``[convolutional]``: convolution, then batch normalization or bias, then activation."""
+
+    filters: int = key(positive, 1, "output channels")
+    size: int = key(positive, 1, "height and width of the kernel")
+    stride: int = key(positive, 1, "step of the kernel")
+    pad: bool = key(flag, False, "pad every side by size/2 (rounded down); `padding` then does not count")
+    padding: int = key(integer, 0, "padding of every side where pad=0")
+    groups: int = key(positive, 1, "channels are split into so many groups")
+    activation: str = key(activation_name, "logistic", "the function applied last")
+    batch_normalize: bool = key(flag, False, "normalize over the batch before the activation")
+    flipped: bool = key(flag, False, "the weights file stores the kernel matrix transposed")
+    binary: bool = key(flag, False, "weights count as plus or minus their filter's mean size")
+    xnor: bool = key(flag, False, "binary weights, and inputs count as plus or minus 1")
+    dot: float = key(number, 0.0, "read by Darknet, but the code it was for is commented out there")
+
+    @property
+    def total_padding(self) -> int:
+        """Padding of each side."""
+        return self.size // 2 if self.pad else self.padding
+
+    def out_shape(self, inputs: Sequence[Shape]) -> Shape:
+        c, h, w = self.image(inputs)
+        if c % self.groups or self.filters % self.groups:
+            raise self.error(f"groups={self.groups} has to divide the {c} input channels and filters={self.filters}")
+        if self.padding < 0:
+            raise self.error(f"padding={self.padding} is negative")
+        slack = 2 * self.total_padding - self.size
+        if min(h, w) + slack < 0:
+            raise self.error(f"size={self.size} is larger than the {w} x {h} input with its padding")
+        return Shape(self.filters, (h + slack) // self.stride + 1, (w + slack) // self.stride + 1)
+
+    def build(self, inputs: Sequence[Shape]) -> nn.Module:
+        return ConvolutionalModule(self, self.image(inputs).c)
+
+    def blobs(self, inputs: Sequence[Shape]) -> tuple[Blob, ...]:
+        weight = (self.filters, self.image(inputs).c // self.groups, self.size, self.size)
+        return (
+            Blob("bn.bias" if self.batch_normalize else "conv.bias", (self.filters,), "bias"),
+            *(norm_blobs(self.filters, "bn") if self.batch_normalize else ()),
+            Blob("conv.weight", weight, "weight", flipped=self.flipped),
+        )
+
+    def operations(self, inputs: Sequence[Shape]) -> int:
+        return 2 * self.size**2 * self.image(inputs).c // self.groups * self.out_shape(inputs).size
+
+    def reach(self) -> Reach:
+        return Reach(self.size, self.stride)
+
+    def label(self, index: int) -> str:
+        return f"conv  {self.filters:5d} {self.size:2d} x{self.size:2d} /{self.stride:2d}"
+
+
+class ConvolutionalModule(nn.Module):
+    """Convolution, batch normalization or bias, activation; (N, C, H, W) -> (N, filters, H', W')."""
+
+    def __init__(self, layer: Convolutional, channels: int) -> None:
+        super().__init__()
+        self.conv = skip_init(
+            nn.Conv2d, channels, layer.filters, layer.size, layer.stride, layer.total_padding,
+            groups=layer.groups, bias=not layer.batch_normalize,
+        )  # fmt: skip
+        self.bn = batch_norm_2d(layer.filters) if layer.batch_normalize else None
+        self.activate = Activate(layer.activation)
+        self.binary_weights = layer.binary or layer.xnor
+        self.binary_inputs = layer.xnor
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.binary_inputs:
+            x = sign_of_inputs(x)
+        if self.binary_weights:
+            conv = self.conv
+            x = F.conv2d(
+                x, binarize(conv.weight), conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups
+            )  # fmt: skip
+        else:
+            x = self.conv(x)
+        if self.bn is not None:
+            x = normalize(self.bn, x)
+        return self.activate(x)
+
+    def initialize(self, generator: torch.Generator | None) -> None:
+        """Draw the weights as Darknet does: normal with variance 2 / fan-in."""
+        with torch.no_grad():
+            fan_in = self.conv.weight[0].numel()
+            self.conv.weight.normal_(0, math.sqrt(2 / fan_in), generator=generator)
+            if self.conv.bias is not None:
+                self.conv.bias.zero_()
+
+
+def binarize(weight: Tensor) -> Tensor:
+    """Each filter's weights as plus or minus the mean of their sizes; gradients pass straight through."""
+    mean = weight.abs().mean(dim=(1, 2, 3), keepdim=True)
+    return torch.where(weight > 0, mean, -mean).detach() + (weight - weight.detach())
+
+
+def sign_of_inputs(x: Tensor) -> Tensor:
+    """1 where x > 0, else -1; gradients pass where x lies between -1 and 1 (the gradient of hardtan)."""
+    clipped = F.hardtanh(x)
+    return torch.where(x > 0, 1.0, -1.0).to(x.dtype) + (clipped - clipped.detach())

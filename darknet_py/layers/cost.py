@@ -1,0 +1,35 @@
+"""``[cost]``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from darknet_py.cfg.keys import key, number, one_of
+from darknet_py.layers.base import Layer, Shape, register
+
+COSTS = ("seg", "sse", "masked", "smooth", "L1", "wgan")
+
+
+@register("cost")
+@dataclass(frozen=True, kw_only=True)
+class Cost(Layer):
+    """``[cost]``: a loss on the output of the layer before; what comes in goes out, as a row."""
+
+    kind: str = key(one_of(COSTS, fallback="sse"), "sse", "which loss", name="type")
+    scale: float = key(number, 1.0, "factor on the gradient")
+    ratio: float = key(number, 0.0, "share of the errors that count, the largest first; the GPU builds alone do it")
+    noobj: float = key(number, 1.0, "factor where the truth is 0")
+    thresh: float = key(number, 0.0, "errors below this do not count; the GPU builds alone do it")
+
+    def out_shape(self, inputs: Sequence[Shape]) -> Shape:
+        (shape,) = inputs
+        return Shape(shape.size)
+
+    def build(self, inputs: Sequence[Shape]) -> nn.Module:
+        return nn.Flatten()
+
+    def label(self, index: int) -> str:
+        return f"cost  {self.kind}"

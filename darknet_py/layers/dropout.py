@@ -1,0 +1,31 @@
+"""``[dropout]``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from darknet_py.cfg.keys import key, number
+from darknet_py.layers.base import Layer, Shape, register
+
+
+@register("dropout")
+@dataclass(frozen=True, kw_only=True)
+class Dropout(Layer):
+    """``[dropout]``: while training, zeros at random and the rest divided by 1 - probability."""
+
+    probability: float = key(number, 0.5, "share of values that become 0")
+
+    def out_shape(self, inputs: Sequence[Shape]) -> Shape:
+        (shape,) = inputs
+        if not 0 <= self.probability < 1:
+            raise self.error(f"probability={self.probability} is not from 0 to below 1")
+        return shape
+
+    def build(self, inputs: Sequence[Shape]) -> nn.Module:
+        return nn.Dropout(self.probability)
+
+    def label(self, index: int) -> str:
+        return f"dropout       p = {self.probability:.2f}"

@@ -1,0 +1,45 @@
+"""``[iseg]``: instance segmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from darknet_py.cfg.keys import key, natural, positive
+from darknet_py.layers.base import Layer, Shape, register
+
+
+@register("iseg")
+@dataclass(frozen=True, kw_only=True)
+class Iseg(Layer):
+    """``[iseg]``: for every pixel a logistic of each class, and `ids` values that tell instances apart."""
+
+    is_head = True
+
+    classes: int = key(positive, 20, "how many classes")
+    ids: int = key(natural, 32, "values of the embedding")
+
+    def out_shape(self, inputs: Sequence[Shape]) -> Shape:
+        shape = self.image(inputs)
+        if shape.c != self.classes + self.ids:
+            raise self.error(
+                f"needs classes+ids = {self.classes + self.ids} channels, but the layer before it gives {shape.c}"
+            )
+        return shape
+
+    def build(self, inputs: Sequence[Shape]) -> nn.Module:
+        return IsegModule(self.classes)
+
+
+class IsegModule(nn.Module):
+    """(N, classes + ids, H, W) -> the same shape."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat((torch.sigmoid(x[:, : self.classes]), x[:, self.classes :]), 1)

@@ -1,0 +1,23 @@
+"""``[logistic]``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from darknet_py.layers.base import Layer, Shape, register
+
+
+@register("logistic")
+@dataclass(frozen=True, kw_only=True)
+class Logistic(Layer):
+    """``[logistic]``: a logistic of every value, and cross-entropy as its loss (logxent)."""
+
+    def out_shape(self, inputs: Sequence[Shape]) -> Shape:
+        (shape,) = inputs
+        return shape
+
+    def build(self, inputs: Sequence[Shape]) -> nn.Module:
+        return nn.Sigmoid()

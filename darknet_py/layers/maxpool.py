@@ -1,0 +1,73 @@
+"""``[maxpool]``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from darknet_py.cfg.keys import key, natural, positive
+from darknet_py.layers.base import Layer, Reach, Shape, register
+
+
+@register("maxpool", "max")
+@dataclass(frozen=True, kw_only=True)
+class MaxPool(Layer):
+    """``[maxpool]``: the maximum over a window; padding never wins."""
+
+    stride: int = key(positive, 1, "step of the window")
+    size: int | None = key(positive, None, "height and width of the window; Darknet takes the stride")
+    padding: int | None = key(natural, None, "total over both sides; Darknet takes size-1")
+
+    @property
+    def window(self) -> int:
+        """Height and width of the window."""
+        return self.stride if self.size is None else self.size
+
+    @property
+    def total_padding(self) -> int:
+        """Padding of both sides together; the smaller half comes first."""
+        return self.window - 1 if self.padding is None else self.padding
+
+    def out_shape(self, inputs: Sequence[Shape]) -> Shape:
+        c, h, w = self.image(inputs)
+        slack = self.total_padding - self.window
+        if min(h, w) + slack < 0:
+            raise self.error(f"size={self.window} is larger than the {w} x {h} input with its padding")
+        return Shape(c, (h + slack) // self.stride + 1, (w + slack) // self.stride + 1)
+
+    def build(self, inputs: Sequence[Shape]) -> nn.Module:
+        return MaxPoolModule(self)
+
+    def reach(self) -> Reach:
+        return Reach(self.window, self.stride)
+
+    def label(self, index: int) -> str:
+        return f"max          {self.window} x {self.window} / {self.stride}"
+
+
+class MaxPoolModule(nn.Module):
+    """(N, C, H, W) -> (N, C, H', W').
+
+    torch pads both sides alike. Where Darknet pads one more at the end, a stride of 2 makes that the same as torch's
+    ceil_mode; in every other case the picture is padded first.
+    """
+
+    def __init__(self, layer: MaxPool) -> None:
+        super().__init__()
+        self.size, self.stride = layer.window, layer.stride
+        self.before, odd = divmod(layer.total_padding, 2)
+        self.after = self.before + odd
+        small = 2 * self.before <= self.size
+        self.ceil_mode = bool(odd) and self.stride == 2 and small
+        self.pads_itself = small and (not odd or self.ceil_mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.pads_itself:
+            return F.max_pool2d(x, self.size, self.stride, self.before, ceil_mode=self.ceil_mode)
+        sides = (self.before, self.after, self.before, self.after)
+        x = F.pad(x, sides, value=torch.finfo(x.dtype).min)
+        return F.max_pool2d(x, self.size, self.stride)

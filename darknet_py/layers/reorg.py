@@ -1,0 +1,73 @@
+"""``[reorg]``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from darknet_py.cfg.keys import flag, key, natural, positive
+from darknet_py.layers.base import Layer, Reach, Shape, register
+
+
+@register("reorg")
+@dataclass(frozen=True, kw_only=True)
+class Reorg(Layer):
+    """``[reorg]``: pixels into channels, in the order that official weights were trained with.
+
+    This is not space-to-depth. reorg_cpu in blas.c reads the input as if its memory held c/s^2 pictures of s times
+    the height and width, takes every s-th pixel of them, and calls the result a picture of a higher depth.
+    """
+
+    stride: int = key(positive, 1, "how many pixels a side become one")
+    reverse: bool = key(flag, False, "channels into pixels: the inverse")
+    flatten: bool = key(flag, False, "instead put all channels of a pixel side by side (with reverse: back again)")
+    extra: int = key(natural, 0, "instead give the values as a row, with so many zeros after them")
+
+    def out_shape(self, inputs: Sequence[Shape]) -> Shape:
+        c, h, w = shape = self.image(inputs)
+        s = self.stride
+        if self.extra:
+            return Shape(shape.size + self.extra)
+        if c % s**2 and (self.reverse or not self.flatten):
+            raise self.error(f"stride={s} needs channels that are a multiple of {s * s}, and there are {c}")
+        if self.reverse:
+            return Shape(c // s**2, h * s, w * s)
+        if h % s or w % s:
+            raise self.error(f"stride={s} does not divide the {w} x {h} input")
+        return Shape(c * s**2, h // s, w // s)
+
+    def build(self, inputs: Sequence[Shape]) -> nn.Module:
+        return ReorgModule(self)
+
+    def reach(self) -> Reach:
+        return Reach(1, 1 / self.stride) if self.reverse else Reach(self.stride, self.stride)
+
+    def label(self, index: int) -> str:
+        return f"reorg              /{self.stride:2d}"
+
+
+class ReorgModule(nn.Module):
+    """(N, C, H, W) -> (N, C s^2, H/s, W/s), or with reverse (N, C/s^2, H s, W s)."""
+
+    def __init__(self, layer: Reorg) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, c, h, w = x.shape
+        s, layer = self.layer.stride, self.layer
+        if layer.flatten:
+            rows = x.reshape(b, h * w, c) if layer.reverse else x.flatten(2)
+            x = rows.transpose(1, 2)
+        elif layer.extra:
+            return F.pad(x.flatten(1), (0, layer.extra))
+        elif layer.reverse:
+            x = x.reshape(b, s, s, c // s**2, h, w).permute(0, 3, 4, 1, 5, 2)
+        else:
+            x = x.reshape(b, c // s**2, h, s, w, s).permute(0, 3, 5, 1, 2, 4)
+        if layer.reverse:
+            return x.reshape(b, c // s**2, h * s, w * s)
+        return x.reshape(b, c * s**2, h // s, w // s)

@@ -1,0 +1,76 @@
+"""``[shortcut]``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from darknet_py.cfg.keys import integer, key, number
+from darknet_py.layers.activation import Activate, activation_name
+from darknet_py.layers.base import Layer, Shape, register
+
+
+@register("shortcut")
+@dataclass(frozen=True, kw_only=True)
+class Shortcut(Layer):
+    """``[shortcut]``: alpha times the input plus beta times an earlier output where the two overlap; then activation.
+
+    Channels beyond the fewer of the two stay as they are. A larger or smaller earlier output is read, or written, at
+    every so many pixels (shortcut_cpu in blas.c).
+    """
+
+    source: int = key(integer, doc="the earlier layer; negative counts back from here", name="from")
+    activation: str = key(activation_name, "linear", "the function applied last")
+    alpha: float = key(number, 1.0, "factor of the input")
+    beta: float = key(number, 1.0, "factor of the earlier output")
+
+    def sources(self, index: int) -> tuple[int, ...]:
+        return index - 1, self.earlier(self.source, index)
+
+    def out_shape(self, inputs: Sequence[Shape]) -> Shape:
+        x, other = inputs
+        if x.is_image != other.is_image:
+            raise self.error(f"cannot add {other} to {x}")
+        if x.is_image and not (other.w // x.w == other.h // x.h and x.w // other.w == x.h // other.h):
+            raise self.error(f"cannot add {other} to {x}: width and height have to differ by the same factor")
+        return x
+
+    def build(self, inputs: Sequence[Shape]) -> nn.Module:
+        return ShortcutModule(self, *inputs)
+
+    def label(self, index: int) -> str:
+        return f"res  {self.earlier(self.source, index):3d}"
+
+
+class ShortcutModule(nn.Module):
+    """(N, C, H, W) and (N, C2, H2, W2) -> (N, C, H, W)."""
+
+    def __init__(self, layer: Shortcut, x: Shape, other: Shape) -> None:
+        super().__init__()
+        self.alpha, self.beta = layer.alpha, layer.beta
+        self.activate = Activate(layer.activation)
+        self.channels = min(x.c, other.c)
+        self.stride = max(other.w // x.w, 1) if x.is_image else 1
+        self.sample = max(x.w // other.w, 1) if x.is_image else 1
+        self.plain = x == other
+
+    def forward(self, x: Tensor, other: Tensor) -> Tensor:
+        if self.plain:
+            return self.activate(self.mix(x, other))
+        c = self.channels
+        if x.shape[2:] == other.shape[2:]:
+            mixed = torch.cat((self.mix(x[:, :c], other[:, :c]), x[:, c:]), 1)
+        else:
+            h, w = (min(n, m) for n, m in zip(x.shape[2:], other.shape[2:], strict=True))
+            read, write = self.stride, self.sample
+            where = (slice(None), slice(c), slice(0, h * write, write), slice(0, w * write, write))
+            mixed = x.clone()
+            mixed[where] = self.mix(x[where], other[:, :c, : h * read : read, : w * read : read])
+        return self.activate(mixed)
+
+    def mix(self, x: Tensor, other: Tensor) -> Tensor:
+        x = x if self.alpha == 1 else self.alpha * x
+        return torch.add(x, other, alpha=self.beta)

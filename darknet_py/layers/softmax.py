@@ -1,0 +1,75 @@
+"""``[softmax]``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from darknet_py.cfg import find_file
+from darknet_py.cfg.keys import flag, key, number, positive, string
+from darknet_py.layers.base import Layer, Shape, register
+from darknet_py.tree import TreeSoftmax, WordTree
+
+
+@register("softmax", "soft")
+@dataclass(frozen=True, kw_only=True)
+class Softmax(Layer):
+    """``[softmax]``: probabilities out of scores, and cross-entropy as its loss; the output is a row."""
+
+    groups: int = key(positive, 1, "the row is split into so many softmaxes")
+    temperature: float = key(number, 1.0, "scores are divided by this first")
+    tree: str | None = key(string, None, "a .tree file: a softmax inside each group of siblings")
+    spatial: float = key(number, 0.0, "not 0: a softmax over the channels of each pixel, without temperature")
+    noloss: bool = key(flag, False, "no loss here")
+
+    def out_shape(self, inputs: Sequence[Shape]) -> Shape:
+        (shape,) = inputs
+        if self.spatial and self.tree is None:
+            self.image(inputs)
+        if shape.size % self.groups:
+            raise self.error(f"groups={self.groups} does not divide {shape.size} values")
+        if self.temperature == 0:
+            raise self.error("temperature=0")
+        return Shape(shape.size)
+
+    def build(self, inputs: Sequence[Shape]) -> nn.Module:
+        (shape,) = inputs
+        tree = self.read_tree()
+        if tree is None:
+            return SoftmaxModule(self)
+        if len(tree.names) != shape.size:
+            raise self.error(f"{self.tree} has {len(tree.names)} nodes, but there are {shape.size} values")
+        return TreeModule(tree, self.temperature)
+
+    def read_tree(self) -> WordTree | None:
+        """The tree named by the key, or None."""
+        return None if self.tree is None else WordTree.read(find_file(self.tree, self.where.file))
+
+
+class SoftmaxModule(nn.Module):
+    """(N, ...) -> (N, values)."""
+
+    def __init__(self, layer: Softmax) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.layer.spatial:
+            return torch.softmax(x, 1).flatten(1)
+        x = x.flatten(1).unflatten(1, (self.layer.groups, -1))
+        return torch.softmax(x / self.layer.temperature, 2).flatten(1)
+
+
+class TreeModule(nn.Module):
+    """(N, ...) -> (N, nodes): conditional probabilities, each given the node's parent."""
+
+    def __init__(self, tree: WordTree, temperature: float) -> None:
+        super().__init__()
+        self.tree, self.temperature = tree, temperature
+        self.softmax = TreeSoftmax(tree)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.softmax(x.flatten(1) / self.temperature, 1)

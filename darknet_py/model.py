@@ -1,0 +1,148 @@
+"""`load`: a cfg and a weights file to something that takes pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TypeAlias, TypeVar, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from darknet_py import weights as weights_file
+from darknet_py.cfg import read_data, read_names
+from darknet_py.classify import Classification, Classifier
+from darknet_py.decode import DECODERS, Settings
+from darknet_py.detect import Detections, Detector
+from darknet_py.errors import DarknetError
+from darknet_py.graph import Graph
+from darknet_py.image import ImageLike, as_image
+from darknet_py.network import Network
+
+T = TypeVar("T")
+Images: TypeAlias = "list[ImageLike] | tuple[ImageLike, ...]"
+Names: TypeAlias = "str | Path | Sequence[str]"
+
+
+class Model:
+    """A network in eval mode with the names of its classes; `network` is the torch module."""
+
+    def __init__(self, network: Network, names: Sequence[str] = ()) -> None:
+        self.network = network.eval()
+        self.names = tuple(names)
+
+    @property
+    def detects(self) -> bool:
+        """Whether it finds boxes; otherwise it is a classifier."""
+        return all(type(node.layer) in DECODERS for node in self.network.graph.heads)
+
+    @property
+    def detector(self) -> Detector:
+        """The network as a detector; raises `DarknetError` where it is none."""
+        if not self.detects:
+            raise DarknetError(f"{self.network.graph.source} has no layer that gives boxes: is this a classifier?")
+        return Detector(self.network, self.names)
+
+    @property
+    def classifier(self) -> Classifier:
+        """The network as a classifier; raises `DarknetError` where it is none."""
+        if self.detects:
+            raise DarknetError(f"{self.network.graph.source} finds boxes; it is no classifier")
+        return Classifier(self.network, self.names)
+
+    @overload
+    def detect(
+        self, images: Images, *, thresh: float = ..., hier: float = ..., nms: float = ...,
+        classes: Sequence[int] | None = ..., batch: int | None = ...,
+    ) -> list[Detections]: ...  # fmt: skip
+    @overload
+    def detect(
+        self, images: ImageLike, *, thresh: float = ..., hier: float = ..., nms: float = ...,
+        classes: Sequence[int] | None = ..., batch: int | None = ...,
+    ) -> Detections: ...  # fmt: skip
+    def detect(
+        self, images: ImageLike | Images, *, thresh: float = 0.5, hier: float = 0.5, nms: float = 0.45,
+        classes: Sequence[int] | None = None, batch: int | None = None,
+    ) -> Detections | list[Detections]:  # fmt: skip
+        """Find boxes in a picture, or in each of a list of pictures.
+
+        A picture is a path, a PIL image, an array (H, W, C) or a tensor (C, H, W); arrays are RGB, with values of
+        uint8 or from 0 to 1. A tensor (N, C, H, W) or an array (N, H, W, C) counts as a list. Lists go through the
+        network `batch` at a time.
+
+        `thresh` is the least score, `hier` how sure a tree has to be to go into a finer class, `nms` the overlap
+        above which the lower of two boxes of a class goes (0 keeps all), `classes` the classes of a tree that count,
+        as a .map file lists them. Raises `ImageError` for a picture that cannot be used.
+        """
+        detector = self.detector
+        settings = Settings(thresh, hier, None if classes is None else tuple(classes))
+        return self._each(images, lambda chunk: detector.detect(chunk, settings, nms), batch)
+
+    @overload
+    def classify(self, images: Images, *, top: int = ..., batch: int | None = ...) -> list[Classification]: ...
+    @overload
+    def classify(self, images: ImageLike, *, top: int = ..., batch: int | None = ...) -> Classification: ...
+    def classify(
+        self, images: ImageLike | Images, *, top: int = 5, batch: int | None = None
+    ) -> Classification | list[Classification]:
+        """Give the `top` most probable classes of a picture, or of each of a list; pictures as in `detect`."""
+        classifier = self.classifier
+        return self._each(images, lambda chunk: classifier.classify(chunk, top), batch)
+
+    @property
+    def batch(self) -> int:
+        """How many pictures go through the network together where nothing else is said."""
+        return 4 if self.network.device.type == "cpu" else 16
+
+    def _each(
+        self, images: ImageLike | Images, run: Callable[[list[Tensor]], list[T]], batch: int | None
+    ) -> T | list[T]:  # fmt: skip
+        several = isinstance(images, (list, tuple)) or (isinstance(images, (np.ndarray, Tensor)) and images.ndim == 4)
+        channels = self.network.input_shape.c
+        listed: Iterable[ImageLike] = images if several else [images]  # type: ignore[assignment, list-item]
+        pending = (as_image(image, channels) for image in listed)
+        results: list[T] = []
+        while chunk := list(islice(pending, batch or self.batch)):
+            results += run(chunk)
+        return results if several else results[0]
+
+
+def load(
+    cfg: str | Path, weights: str | Path | None = None, *, names: Names | None = None, data: str | Path | None = None,
+    device: str | torch.device | None = None, size: int | tuple[int, int] | None = None, strict: bool = False,
+    partial: bool = False,
+) -> Model:  # fmt: skip
+    """Build the network of a cfg, load its weights and put it on a device.
+
+    `names` is a .names file or the names themselves; otherwise the .data file `data` says where they are, and
+    without either classes go by their numbers. `device` None takes the first GPU if there is one. `size`, a width
+    and height or one number for both, is another input size. `strict` makes unknown and repeated keys errors;
+    `partial` takes a weights file that ends early or goes on. Without `weights` they are random.
+    """
+    graph = Graph.read(cfg, strict=strict)
+    if size is not None:
+        graph = graph.resized(*((size, size) if isinstance(size, int) else size))
+    target = pick_device(device)
+    network = Network(graph, initialize=weights is None or not weights_file.fills(graph, weights))
+    if weights is not None:
+        weights_file.load(network, weights, partial=partial)
+    if names is None and data is not None:
+        names = read_data(data).names()
+    if isinstance(names, (str, Path)):
+        names = read_names(names)
+    network.to(target).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Model(network, names or ())
+
+
+def pick_device(device: str | torch.device | None = None) -> torch.device:
+    """The device asked for, or else the first GPU (CUDA, then MPS), or else the CPU."""
+    if device is not None:
+        try:
+            return torch.device(device)
+        except RuntimeError as error:
+            raise DarknetError(f"there is no device {device!r}: {str(error).splitlines()[0]}") from error
+    if torch.cuda.is_available():
+        return torch.device("cuda", 0)
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -1,0 +1,117 @@
+"""A graph to a torch module."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from darknet_py.graph import INPUT, Graph
+from darknet_py.layers.base import Blob, Drawn, Shape
+from darknet_py.layers.recurrent import Recurrent
+
+
+class Network(nn.Module):
+    """The network that a cfg describes.
+
+    `network(x)` takes (N, C, H, W) with values from 0 to 1, or (N, inputs) where the cfg has no picture, and gives
+    what `net.output` is in the C program: the output of the last layer that is no [cost]. A network with several
+    heads gives a tuple, a head each. Keys of the state dict are `layers.N.conv.weight`, `layers.N.bn.running_mean`,
+    ..., with N the layer's index in the cfg.
+    """
+
+    def __init__(
+        self, graph: Graph, *, initialize: bool = True, generator: torch.Generator | None = None
+    ) -> None:  # fmt: skip
+        """Build the modules on the CPU; with `initialize` their weights are drawn as Darknet draws them.
+
+        Without, they hold whatever the memory holds: for weights that are loaded next.
+        """
+        super().__init__()
+        self.graph = graph
+        self.seen = 0  # pictures this network was trained on; .weights files store it
+        self.layers = nn.ModuleList(node.layer.build(node.inputs) for node in graph.nodes)
+        self._last_uses = graph.last_uses(graph.outputs)
+        for module in self.recurrent():
+            module.steps = graph.net.time_steps
+        if initialize:
+            self.initialize(generator)
+
+    @classmethod
+    def from_cfg(cls, path: str | Path, *, strict: bool = False, generator: torch.Generator | None = None) -> Network:
+        """Read a cfg file and build its network with random weights."""
+        return cls(Graph.read(path, strict=strict), generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """The network's output, or a tuple where it has several heads."""
+        outputs = self.heads(x)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def heads(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The outputs of the layers `graph.outputs`, always as a tuple."""
+        outputs = self._run(x, self._last_uses)
+        return tuple(outputs[index] for index in self.graph.outputs)
+
+    def tap(self, x: Tensor, layers: Collection[int]) -> dict[int, Tensor]:
+        """The outputs of any layers, by index; no layer after the last of them is computed."""
+        wanted = [range(len(self.layers))[index] for index in layers]
+        outputs = self._run(x, self.graph.last_uses(wanted))
+        return {index: outputs[index] for index in wanted}
+
+    def _run(self, x: Tensor, last_uses: Mapping[int, tuple[int, ...]]) -> dict[int, Tensor]:
+        if x.ndim == 4 and not torch.is_grad_enabled():
+            x = x.contiguous(memory_format=torch.channels_last)  # no copies between convolutions on the CPU
+        outputs = {INPUT: x}
+        for index, done in last_uses.items():
+            outputs[index] = self.layers[index](*[outputs[s] for s in self.graph.nodes[index].sources])
+            for source in done:
+                del outputs[source]
+        return outputs
+
+    def initialize(self, generator: torch.Generator | None = None) -> None:
+        """Draw the weights anew, as Darknet does; the same generator state gives the same weights."""
+        for module in self.layers.modules():
+            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+                module.reset_parameters()
+            elif isinstance(module, Drawn):
+                module.initialize(generator)
+
+    def resize(self, width: int, height: int) -> None:
+        """Take another input size, where Darknet can (resize_network); raises `CfgError` where it cannot."""
+        graph = self.graph.resized(width, height)
+        for old, new in zip(self.graph.nodes, graph.nodes, strict=True):
+            if new.layer is not old.layer:
+                self.layers[new.index] = new.layer.build(new.inputs).train(self.training)
+        self.graph = graph
+
+    def recurrent(self) -> tuple[Recurrent, ...]:
+        """The modules that have a state."""
+        return tuple(module for module in self.modules() if isinstance(module, Recurrent))
+
+    def carry_state(self, carry: bool = True) -> None:
+        """Let recurrent layers go on from where the last call ended, as the C program does; starts from zeros."""
+        for module in self.recurrent():
+            module.carries, module.state = carry, None
+
+    def stored(self, index: int, blob: Blob) -> Tensor:
+        """The tensor of layer `index` behind a blob of its node."""
+        module_name, _, name = blob.name.rpartition(".")
+        tensor: Tensor = getattr(self.layers[index].get_submodule(module_name), name)
+        return tensor
+
+    @property
+    def input_shape(self) -> Shape:
+        """Channels, height and width of the input."""
+        return self.graph.input_shape
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the parameters."""
+        return next((parameter.dtype for parameter in self.parameters()), torch.float32)

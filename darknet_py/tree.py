@@ -1,0 +1,265 @@
+"""Trees of classes (WordTree, YOLO9000): .tree and .map files, and probabilities along them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from darknet_py.errors import CfgError, DarknetError, Location, os_reason
+
+MAX_BYTES: Final = 64 << 20
+MAX_LINES: Final = 1_000_000
+MAX_DEPTH: Final = 1_000
+_NODE: Final = re.compile(r"\s*(\S+)(?:\s+(\S+))?", re.ASCII)
+_PARENT: Final = re.compile(r"[+-]?[0-9]{1,18}")
+_CLASS: Final = re.compile(r"\s*\+?([0-9]{1,18})", re.ASCII)
+
+
+@dataclass(frozen=True)
+class WordTree:
+    """Classes as nodes of a tree; -1 is the parent of the top level.
+
+    Children of one parent follow each other, they are a group, and come after their parent; `CfgError` where they do
+    not. `source` and the number of the node, from 1, are the place it names.
+    """
+
+    names: tuple[str, ...] = field(repr=False)
+    parents: tuple[int, ...] = field(repr=False)
+    source: str = field(default="tree", compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.parents or len(self.names) != len(self.parents):
+            raise CfgError("a tree needs nodes, and a name for each", Location(self.source))
+        closed: set[int] = set()
+        before = -1
+        for node, parent in enumerate(self.parents):
+            if parent != before:
+                closed.add(before)
+                before = parent
+            if not -1 <= parent < node or parent in closed:
+                raise CfgError(self._fault(node, parent), Location(self.source, node + 1))
+        if self.depth > MAX_DEPTH:
+            raise CfgError(f"more than {MAX_DEPTH} levels; is this the right file?", Location(self.source))
+
+    def _fault(self, node: int, parent: int) -> str:
+        if not -1 <= parent < len(self.parents):
+            return f"parent {parent} is neither a node, 0 to {len(self.parents) - 1}, nor -1"
+        if parent >= node:
+            return f"parent {parent} does not come before its child, node {node}"
+        return f"the children of parent {parent} do not follow each other"
+
+    @classmethod
+    def read(cls, path: str | Path) -> WordTree:
+        """Read a .tree file."""
+        return cls.parse(_read(path), str(path))
+
+    @classmethod
+    def parse(cls, text: str, source: str = "tree") -> WordTree:
+        """Read the text of a .tree file, a line `name parent` a node; as in the C program a missing parent is -1."""
+        names, parents = [], []
+        for number, line in enumerate(_lines(text, source), 1):
+            match = _NODE.match(line)
+            if match is None:
+                raise CfgError("a line `name parent` was expected, but it is empty", Location(source, number))
+            name, parent = match.groups(default="-1")
+            if not _PARENT.fullmatch(parent):
+                raise CfgError(f"the parent's number was expected, not {parent[:40]!r}", Location(source, number))
+            names.append(name)
+            parents.append(int(parent))
+        return cls(tuple(names), tuple(parents), source)
+
+    @cached_property
+    def depths(self) -> tuple[int, ...]:
+        """Of every node, the number of its ancestors."""
+        depths: list[int] = []
+        for parent in self.parents:
+            depths.append(0 if parent < 0 else depths[parent] + 1)
+        return tuple(depths)
+
+    @property
+    def depth(self) -> int:
+        """The number of levels."""
+        return max(self.depths) + 1
+
+    @cached_property
+    def group_offsets(self) -> tuple[int, ...]:
+        """Of every group, its first node."""
+        parents = self.parents
+        return tuple(node for node, parent in enumerate(parents) if node == 0 or parent != parents[node - 1])
+
+    @cached_property
+    def group_sizes(self) -> tuple[int, ...]:
+        """Of every group, the number of its nodes."""
+        ends = (*self.group_offsets[1:], len(self.parents))
+        return tuple(end - start for start, end in zip(self.group_offsets, ends, strict=True))
+
+    @cached_property
+    def group(self) -> tuple[int, ...]:
+        """Of every node, the group it is in."""
+        return tuple(group for group, size in enumerate(self.group_sizes) for _ in range(size))
+
+    @cached_property
+    def children(self) -> tuple[int, ...]:
+        """Of every node, the group of its children, or -1."""
+        children = [-1] * len(self.parents)
+        for group, first in enumerate(self.group_offsets[1:], 1):
+            children[self.parents[first]] = group
+        return tuple(children)
+
+    @cached_property
+    def leaves(self) -> Tensor:  # (C,) bool
+        """Which nodes have no children."""
+        return _lasting([group < 0 for group in self.children])
+
+    def path(self, label: int) -> list[int]:
+        """The ancestors of a node from the top level down, and the node itself."""
+        if not 0 <= label < len(self.parents):
+            raise DarknetError(f"there is no class {label} in {self.source}, which has {len(self.parents)} nodes")
+        path = [label]
+        while (parent := self.parents[path[-1]]) >= 0:
+            path.append(parent)
+        return path[::-1]
+
+    def absolute(self, conditional: Tensor) -> Tensor:  # (..., C) -> (..., C)
+        """Multiply every class by its ancestors, from the top level down (hierarchy_predictions of tree.c)."""
+        (order, place, above), widths = self._by_depth
+        rows = conditional.movedim(-1, 0).index_select(0, order.to(conditional.device)).split(widths)
+        parents = above.to(conditional.device).split(widths)
+        levels = [rows[0]]
+        for row, parent in zip(rows[1:], parents[1:], strict=True):
+            levels.append(row * levels[-1].index_select(0, parent))
+        return torch.cat(levels).index_select(0, place.to(conditional.device)).movedim(0, -1)
+
+    def probability(self, conditional: Tensor, label: int) -> Tensor:  # (..., C) -> (...)
+        """`absolute` of one class."""
+        return conditional[..., self.path(label)].prod(-1)
+
+    def walk(self, absolute: Tensor, threshold: float) -> Tensor:  # (..., C) -> (...) int64
+        """Go down to the best child while the product of the values on the way stays above `threshold`.
+
+        Returns the last node that did, or the best of the top level. As in hierarchy_top_prediction of tree.c the
+        product is of `absolute` values, so that ancestors count again at every step, a value must be above 0 to be
+        the best, and of equal ones the first is.
+        """
+        values = absolute.reshape(-1, len(self.parents))
+        starts, sizes, children = (table.to(values.device) for table in self._tables)
+
+        def best_child(group: Tensor, width: int) -> tuple[Tensor, Tensor]:  # (M,) -> (M,), (M,)
+            step = torch.arange(width, device=values.device)
+            nodes = (starts[group, None] + step).clamp_(max=values.shape[1] - 1)  # (M, width)
+            found = values.gather(1, nodes)
+            best, nth = found.where((step < sizes[group, None]) & (found > 0), 0).max(1)
+            return best, (starts[group] + nth).where(best > 0, 0)
+
+        product, label = best_child(torch.zeros_like(values[:, 0], dtype=torch.int64), self._widths[0])
+        going = product > threshold
+        for width in self._widths[1:]:
+            group = children[label]
+            going = going & (group >= 0)
+            best, node = best_child(group.clamp(min=0), width)
+            product = product * best
+            going = going & (product > threshold)
+            label = torch.where(going, node, label)
+        return label.reshape(absolute.shape[:-1])
+
+    @cached_property
+    def _tables(self) -> tuple[Tensor, Tensor, Tensor]:
+        return _lasting(self.group_offsets), _lasting(self.group_sizes), _lasting(self.children)
+
+    @cached_property
+    def _widths(self) -> list[int]:
+        """The size of the largest group of every level."""
+        widths = [0] * self.depth
+        for first, size in zip(self.group_offsets, self.group_sizes, strict=True):
+            widths[self.depths[first]] = max(widths[self.depths[first]], size)
+        return widths
+
+    @cached_property
+    def _by_depth(self) -> tuple[tuple[Tensor, Tensor, Tensor], list[int]]:
+        """Nodes ordered by depth, the place of each there, that of its parent in its level; nodes a level."""
+        order = sorted(range(len(self.depths)), key=self.depths.__getitem__)
+        place = _inverse(order)
+        widths = [count for _, count in sorted(Counter(self.depths).items())]
+        starts = list(accumulate(widths, initial=0))
+        above = [max(0, place[self.parents[node]] - starts[self.depths[node] - 1]) for node in order]
+        return (_lasting(order), _lasting(place), _lasting(above)), widths
+
+
+class TreeSoftmax(nn.Module):
+    """Softmax inside each group of a tree, along the dimension that holds its nodes."""
+
+    order: Tensor  # (C,) nodes by the size of their group
+    place: Tensor  # (C,) where each node is in that order
+
+    def __init__(self, tree: WordTree) -> None:
+        super().__init__()
+        sizes = [size for size in tree.group_sizes for _ in range(size)]
+        order = sorted(range(len(sizes)), key=sizes.__getitem__)
+        self.blocks = sorted(Counter(sizes).items())  # (size of group, nodes in such groups)
+        self.register_buffer("order", _lasting(order), persistent=False)
+        self.register_buffer("place", _lasting(_inverse(order)), persistent=False)
+
+    def forward(self, logits: Tensor, dim: int, temperature: float = 1.0) -> Tensor:
+        # All groups of one size at a time, with the nodes in front: nothing is padded or scattered, which is slow.
+        rows = logits.movedim(dim, 0).index_select(0, self.order) / temperature
+        parts = rows.split([count for _, count in self.blocks])
+        done = [
+            part.unflatten(0, (-1, size)).softmax(1).flatten(0, 1)
+            for part, (size, _) in zip(parts, self.blocks, strict=True)
+        ]
+        return torch.cat(done).index_select(0, self.place).movedim(0, dim)
+
+
+def read_map(path: str | Path) -> tuple[int, ...]:
+    """Read a .map file, a class number a line; what follows the number is passed over, as by atoi."""
+    found = []
+    for number, line in enumerate(_lines(_read(path), str(path)), 1):
+        match = _CLASS.match(line)
+        if match is None:
+            raise CfgError(f"a class number was expected, not {line[:40]!r}", Location(str(path), number))
+        found.append(int(match.group(1)))
+    return tuple(found)
+
+
+def _lasting(values: Sequence[int]) -> Tensor:
+    """Keep numbers as a tensor that autograd may use, wherever it was first asked for."""
+    with torch.inference_mode(mode=False):
+        return torch.tensor(values)
+
+
+def _inverse(order: Sequence[int]) -> list[int]:
+    place = [0] * len(order)
+    for position, node in enumerate(order):
+        place[node] = position
+    return place
+
+
+def _read(path: str | Path) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise CfgError(f"cannot be read: {os_reason(error)}", Location(str(path))) from error
+    if len(data) > MAX_BYTES:
+        raise CfgError(f"larger than {MAX_BYTES} bytes; is this the right file?", Location(str(path)))
+    return data.decode("utf-8-sig", errors="replace")
+
+
+def _lines(text: str, source: str) -> list[str]:
+    text = text.removeprefix("\ufeff").removesuffix("\n")
+    if not text:
+        raise CfgError("the file is empty", Location(source))
+    if "\0" in text:
+        raise CfgError("this is not a text file", Location(source))
+    if text.count("\n") >= MAX_LINES:
+        raise CfgError(f"more than {MAX_LINES} lines; is this the right file?", Location(source))
+    return text.split("\n")

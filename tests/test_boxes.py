@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from darknet_py import boxes as B
+from darknet_py.errors import DarknetError, ImageError
+
+RECORDINGS = sorted((Path(__file__).parent / "golden" / "boxes").glob("*.npz"))
+
+# Coarse values make ties, identical boxes and edges that just touch; zero sizes are among them.
+coordinate = st.integers(0, 8).map(lambda n: n / 8)
+some_boxes = st.lists(st.tuples(coordinate, coordinate, coordinate, coordinate), min_size=1, max_size=24)
+fine = st.floats(0, 1, width=32)
+fine_boxes = st.lists(st.tuples(fine, fine, fine, fine), min_size=1, max_size=12)
+no_deadline = settings(deadline=None)  # the first call of a torch function can be slow
+threshold = st.sampled_from([0.0, 0.1, 1 / 3, 0.45, 0.5, 1.0])
+
+
+def iou_in_c(a: np.ndarray, b: np.ndarray) -> np.float32:
+    def overlap(x1: np.float32, w1: np.float32, x2: np.float32, w2: np.float32) -> np.float32:
+        return min(x1 + w1 / two, x2 + w2 / two) - max(x1 - w1 / two, x2 - w2 / two)
+
+    two, zero = np.float32(2), np.float32(0)
+    w, h = overlap(a[0], a[2], b[0], b[2]), overlap(a[1], a[3], b[1], b[3])
+    inter = zero if w < 0 or h < 0 else w * h
+    union = a[2] * a[3] + b[2] * b[3] - inter
+    with np.errstate(all="ignore"):
+        return np.divide(inter, union)
+
+
+def greedy(boxes: Tensor, box: Tensor, label: Tensor, score: Tensor, threshold: float) -> list[bool]:
+    """The loop of do_nms_sort, class after class, over a stable sort."""
+    keep = [True] * len(box)
+    place = boxes.numpy()
+    for c in set(label.tolist()):
+        rows = [k for k in range(len(box)) if label[k] == c]
+        rows.sort(key=lambda k: -float(score[k]))
+        for n, i in enumerate(rows):
+            if keep[i]:
+                for j in rows[n + 1 :]:
+                    if iou_in_c(place[box[i]], place[box[j]]) > np.float32(threshold):
+                        keep[j] = False
+    return keep
+
+
+def as_sets(rows: Tensor) -> Tensor:
+    return torch.tensor(sorted(rows.tolist()))
+
+
+@no_deadline
+@given(fine_boxes)
+def test_formats_round_trip(values: list[tuple[float, ...]]) -> None:
+    boxes = torch.tensor(values, dtype=torch.float64)
+    edges = B.xyxy_from_cxcywh(boxes)
+    assert edges.dtype == boxes.dtype
+    torch.testing.assert_close(edges[..., 2:] - edges[..., :2], boxes[..., 2:])
+    torch.testing.assert_close(B.cxcywh_from_xyxy(edges), boxes)
+
+
+def test_formats_keep_leading_dims_and_shape_of_nothing() -> None:
+    assert B.xyxy_from_cxcywh(torch.zeros(2, 3, 4)).shape == (2, 3, 4)
+    assert B.cxcywh_from_xyxy(torch.zeros(0, 4)).shape == (0, 4)
+
+
+@no_deadline
+@given(fine_boxes, fine_boxes)
+def test_iou_is_the_c_arithmetic_bit_for_bit(left: list[tuple[float, ...]], right: list[tuple[float, ...]]) -> None:
+    a, b = torch.tensor(left), torch.tensor(right)
+    expected = [[iou_in_c(p, q) for q in b.numpy()] for p in a.numpy()]
+    torch.testing.assert_close(
+        B.pairwise_iou(a, b), torch.tensor(np.nan_to_num(expected, posinf=np.inf)), rtol=0, atol=0
+    )
+
+
+def test_iou_broadcasts_and_of_empty_boxes_is_zero() -> None:
+    a = torch.tensor([[0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.0, 0.0]])
+    assert B.iou(a[:, None, None], a).shape == (2, 1, 2)
+    assert B.pairwise_iou(a, a).tolist() == [[1, 0], [0, 0]]
+
+
+@no_deadline
+@given(st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 20), st.integers(1, 20), fine_boxes)
+def test_unletterbox_undoes_a_letterbox(
+    w: int, h: int, cells_w: int, cells_h: int, values: list[tuple[float, ...]]
+) -> None:
+    network = net_w, net_h = cells_w * 32, cells_h * 32
+    try:
+        inner_w, inner_h = B.letterbox_size((w, h), network)
+    except ImageError:
+        assert min(w * net_h // h, h * net_w // w) == 0
+        return
+    assert (inner_w == net_w and inner_h <= net_h) or (inner_h == net_h and inner_w <= net_w)
+    boxes = torch.tensor(values, dtype=torch.float64)
+    inner, outer = torch.tensor([inner_w, inner_h]).double(), torch.tensor(network).double()
+    centre = (boxes[:, :2] * inner + (outer - inner) / 2) / outer
+    letterboxed = torch.cat((centre, boxes[:, 2:] * inner / outer), 1)
+    torch.testing.assert_close(B.unletterbox(letterboxed, (w, h), network), boxes)
+
+
+def test_letterbox_size_rounds_down_as_the_c_program() -> None:
+    assert B.letterbox_size((91, 57), (64, 48)) == (64, 40)
+    assert B.letterbox_size((57, 91), (64, 64)) == (40, 64)
+    assert B.letterbox_size((64, 48), (64, 48)) == (64, 48)
+
+
+@pytest.mark.parametrize("sizes", [((0, 5), (32, 32)), ((5, 5), (32, -1)), ((10_000, 1), (416, 416))])
+def test_letterbox_size_refuses_what_leaves_no_picture(
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+) -> None:
+    with pytest.raises(ImageError, match=r"a picture of \d+ x \d+"):
+        B.letterbox_size(*sizes)
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Boxes and, of every (box, class), some or all in any order; few distinct scores."""
+    boxes = torch.tensor(draw(some_boxes | fine_boxes))
+    classes = draw(st.integers(1, 4))
+    cells = draw(st.permutations(range(len(boxes) * classes)))
+    cells = cells[: draw(st.integers(0, len(cells)))] if draw(st.booleans()) else cells
+    index = torch.tensor(cells, dtype=torch.int64)
+    levels = draw(st.sampled_from([3, 1000]))
+    score = torch.tensor(draw(st.lists(st.integers(1, levels), min_size=len(cells), max_size=len(cells))))
+    spread = draw(st.sampled_from([1, 1000]))  # far apart, few of the classes in use
+    return boxes, index // classes, index % classes * spread, score.float() / levels
+
+
+@settings(max_examples=300, deadline=None)
+@given(rows(), threshold)
+def test_nms_is_the_greedy_loop(case: tuple[Tensor, Tensor, Tensor, Tensor], threshold: float) -> None:
+    assert B.nms(*case, threshold).tolist() == greedy(*case, threshold)
+
+
+@no_deadline
+@given(rows(), threshold)
+def test_nms_is_the_same_in_small_pieces(case: tuple[Tensor, Tensor, Tensor, Tensor], threshold: float) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(B, "PAIRS_AT_ONCE", 5)
+        patch.setattr(B, "EDGES_AT_ONCE", 3)
+        assert B.nms(*case, threshold).tolist() == greedy(*case, threshold)
+
+
+@no_deadline
+@given(some_boxes, st.data())
+def test_nms_objectness_is_nms_of_one_class_without_zeros(values: list[tuple[float, ...]], data: st.DataObject) -> None:
+    boxes = torch.tensor(values)
+    objectness = torch.tensor(
+        data.draw(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=len(boxes), max_size=len(boxes)))
+    )
+    box = objectness.nonzero()[:, 0]
+    expected = torch.zeros(len(boxes), dtype=torch.bool)
+    expected[box] = torch.tensor(greedy(boxes, box, box * 0, objectness[box], 0.4), dtype=torch.bool)
+    assert B.nms_objectness(boxes, objectness, 0.4).tolist() == expected.tolist()
+
+
+def test_nms_of_nothing() -> None:
+    none = torch.zeros(0, dtype=torch.int64)
+    assert B.nms(torch.zeros(0, 4), none, none, torch.zeros(0), 0.5).shape == (0,)
+    assert B.nms_dense(torch.rand(3, 4), torch.zeros(3, 2), 0.5).tolist() == [[0, 0]] * 3
+    assert B.nms_objectness(torch.rand(3, 4), torch.zeros(3), 0.5).tolist() == [False] * 3
+
+
+def test_nms_keeps_boxes_that_are_not_finite() -> None:
+    boxes = torch.tensor([[0.5, 0.5, torch.inf, 1], [torch.nan, 0.5, 1, 1], [0.5, 0.5, 1, 1], [0.5, 0.5, 1, 0.9]])
+    assert B.nms_objectness(boxes, torch.tensor([0.9, 0.8, 0.7, 0.6]), 0.45).tolist() == [
+        True,
+        True,
+        True,
+        False,
+    ]
+
+
+def test_nms_leaves_its_input_and_gradients_alone() -> None:
+    boxes = torch.rand(30, 4, requires_grad=True)
+    scores = torch.rand(30, 3, requires_grad=True)
+    before = scores.detach().clone()
+    kept = B.nms_dense(boxes, scores, 0.1)
+    assert torch.equal(scores, before)
+    kept.sum().backward()
+    assert torch.equal(scores.grad, (kept != 0).float())
+
+
+@pytest.mark.parametrize("threshold", [-0.1, float("nan")])
+def test_nms_refuses_a_threshold_that_is_none(threshold: float) -> None:
+    with pytest.raises(DarknetError, match="threshold"):
+        B.nms_objectness(torch.rand(2, 4), torch.ones(2), threshold)
+
+
+@pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
+def test_nms_gives_the_recorded_scores(path: Path) -> None:
+    with np.load(path) as recorded:
+        before, after = torch.from_numpy(recorded["before_nms"]), torch.from_numpy(recorded["after_nms"])
+        threshold = float(recorded["nms"])
+    found = before.clone()
+    found[:, 5:] = B.nms_dense(before[:, :4], before[:, 5:], threshold)
+    assert torch.equal(as_sets(found), as_sets(after))
+    assert not torch.equal(found, before)
+
+
+def test_recordings_are_there() -> None:
+    assert len(RECORDINGS) >= 7
+
+
+def test_many_overlapping_boxes_stay_quick_and_exact() -> None:
+    rng = torch.Generator().manual_seed(0)
+    centres = torch.rand(40, 4, generator=rng) * 0.5 + 0.1
+    boxes = centres.repeat(25, 1) + torch.randn(1000, 4, generator=rng) * 0.02
+    scores = torch.rand(1000, 6, generator=rng)
+    kept = B.nms_dense(boxes, scores, 0.45) > 0
+    over = B.pairwise_iou(boxes, boxes) > 0.45
+    for c in range(6):
+        order = scores[:, c].argsort(descending=True, stable=True)
+        keep = torch.ones(1000, dtype=torch.bool)
+        for n, i in enumerate(order):
+            if keep[i]:
+                keep[order[n + 1 :]] &= ~over[i, order[n + 1 :]]
+        assert torch.equal(kept[:, c], keep)
