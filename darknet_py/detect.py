@@ -30,7 +30,7 @@ class Detections:
     Everything is on the CPU. Boxes may reach beyond the picture, as Darknet's do.
     """
 
-    boxes: Tensor  # (N, 4) left, top, right, bottom in pixels of the picture
+    boxes: Tensor  # (N, 4) float64: left, top, right, bottom in pixels of the picture
     scores: Tensor  # (N,) from 0 to 1
     labels: Tensor  # (N,) int64, the class
     names: tuple[str, ...]  # (N,) the name of the class
@@ -142,10 +142,10 @@ class Detector:
     def detections(self, candidates: Candidates, picture: Size) -> Detections:
         """Candidates that are relative to the picture, best first and in pixels."""
         order = candidates.score.sort(descending=True, stable=True).indices
-        boxes = candidates.boxes[candidates.box[order]] * candidates.boxes.new_tensor((*picture, *picture))
+        boxes = candidates.boxes[candidates.box[order]].cpu().double()  # a box may be far wider than its picture
         labels = candidates.label[order].cpu()
         return Detections(
-            xyxy_from_cxcywh(boxes).cpu(),
+            xyxy_from_cxcywh(boxes * boxes.new_tensor((*picture, *picture))),
             candidates.score[order].cpu(),
             labels,
             tuple(class_name(self.names, label) for label in labels.tolist()),

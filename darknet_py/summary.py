@@ -59,11 +59,9 @@ def _layer(node: Node) -> dict[str, Any]:
 
 def _line(node: Node) -> str:
     label = f"{node.index:5d} {node.layer.label(node.index)}"
-    if node.layer.type == "route":
-        return f"{label}   ->  {_shape(node.shape)}"
-    source = node.inputs[-1]
+    source = _shape(node.inputs[-1]) if len(node.inputs) == 1 or node.layer.type == "shortcut" else " " * 16
     bflops = f"  {node.operations / 1e9:5.3f} BFLOPs" if node.operations else ""
-    return f"{label:<28}  {_shape(source)}   ->  {_shape(node.shape)}{bflops}"
+    return f"{label:<28}  {source}   ->  {_shape(node.shape)}{bflops}"
 
 
 def _shape(shape: Shape) -> str:

@@ -132,7 +132,7 @@ class WordTree:
     def absolute(self, conditional: Tensor) -> Tensor:  # (..., C) -> (..., C)
         """Multiply every class by its ancestors, from the top level down (hierarchy_predictions of tree.c)."""
         (order, place, above), widths = self._by_depth
-        rows = conditional.movedim(-1, 0).index_select(0, order.to(conditional.device)).split(widths)
+        rows = conditional.movedim(-1, 0).contiguous().index_select(0, order.to(conditional.device)).split(widths)
         parents = above.to(conditional.device).split(widths)
         levels = [rows[0]]
         for row, parent in zip(rows[1:], parents[1:], strict=True):
@@ -210,7 +210,9 @@ class TreeSoftmax(nn.Module):
 
     def forward(self, logits: Tensor, dim: int, temperature: float = 1.0) -> Tensor:
         # All groups of one size at a time, with the nodes in front: nothing is padded or scattered, which is slow.
-        rows = logits.movedim(dim, 0).index_select(0, self.order) / temperature
+        rows = logits.movedim(dim, 0).contiguous().index_select(0, self.order)
+        if temperature != 1:
+            rows = rows / temperature
         parts = rows.split([count for _, count in self.blocks])
         done = [
             part.unflatten(0, (-1, size)).softmax(1).flatten(0, 1)

@@ -6,6 +6,7 @@ import mmap
 import re
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -146,26 +147,21 @@ def load(
     file holds is taken: whole tensors from the front, and what comes after them in a longer file is left out. Layers
     that get nothing keep their values. Raises `WeightsError` before anything is changed.
     """
-    path = Path(path)
-    named = _CUT.search(path.name)
-    if cutoff is None and named:
-        cutoff = int(named.group(1))
-    try:
-        with path.open("rb") as file, _mapped(file.fileno()) as data:
-            header = Header.unpack(data[: HEADER_SIZES[0]])
-            values, rest = divmod(len(data) - header.size, FLOAT.itemsize)
-            slots = layout(network.graph, start, cutoff)
-            if not partial:
-                _check_size(slots, values, rest, network.graph, ended=cutoff is not None)
-            slots = tuple(slot for slot in slots if slot.end <= values)
-            for slot in slots:
-                _fill(network.stored(slot.node.index, slot.blob), slot, data, header)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {os_reason(error)}") from error
-    except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from error
+    with _opened(path) as data:
+        header, slots = _plan(network.graph, Path(path), data, start, cutoff, partial=partial)
+        for slot in slots:
+            _fill(network.stored(slot.node.index, slot.blob), slot, data, header)
     network.seen = header.seen
     return Loaded(header, slots[-1].node.index + 1 if slots else start, slots[-1].end if slots else 0)
+
+
+def verify(
+    graph: Graph, path: str | Path, *, start: int = 0, cutoff: int | None = None, partial: bool = False
+) -> Header:
+    """Raise `WeightsError` where `load` would for these arguments; no value is read."""
+    with _opened(path) as data:
+        header, _ = _plan(graph, Path(path), data, start, cutoff, partial=partial)
+    return header
 
 
 def save(network: Network, path: str | Path, *, cutoff: int | None = None) -> None:
@@ -178,6 +174,33 @@ def save(network: Network, path: str | Path, *, cutoff: int | None = None) -> No
                 file.write(values.numpy().astype(FLOAT, copy=False).data)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be written: {os_reason(error)}") from error
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[mmap.mmap]:
+    """A file in memory; errors say its name."""
+    try:
+        with Path(path).open("rb") as file, _mapped(file.fileno()) as data:
+            yield data
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {os_reason(error)}") from error
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+
+
+def _plan(
+    graph: Graph, path: Path, data: mmap.mmap, start: int, cutoff: int | None, *, partial: bool
+) -> tuple[Header, tuple[Slot, ...]]:
+    """What `load` reads from a file."""
+    named = _CUT.search(path.name)
+    if cutoff is None and named:
+        cutoff = int(named.group(1))
+    header = Header.unpack(data[: HEADER_SIZES[0]])
+    values, rest = divmod(len(data) - header.size, FLOAT.itemsize)
+    slots = layout(graph, start, cutoff)
+    if not partial:
+        _check_size(slots, values, rest, graph, ended=cutoff is not None)
+    return header, tuple(slot for slot in slots if slot.end <= values)
 
 
 class _mapped:  # noqa: N801

@@ -18,6 +18,7 @@ import pytest
 import requests
 
 from darknet_py import download as D
+from darknet_py import transfer as T
 from darknet_py.download import MODELS, Downloaded, Model, download
 from darknet_py.errors import DownloadError
 
@@ -136,7 +137,7 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(D, "CHUNK", 512)
+    monkeypatch.setattr(T, "CHUNK", 512)
     monkeypatch.setenv("NO_PROXY", "*")
 
 
@@ -275,7 +276,7 @@ def test_wherever_it_breaks_the_file_is_the_same(site: Site, tmp_path: Path, at:
 def test_a_line_that_breaks_all_the_time_gets_there(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(D, "PROGRESS", 4000)
+    monkeypatch.setattr(T, "PROGRESS", 4000)
     site.plays["/layers.conv.3"] = [partial(serve, stop=5000)] * 7
     assert get(site, tmp_path, retries=1).weights.read_bytes() == BODY
     starts = [int(asked[6:-1]) for asked in site.ranges()[1:] if asked]
@@ -446,7 +447,7 @@ def test_no_server_at_all(tmp_path: Path) -> None:
 
 def test_pauses_double_up_to_a_limit(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(D.time, "sleep", pauses.append)
+    monkeypatch.setattr(T.time, "sleep", pauses.append)
     site.plays["/layers.conv.3"] = [status(500)] * 9
     refusal(site, tmp_path, retries=8, backoff=0.5)
     assert pauses == [0.5, 1, 2, 4, 8, 16, 30, 30]
@@ -615,7 +616,7 @@ def test_compressed_answers_are_refused(site: Site, tmp_path: Path) -> None:
 
 
 def test_the_disk_must_have_room(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(D.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    monkeypatch.setattr(T.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     assert "needs 40000 more bytes" in refusal(site, tmp_path)
     assert leftovers(tmp_path) == set()
 

@@ -17,7 +17,12 @@ CASES = sorted(path.stem for path in BOXES.glob("*.npz"))
 def rows_of(candidates: Candidates) -> np.ndarray:
     """A row a (box, class): x, y, w, h, objectness, label, score."""
     box = candidates.box
-    parts = (candidates.boxes[box], candidates.objectness[box, None], candidates.label[:, None], candidates.score[:, None])
+    parts = (
+        candidates.boxes[box],
+        candidates.objectness[box, None],
+        candidates.label[:, None],
+        candidates.score[:, None],
+    )
     return in_order(torch.cat([part.double() for part in parts], 1).numpy())
 
 

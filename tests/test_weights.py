@@ -192,7 +192,7 @@ def test_files_of_the_wrong_size_change_nothing_and_say_where_they_end(tmp_path,
 
 
 def test_a_file_for_other_classes_is_recognised(tmp_path):
-    text = CFG.split("[connected]")[0]
+    text = CFG.split("[connected]", maxsplit=1)[0]
     each = 1 + 4
     with pytest.raises(WeightsError, match=r"it would fit with filters=9 in layer 2"):
         weights.load(network(text), write(tmp_path / "a.weights", FIRST + 9 * each))

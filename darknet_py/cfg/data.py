@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def find_file(name: str, named_by: str) -> Path:
     path = Path(name)
     folder = Path(named_by).resolve().parent
     candidates = (path, folder / path, folder.parent / path)
-    return next((candidate for candidate in candidates if candidate.exists()), path)
+    return next((candidate for candidate in candidates if os.path.exists(candidate)), path)  # noqa: PTH110 - never raises
 
 
 def _lines(path: str | Path, limit: int) -> list[str]:

@@ -26,6 +26,7 @@ from darknet_py.cfg.section import Entry, Section
 from darknet_py.errors import CfgError, CfgWarning, Location, os_reason
 
 MAX_BYTES = 4 << 20  # the largest official cfg has 20 KB
+MAX_LINES = 100_000
 MAX_SECTIONS = 10_000
 
 _COMMENT = pp.Regex(r"(?:[#;][^\n]*\n|\n)+").leave_whitespace().suppress()
@@ -103,6 +104,8 @@ def _prepare(text: str, source: str) -> tuple[str, _Lines]:
         raise CfgError("this is not a text file", Location(source))
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     text = text.replace(" ", "").replace("\t", "").rstrip("\n") + "\n"
+    if text.count("\n") > MAX_LINES:
+        raise CfgError(f"more than {MAX_LINES} lines; is this the right file?", Location(source))
     return text, _Lines(text, source)
 
 

@@ -106,7 +106,7 @@ def one_of(choices: Mapping[str, Any] | Iterable[str], fallback: str | None = No
             return text
         if fallback is None:
             raise ValueError(f"one of {', '.join(words)}")
-        complain(f"{text!r} is not one of {', '.join(words)}; {fallback!r} is taken, as Darknet does")
+        complain(f"{text[:60]!r} is not one of {', '.join(words)}; {fallback!r} is taken, as Darknet does")
         return fallback
 
     parse.__doc__ = f"One of {', '.join(words)}."
@@ -126,13 +126,15 @@ def read(schema: type[D], section: Section, *, strict: bool = False, **extra: An
     """
     known = fields_of(schema)
     values: dict[str, Any] = dict(extra)
+    first = {entry.key: entry for entry in reversed(section.entries)}
     for entry in section.entries:
         if entry.key not in known:
-            report(f"[{section.type}] has no key {entry.key!r}{nearest(entry.key, known)}", entry.where, strict=strict)
-        elif section.find(entry.key) is not entry:
-            first = section.find(entry.key)
-            line = first.where.line if first else 0
-            report(f"{entry} is ignored: {entry.key!r} was given in line {line}", entry.where, strict=strict)
+            report(
+                f"[{section.type}] has no key {entry.key[:60]!r}{nearest(entry.key, known)}", entry.where, strict=strict
+            )
+        elif first[entry.key] is not entry:
+            line = first[entry.key].where.line
+            report(f"{str(entry)[:60]} is ignored: {entry.key!r} was given in line {line}", entry.where, strict=strict)
         else:
             values[known[entry.key].name] = parse_entry(known[entry.key].metadata["parse"], entry, section, strict)
     for name, field in known.items():

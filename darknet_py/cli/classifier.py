@@ -37,7 +37,9 @@ def _predict_arguments(parser: ArgumentParser) -> None:
 def _classify_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("cfg", metavar="CFG")
     parser.add_argument("weights", metavar="WEIGHTS")
-    parser.add_argument("images", metavar="IMAGE", nargs="*", default=[], help="pictures, folders or .txt lists; without, asks")
+    parser.add_argument(
+        "images", metavar="IMAGE", nargs="*", default=[], help="pictures, folders or .txt lists; without, asks"
+    )
     device_arguments(parser)
     switch(parser, "json", "print one JSON object a picture")
 

@@ -8,7 +8,9 @@ from darknet_py.cli.common import Verb, switch
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("names", metavar="NAME", nargs="*", default=[], help="yolov2, yolo9000, ...; without, lists them")
+    parser.add_argument(
+        "names", metavar="NAME", nargs="*", default=[], help="yolov2, yolo9000, ...; without, lists them"
+    )
     parser.add_argument("--folder", "-o", help="where to (default: the cache folder)")
     parser.add_argument("--mirror", help="another address that has the files")
     switch(parser, "force", "fetch again what is already there")
