@@ -21,15 +21,15 @@ MAX_LINES: Final = 1_000_000
 MAX_DEPTH: Final = 1_000
 _NODE: Final = re.compile(r"\s*(\S+)(?:\s+(\S+))?", re.ASCII)
 _PARENT: Final = re.compile(r"[+-]?[0-9]{1,18}")
-_CLASS: Final = re.compile(r"\s*\+?([0-9]{1,18})", re.ASCII)
+_CLASS: Final = re.compile(r"\s*\+?([0-9]{1,18})(?![0-9])", re.ASCII)
 
 
 @dataclass(frozen=True)
 class WordTree:
     """Classes as nodes of a tree; -1 is the parent of the top level.
 
-    Children of one parent follow each other, they are a group, and come after their parent; `CfgError` where they do
-    not. `source` and the number of the node, from 1, are the place it names.
+    The children of a parent follow each other, as a group, and come after it; `CfgError` where they do not. The
+    line it names in `source` is the number of the node, from 1.
     """
 
     names: tuple[str, ...] = field(repr=False)
@@ -49,6 +49,8 @@ class WordTree:
                 raise CfgError(self._fault(node, parent), Location(self.source, node + 1))
         if self.depth > MAX_DEPTH:
             raise CfgError(f"more than {MAX_DEPTH} levels; is this the right file?", Location(self.source))
+        for tables in ("leaves", "_tables", "_widths", "_by_depth"):  # now, as torch.compile could not make them
+            getattr(self, tables)
 
     def _fault(self, node: int, parent: int) -> str:
         if not -1 <= parent < len(self.parents):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from darknet_py import boxes as B
 from darknet_py.errors import DarknetError, ImageError
+from darknet_py.image import letterbox_size
 
 RECORDINGS = sorted((Path(__file__).parent / "golden" / "boxes").glob("*.npz"))
 
@@ -91,12 +92,7 @@ def test_unletterbox_undoes_a_letterbox(
     w: int, h: int, cells_w: int, cells_h: int, values: list[tuple[float, ...]]
 ) -> None:
     network = net_w, net_h = cells_w * 32, cells_h * 32
-    try:
-        inner_w, inner_h = B.letterbox_size((w, h), network)
-    except ImageError:
-        assert min(w * net_h // h, h * net_w // w) == 0
-        return
-    assert (inner_w == net_w and inner_h <= net_h) or (inner_h == net_h and inner_w <= net_w)
+    inner_w, inner_h = letterbox_size(w, h, net_w, net_h)
     boxes = torch.tensor(values, dtype=torch.float64)
     inner, outer = torch.tensor([inner_w, inner_h]).double(), torch.tensor(network).double()
     centre = (boxes[:, :2] * inner + (outer - inner) / 2) / outer
@@ -104,18 +100,15 @@ def test_unletterbox_undoes_a_letterbox(
     torch.testing.assert_close(B.unletterbox(letterboxed, (w, h), network), boxes)
 
 
-def test_letterbox_size_rounds_down_as_the_c_program() -> None:
-    assert B.letterbox_size((91, 57), (64, 48)) == (64, 40)
-    assert B.letterbox_size((57, 91), (64, 64)) == (40, 64)
-    assert B.letterbox_size((64, 48), (64, 48)) == (64, 48)
+def test_unletterbox_uses_whole_pixels_as_the_c_program() -> None:
+    found = B.unletterbox(torch.tensor([0.5, 5 / 48, 0.5, 20 / 48]), (91, 57), (64, 48))  # inside: 64 x 40, not 40.09
+    torch.testing.assert_close(found, torch.tensor([0.5, 1 / 40, 0.5, 0.5]))
 
 
-@pytest.mark.parametrize("sizes", [((0, 5), (32, 32)), ((5, 5), (32, -1)), ((10_000, 1), (416, 416))])
-def test_letterbox_size_refuses_what_leaves_no_picture(
-    sizes: tuple[tuple[int, int], tuple[int, int]],
-) -> None:
-    with pytest.raises(ImageError, match=r"a picture of \d+ x \d+"):
-        B.letterbox_size(*sizes)
+@pytest.mark.parametrize("sizes", [((0, 5), (32, 32)), ((5, 5), (32, -1))])
+def test_unletterbox_refuses_sizes_that_are_none(sizes: tuple[tuple[int, int], tuple[int, int]]) -> None:
+    with pytest.raises(ImageError, match="sizes must be positive"):
+        B.unletterbox(torch.rand(2, 4), *sizes)
 
 
 @st.composite

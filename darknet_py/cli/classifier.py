@@ -17,6 +17,7 @@ from darknet_py.cli.common import (
     device_arguments,
     device_of,
     expand,
+    image_arguments,
     option,
     switch,
 )  # fmt: skip
@@ -37,9 +38,7 @@ def _predict_arguments(parser: ArgumentParser) -> None:
 def _classify_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("cfg", metavar="CFG")
     parser.add_argument("weights", metavar="WEIGHTS")
-    parser.add_argument(
-        "images", metavar="IMAGE", nargs="*", default=[], help="pictures, folders or .txt lists; without, asks"
-    )
+    image_arguments(parser)
     device_arguments(parser)
     switch(parser, "json", "print one JSON object a picture")
 

@@ -37,6 +37,12 @@ def switch(parser: ArgumentParser, name: str, text: str) -> None:
     parser.add_argument(f"-{name}", f"--{name}", action="store_true", dest=name.replace("-", "_"), help=text)
 
 
+def image_arguments(parser: ArgumentParser) -> None:
+    """The pictures, any number of them."""
+    text = "pictures, folders or .txt lists of them; without, asks for paths"
+    parser.add_argument("images", metavar="IMAGE", nargs="*", default=[], help=text)
+
+
 def device_arguments(parser: ArgumentParser) -> None:
     """The options -i, -nogpu, --strict and --partial."""
     option(parser, "i", int, None, "the GPU to use, counted from 0 (default: the first, if there is one)")

@@ -18,6 +18,7 @@ from darknet_py.cli.common import (
     device_of,
     expand,
     fraction,
+    image_arguments,
     option,
     switch,
 )  # fmt: skip
@@ -37,9 +38,7 @@ def _arguments(parser: ArgumentParser, *, data: bool, thresh: float, nms: float)
         parser.add_argument("data", metavar="DATA", help="the .data file, which names the classes")
     parser.add_argument("cfg", metavar="CFG")
     parser.add_argument("weights", metavar="WEIGHTS")
-    parser.add_argument(
-        "images", metavar="IMAGE", nargs="*", default=[], help="pictures, folders or .txt lists; without, asks"
-    )
+    image_arguments(parser)
     option(parser, "thresh", fraction, thresh, f"least score (default: {thresh})")
     option(parser, "hier", fraction, 0.5, "how sure a tree has to be to go into a finer class (default: 0.5)")
     option(parser, "nms", fraction, nms, f"overlap above which the lower box goes; 0 keeps all (default: {nms})")

@@ -9,7 +9,7 @@ from darknet_py.cli.common import Verb, switch
 
 def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "names", metavar="NAME", nargs="*", default=[], help="yolov2, yolo9000, ...; without, lists them"
+        "names", metavar="NAME", nargs="*", default=[], help="yolov2, yolo9000, ...; without, lists all"
     )
     parser.add_argument("--folder", "-o", help="where to (default: the cache folder)")
     parser.add_argument("--mirror", help="another address that has the files")

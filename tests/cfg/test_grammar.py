@@ -331,7 +331,7 @@ def test_a_mutated_cfg_is_a_graph_or_a_cfg_error(text, strict):
         try:
             graph = Graph.parse(text, "x.cfg", strict=strict)
         except CfgError as error:
-            assert str(error).startswith("x.cfg")  # noqa: PT017
+            assert str(error).startswith("x.cfg")
             assert "\n" not in str(error)
             assert len(str(error)) < 500
         else:
