@@ -150,7 +150,7 @@ def _same_class(
     if boxes * labels <= 4 * len(box) and len(first) * labels <= 4 * int(count.sum()):
         table = box.new_full(shape, -1)
         table[box, label] = torch.arange(len(box), device=box.device)
-        a, b = table[first].view(-1), table[second].view(-1)
+        a, b = table.index_select(0, first).view(-1), table.index_select(0, second).view(-1)
         if len(box) == table.numel():
             return a, b
         both = (a >= 0) & (b >= 0)
@@ -173,14 +173,14 @@ def _greedy(a: Tensor, b: Tensor, score: Tensor) -> Tensor:  # (F,), (F,), (K,) 
     induction along the order these are the loop's answers, for it too settles all that beat a row before the
     row itself; and every round settles the best open row, so the rounds end.
     """
-    higher, lower = score[a], score[b]
+    higher, lower = score.index_select(0, a), score.index_select(0, b)
     a_wins = (higher > lower) | ((higher == lower) & (a < b))
     better, worse = torch.where(a_wins, a, b), torch.where(a_wins, b, a)
     keep = torch.ones_like(score, dtype=torch.bool)
     while len(better):
-        beaten = torch.zeros_like(keep)
-        beaten[worse] = True
-        keep[worse[~beaten[better]]] = False
-        still_open = (keep[better] & keep[worse]).nonzero()[:, 0]
-        better, worse = better[still_open], worse[still_open]
+        beaten = torch.zeros_like(keep).index_fill_(0, worse, True)
+        sure = (~beaten.index_select(0, better)).nonzero()[:, 0]
+        keep.index_fill_(0, worse.index_select(0, sure), False)
+        still_open = (keep.index_select(0, better) & keep.index_select(0, worse)).nonzero()[:, 0]
+        better, worse = better.index_select(0, still_open), worse.index_select(0, still_open)
     return keep

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from darknet_py.detect import class_name
-from darknet_py.image import letterbox
+from darknet_py.detect import Picture, class_name, each_picture
+from darknet_py.errors import DarknetError
+from darknet_py.image import ImageLike, letterbox
 from darknet_py.network import Network
 from darknet_py.tree import WordTree
 
@@ -41,13 +42,19 @@ class Classifier:
 
     def classify(self, images: Sequence[Tensor], top: int) -> list[Classification]:
         """The `top` classes of pictures (C, H, W) of any sizes, letterboxed as predict_classifier does it."""
+        if top < 1:
+            raise DarknetError(f"top is {top}; it must be 1 or more")
         if not images:
             return []
         _, h, w = self.network.input_shape
         with torch.inference_mode():
             batch = torch.stack([letterbox(image, w, h).to(self.network.device) for image in images])
-            rows = self.network.heads(batch.to(self.network.dtype))[-1].flatten(1).float()
-            return [self.best(row, top) for row in self.leaves(rows).cpu()]
+            rows = self.leaves(self.network.heads(batch.to(self.network.dtype))[-1].flatten(1).float())
+        return [self.best(row, top) for row in rows.cpu()]
+
+    def classify_each(self, sources: Iterable[ImageLike], top: int, batch: int) -> Iterator[Picture[Classification]]:
+        """Go through pictures, `batch` at a time; one that cannot be read gives its error, and the rest go on."""
+        return each_picture(sources, self.network.input_shape.c, lambda images: self.classify(images, top), batch)
 
     def leaves(self, rows: Tensor) -> Tensor:  # (N, classes) -> (N, classes)
         """Probabilities of the classes; with a tree, those of its leaves, and 0 for the rest."""

@@ -30,10 +30,32 @@ class Candidates:
     label: Tensor  # (K,) int64
     score: Tensor  # (K,) above the threshold
 
+    def rows(self, which: Tensor) -> Candidates:
+        """Some of the rows, by a mask or by their numbers."""
+        return Candidates(self.boxes, self.objectness, self.box[which], self.label[which], self.score[which])
+
     def suppressed(self, threshold: float) -> Candidates:
         """Those that Darknet's NMS leaves, class by class (do_nms_sort)."""
-        keep = nms(self.boxes, self.box, self.label, self.score, threshold)
-        return Candidates(self.boxes, self.objectness, self.box[keep], self.label[keep], self.score[keep])
+        return self.rows(nms(self.boxes, self.box, self.label, self.score, threshold))
+
+    def best_first(self) -> Candidates:
+        """In the order of their scores; of equal ones the earlier row comes first."""
+        return self.rows(self.score.sort(descending=True, stable=True).indices)
+
+    def as_printed(self) -> Candidates:
+        """In the order in which the C program prints them.
+
+        do_nms_sort sorts all boxes by one class after the other, before it suppresses any in that class, so the last
+        class decides first; the classes of a box rise.
+        """
+        labels, label = self.label.unique(return_inverse=True)
+        scores = self.score.new_zeros(len(self.boxes), len(labels))
+        scores[self.box, label] = self.score
+        order = torch.arange(len(self.boxes), device=self.box.device)
+        for column in scores.unbind(1):
+            order = order[column[order].sort(descending=True, stable=True).indices]
+        place = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+        return self.rows((place[self.box] * len(labels) + label).argsort())
 
     def in_picture(self, picture: Size, network: Size) -> Candidates:
         """With boxes relative to the picture that was letterboxed to the network's input."""
@@ -57,11 +79,16 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to decode: thresholds, and what YOLO9000 needs."""
+    """How to decode: thresholds from 0 to 1, and what YOLO9000 needs."""
 
     thresh: float = 0.5
     hier: float = 0.5  # the walk down the tree goes on while its product stays above this
     map: tuple[int, ...] | None = None  # with a tree: entry j is class map[j], and every entry has its own score
+
+    def __post_init__(self) -> None:
+        for name, value in (("thresh", self.thresh), ("hier", self.hier)):
+            if not 0 <= value <= 1:
+                raise DarknetError(f"{name} is {value}; it must be from 0 to 1")
 
 
 def decode(
@@ -98,6 +125,9 @@ def decode_region(
         return _scored(boxes, objectness, objectness[:, None] * classes, settings.thresh)
     absolute = tree.absolute(classes)
     if settings.map is not None:
+        unknown = next((n for n in settings.map if not 0 <= n < layer.classes), None)
+        if unknown is not None:
+            raise DarknetError(f"there is no class {unknown} in the tree, which has {layer.classes}")
         mapped = absolute[:, list(settings.map)]
         return _scored(boxes, objectness, objectness[:, None] * mapped, settings.thresh)
     label = tree.walk(absolute, settings.hier)

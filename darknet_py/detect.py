@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ from darknet_py.tree import WordTree
 
 if TYPE_CHECKING:
     import supervision
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +76,13 @@ class Detections:
         )
 
 
-class Picture(NamedTuple):
-    """A picture that went through `detect_each`: what was given, its pixels, and what was found or went wrong."""
+@dataclass(frozen=True)
+class Picture(Generic[Found]):
+    """A picture that went through `each_picture`: what was given, its pixels, and what was found or went wrong."""
 
     source: ImageLike
     image: Tensor | None  # (C, H, W) from 0 to 1
-    found: Detections | ImageError
+    found: Found | ImageError
     seconds: float = 0.0  # its share of the time that its batch took
 
 
@@ -89,6 +92,7 @@ class Detector:
 
     network: Network
     names: tuple[str, ...] = ()
+    as_printed: bool = False  # rows in the order in which the C program prints them, not best first
 
     @property
     def tree(self) -> WordTree | None:
@@ -121,16 +125,20 @@ class Detector:
         with torch.inference_mode():
             batch = torch.stack([self.fit(image).to(device) for image in images]).to(dtype)
             outputs = self.network.heads(batch)
-            return [
-                self.decode([output[n] for output in outputs], (image.shape[2], image.shape[1]), settings, nms)
-                for n, image in enumerate(images)
-            ]
+        return [
+            self.decode([output[n] for output in outputs], (image.shape[2], image.shape[1]), settings, nms)
+            for n, image in enumerate(images)
+        ]
 
     def decode(self, outputs: Sequence[Tensor], picture: Size, settings: Settings, nms: float) -> Detections:
         """The detections in the outputs of all heads for one picture of that width and height."""
         candidates = self.candidates(outputs, picture, settings)
+        if self.as_printed:
+            candidates = candidates.as_printed()
         if nms:
             candidates = candidates.suppressed(nms)
+        if not self.as_printed:
+            candidates = candidates.best_first()
         return self.detections(candidates, picture)
 
     def candidates(self, outputs: Sequence[Tensor], picture: Size, settings: Settings) -> Candidates:
@@ -140,13 +148,13 @@ class Detector:
         return candidates if self.stretches else candidates.in_picture(picture, (w, h))
 
     def detections(self, candidates: Candidates, picture: Size) -> Detections:
-        """Candidates that are relative to the picture, best first and in pixels."""
-        order = candidates.score.sort(descending=True, stable=True).indices
-        boxes = candidates.boxes[candidates.box[order]].cpu().double()  # a box may be far wider than its picture
-        labels = candidates.label[order].cpu()
+        """Candidates that are relative to the picture, in pixels."""
+        # A box may be far wider than its picture: infinitely so, where the exponential of its width has no end.
+        boxes = candidates.boxes[candidates.box].nan_to_num().cpu().double()
+        labels = candidates.label.cpu()
         return Detections(
             xyxy_from_cxcywh(boxes * boxes.new_tensor((*picture, *picture))),
-            candidates.score[order].cpu(),
+            candidates.score.cpu(),
             labels,
             tuple(class_name(self.names, label) for label in labels.tolist()),
             picture,
@@ -154,25 +162,34 @@ class Detector:
 
     def detect_each(
         self, sources: Iterable[ImageLike], settings: Settings, nms: float, batch: int
-    ) -> Iterator[Picture]:
+    ) -> Iterator[Picture[Detections]]:
         """Go through pictures, `batch` at a time; one that cannot be read gives its error, and the rest go on."""
-        pending = iter(sources)
-        while chunk := [self._open(source) for source in islice(pending, batch)]:
-            images = [image for _, image in chunk if isinstance(image, Tensor)]
-            start = time.perf_counter()
-            found = iter(self.detect(images, settings, nms))
-            seconds = (time.perf_counter() - start) / max(len(images), 1)
-            for source, image in chunk:
-                if isinstance(image, ImageError):
-                    yield Picture(source, None, image)
-                else:
-                    yield Picture(source, image, next(found), seconds)
+        channels = self.network.input_shape.c
+        return each_picture(sources, channels, lambda images: self.detect(images, settings, nms), batch)
 
-    def _open(self, source: ImageLike) -> tuple[ImageLike, Tensor | ImageError]:
-        try:
-            return source, as_image(source, self.network.input_shape.c)
-        except ImageError as error:
-            return source, error
+
+def each_picture(
+    sources: Iterable[ImageLike], channels: int, run: Callable[[list[Tensor]], list[Found]], batch: int
+) -> Iterator[Picture[Found]]:
+    """Put pictures through `run`, `batch` at a time; one that cannot be read gives its error, and the rest go on."""
+    pending = iter(sources)
+    while chunk := [(source, _opened(source, channels)) for source in islice(pending, batch)]:
+        images = [image for _, image in chunk if isinstance(image, Tensor)]
+        start = time.perf_counter()
+        found = iter(run(images))
+        seconds = (time.perf_counter() - start) / max(len(images), 1)
+        for source, image in chunk:
+            if isinstance(image, ImageError):
+                yield Picture(source, None, image)
+            else:
+                yield Picture(source, image, next(found), seconds)
+
+
+def _opened(source: ImageLike, channels: int) -> Tensor | ImageError:
+    try:
+        return as_image(source, channels)
+    except ImageError as error:
+        return error
 
 
 def class_name(names: Sequence[str], label: int) -> str:

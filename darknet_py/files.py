@@ -23,7 +23,11 @@ def replacing(path: str | Path, mode: str = "wb", **options: Any) -> Iterator[IO
             yield file
         return
     path = path.resolve()  # a link stays a link
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:32]}.", suffix=".part", dir=path.parent)
+    except OSError as error:
+        error.filename = str(path)  # not that of a temporary file nobody asked for
+        raise
     try:
         with os.fdopen(handle, mode, **options) as file:
             yield file

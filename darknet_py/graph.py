@@ -172,7 +172,8 @@ def connect(shape: Shape, layers: Sequence[Layer], before: Sequence[Node] = ()) 
     """Put layers in their places; `before` are the nodes of another input size, if there is one."""
     nodes: list[Node] = []
     for node in _nodes(shape, layers, nodes, before):
-        if max((node.shape.size, *(blob.size for blob in node.blobs))) >= MAX_VALUES:
+        sizes = (node.shape.size, *(shape.size for shape in node.inputs), *(blob.size for blob in node.blobs))
+        if max(sizes) >= MAX_VALUES:
             raise node.layer.error(f"is too large: {node.shape} values out of {', '.join(map(str, node.inputs))}")
         nodes.append(node)
     return tuple(nodes)
@@ -191,9 +192,9 @@ def _receptive(
     layer: Layer, inputs: Sequence[Shape], fields: Sequence[tuple[int | None, float]]
 ) -> tuple[int | None, float]:
     reach = layer.reach()
-    spacing = fields[0][1] * reach.stride
+    spacing = min(fields[0][1] * reach.stride, float(MAX_VALUES))
     sees_all = reach.size is None or not inputs[0].is_image or layer.recurrent or layer.type == "connected"
     if sees_all or any(size is None for size, _ in fields):
         return None, spacing
     size = max(size for size, _ in fields if size is not None)
-    return math.ceil(size + ((reach.size or 1) - 1) * fields[0][1]), spacing
+    return min(math.ceil(size + ((reach.size or 1) - 1) * fields[0][1]), MAX_VALUES), spacing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TypeAlias, TypeVar, overload
@@ -15,7 +16,7 @@ from darknet_py import weights as weights_file
 from darknet_py.cfg import read_data, read_names
 from darknet_py.classify import Classification, Classifier
 from darknet_py.decode import DECODERS, Settings
-from darknet_py.detect import Detections, Detector
+from darknet_py.detect import Detections, Detector, class_name
 from darknet_py.errors import DarknetError
 from darknet_py.graph import Graph
 from darknet_py.image import ImageLike, as_image
@@ -48,8 +49,9 @@ class Model:
     @property
     def classifier(self) -> Classifier:
         """The network as a classifier; raises `DarknetError` where it is none."""
-        if self.detects:
-            raise DarknetError(f"{self.network.graph.source} finds boxes; it is no classifier")
+        head = next((node for node in self.network.graph.heads if node.layer.is_head), None)
+        if head is not None:
+            raise DarknetError(f"{self.network.graph.source} ends in {head}, so it is no classifier")
         return Classifier(self.network, self.names)
 
     @overload
@@ -74,9 +76,12 @@ class Model:
 
         `thresh` is the least score, `hier` how sure a tree has to be to go into a finer class, `nms` the overlap
         above which the lower of two boxes of a class goes (0 keeps all), `classes` the classes of a tree that count,
-        as a .map file lists them. Raises `ImageError` for a picture that cannot be used.
+        as a .map file lists them; labels are then places in that list. Raises `ImageError` for a picture that cannot
+        be used.
         """
         detector = self.detector
+        if classes is not None:
+            detector = self._narrowed(detector, classes)
         settings = Settings(thresh, hier, None if classes is None else tuple(classes))
         return self._each(images, lambda chunk: detector.detect(chunk, settings, nms), batch)
 
@@ -96,9 +101,19 @@ class Model:
         """How many pictures go through the network together where nothing else is said."""
         return 4 if self.network.device.type == "cpu" else 16
 
+    def _narrowed(self, detector: Detector, classes: Sequence[int]) -> Detector:
+        """The detector for these classes of its tree; names are theirs, unless there is one for each of them."""
+        if detector.tree is None:
+            raise DarknetError(f"{self.network.graph.source} has no tree, so `classes` has no meaning for it")
+        if len(self.names) == len(classes):
+            return detector
+        return replace(detector, names=tuple(class_name(self.names, label) for label in classes))
+
     def _each(
         self, images: ImageLike | Images, run: Callable[[list[Tensor]], list[T]], batch: int | None
     ) -> T | list[T]:  # fmt: skip
+        if batch is not None and batch < 1:
+            raise DarknetError(f"batch is {batch}; it must be 1 or more")
         several = isinstance(images, (list, tuple)) or (isinstance(images, (np.ndarray, Tensor)) and images.ndim == 4)
         channels = self.network.input_shape.c
         listed: Iterable[ImageLike] = images if several else [images]  # type: ignore[assignment, list-item]
@@ -137,12 +152,15 @@ def load(
 
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:
-    """The device asked for, or else the first GPU (CUDA, then MPS), or else the CPU."""
+    """The device asked for, or else the first GPU (CUDA, then MPS), or else the CPU.
+
+    Raises `DarknetError` for one that is not there.
+    """
     if device is not None:
         try:
-            return torch.device(device)
-        except RuntimeError as error:
-            raise DarknetError(f"there is no device {device!r}: {str(error).splitlines()[0]}") from error
+            return torch.empty(0, device=device).device
+        except (RuntimeError, AssertionError) as error:
+            raise DarknetError(f"there is no device {str(device)!r}: {str(error).splitlines()[0]}") from error
     if torch.cuda.is_available():
         return torch.device("cuda", 0)
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -86,7 +86,7 @@ class Net:
 
     def check(self) -> None:
         """Raise `CfgError` for an input that cannot be."""
-        if self.input_shape.size == 0:
+        if self.input_shape.size == 0 or min(self.width, self.height) < 0:
             raise CfgError("[net] needs width, height and channels, or inputs", self.where)
         if max(self.width, self.height) > MAX_SIDE or self.channels > MAX_CHANNELS:
             size = f"{self.width} x {self.height} x {self.channels}"

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from darknet_py.errors import DarknetError, ImageError
 from darknet_py.graph import INPUT, Graph
 from darknet_py.layers.base import Blob, Drawn, Shape
 from darknet_py.layers.recurrent import Recurrent
@@ -55,12 +56,21 @@ class Network(nn.Module):
         return tuple(outputs[index] for index in self.graph.outputs)
 
     def tap(self, x: Tensor, layers: Collection[int]) -> dict[int, Tensor]:
-        """The outputs of any layers, by index; no layer after the last of them is computed."""
-        wanted = [range(len(self.layers))[index] for index in layers]
+        """The outputs of any layers, by index; no layer after the last of them is computed.
+
+        Negative indices count from the end; raises `DarknetError` for a layer that is not there.
+        """
+        count = len(self.layers)
+        missing = next((index for index in layers if not -count <= index < count), None)
+        if missing is not None:
+            raise DarknetError(f"there is no layer {missing}; the layers are 0 to {count - 1}")
+        wanted = [index % count for index in layers]
         outputs = self._run(x, self.graph.last_uses(wanted))
         return {index: outputs[index] for index in wanted}
 
     def _run(self, x: Tensor, last_uses: Mapping[int, tuple[int, ...]]) -> dict[int, Tensor]:
+        if not torch.compiler.is_compiling():
+            self._check(x)
         if x.ndim == 4 and not torch.is_grad_enabled():
             x = x.contiguous(memory_format=torch.channels_last)  # no copies between convolutions on the CPU
         outputs = {INPUT: x}
@@ -69,6 +79,16 @@ class Network(nn.Module):
             for source in done:
                 del outputs[source]
         return outputs
+
+    def _check(self, x: Tensor) -> None:
+        """Raise `ImageError` for an input of another shape than the cfg says."""
+        wanted = self.input_shape
+        if tuple(x.shape[1:]) == wanted.dims:
+            return
+        message = f"this network takes (N, {', '.join(map(str, wanted.dims))}), and the input is {tuple(x.shape)}"
+        if x.ndim == 4 and x.shape[1] == wanted.c and self.graph.resizable:
+            message += f"; network.resize({x.shape[3]}, {x.shape[2]}) changes what it takes"
+        raise ImageError(message)
 
     def initialize(self, generator: torch.Generator | None = None) -> None:
         """Draw the weights anew, as Darknet does; the same generator state gives the same weights."""

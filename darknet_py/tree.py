@@ -160,7 +160,7 @@ class WordTree:
             nodes = (starts[group, None] + step).clamp_(max=values.shape[1] - 1)  # (M, width)
             found = values.gather(1, nodes)
             best, nth = found.where((step < sizes[group, None]) & (found > 0), 0).max(1)
-            return best, (starts[group] + nth).where(best > 0, 0)
+            return best, starts[group] + nth
 
         product, label = best_child(torch.zeros_like(values[:, 0], dtype=torch.int64), self._widths[0])
         going = product > threshold

@@ -137,10 +137,11 @@ def test_softmax_differentiates() -> None:
 class Head(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.softmax = TreeSoftmax(TINY)
+        self.tree = WordTree.read(GOLDEN / "tiny.tree")  # never used before the export
+        self.softmax = TreeSoftmax(self.tree)
 
     def forward(self, x: Tensor) -> Tensor:
-        return TINY.absolute(self.softmax(x, 2).movedim(2, -1))
+        return self.tree.absolute(self.softmax(x, 2).movedim(2, -1))
 
 
 def test_softmax_and_absolute_can_be_exported() -> None:
@@ -186,6 +187,8 @@ def test_walk_of_one_row_of_no_rows_and_of_nan() -> None:
     assert TINY.walk(row, 0.95).tolist() == 0
     assert TINY.walk(torch.zeros(0, 10), 0.5).shape == (0,)
     assert TINY.walk(torch.full((10,), torch.nan), 0.5).tolist() == 0
+    row[1], row[5] = torch.nan, -1
+    assert TINY.walk(row, 0.4).tolist() == 8
 
 
 def test_a_tree_read_in_inference_mode_can_train() -> None:

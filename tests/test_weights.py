@@ -208,7 +208,7 @@ def test_partial_takes_what_there_is(tmp_path):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "it is empty"),
+        (b"", "it is empty, or no regular file"),
         (b"1234", "too short for a header"),
         (b"PK\x03\x04" + bytes(100), "a PyTorch file"),
         (b"<!DOCTYPE html><html>" + bytes(100), "a web page"),
@@ -260,3 +260,15 @@ def test_altered_files_load_or_raise_weights_error_alone(data, tmp_path_factory)
         load_network(GOLDEN / "layers" / "rnn.cfg", path)
     except WeightsError as error:
         assert "\n" not in str(error)
+
+
+def test_numload_of_a_small_layer_does_not_confuse_the_message(tmp_path):
+    text = "[net]\nwidth=32\nheight=32\nchannels=3\n[conv]\nfilters=125\nnumload=1\n"
+    with pytest.raises(WeightsError, match="it has 1 values more"):
+        weights.load(network(text), write(tmp_path / "a.weights", 5))
+
+
+def test_a_file_that_stops_inside_a_layer_holds_no_whole_layers(tmp_path):
+    with pytest.raises(WeightsError) as caught:
+        weights.load(network(), write(tmp_path / "a.weights", 4))
+    assert "exactly" not in str(caught.value)

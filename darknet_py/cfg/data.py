@@ -78,4 +78,5 @@ def find_file(name: str, named_by: str) -> Path:
 
 
 def _lines(path: str | Path, limit: int) -> list[str]:
-    return read_text(path, limit).replace("\r\n", "\n").removesuffix("\n").split("\n")
+    *lines, last = read_text(path, limit).replace("\r\n", "\n").split("\n")
+    return [*lines, last] if last else lines

@@ -25,8 +25,8 @@ D = TypeVar("D", bound="DataclassInstance")
 Complain = Callable[[str], None]
 Parser = Callable[[str, Complain], T]
 
-_INTEGER = re.compile(r"[+-]?\d{1,12}")
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_INTEGER = re.compile(r"([+-]?)0*(\d{1,12})", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _REQUIRED: Any = object()
 
 
@@ -43,7 +43,7 @@ def integer(text: str, _complain: Complain | None = None) -> int:
     match = _INTEGER.match(text)
     if match is None:
         raise ValueError("an integer")
-    value = int(match.group())
+    value = int("".join(match.groups()))
     if not -(2**31) <= value < 2**31:
         raise ValueError("an integer of 32 bits")
     return value

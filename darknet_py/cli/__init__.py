@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import sys
 import warnings
 from argparse import ArgumentParser
@@ -10,7 +13,7 @@ from typing import NoReturn, TextIO
 
 from darknet_py import __version__
 from darknet_py.cli import classifier, detector, download, inspect
-from darknet_py.cli.common import Verb, complain
+from darknet_py.cli.common import Verb, complain, one_line
 from darknet_py.errors import CfgWarning, DarknetError, os_reason
 
 VERBS: dict[str, Verb] = {**detector.VERBS, **classifier.VERBS, **inspect.VERBS, **download.VERBS}
@@ -24,24 +27,44 @@ class _Parser(ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; gives the exit code: 0, or 1 after an error, or 2 for wrong arguments."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    warnings.showwarning = _show_warning
-    try:
-        return _run(arguments)
-    except DarknetError as error:
-        complain(error)
-        return 1
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone; say nothing more
-        return 1
-    except OSError as error:
-        complain(f"{error.filename}: {os_reason(error)}" if error.filename else error)
-        return 1
-    except KeyboardInterrupt:
-        complain("interrupted")
-        return 130
+    _take_any_name()
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            try:
+                return _run(arguments)
+            finally:
+                print(end="", flush=True)
+        except SystemExit as stop:  # argparse, after its message
+            return int(stop.code or 0)
+        except DarknetError as error:
+            complain(error)
+            return 1
+        except OSError as error:
+            _drop_output()
+            if not isinstance(error, BrokenPipeError):  # the reader of our output has gone: say nothing more
+                complain(f"{error.filename}: {os_reason(error)}" if error.filename else os_reason(error))
+            return 1
+        except KeyboardInterrupt:
+            complain("interrupted")
+            return 130
+
+
+def _take_any_name() -> None:
+    """Let file names that are no valid text come in, and names that the terminal cannot show go out."""
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors=errors)
+
+
+def _drop_output() -> None:
+    """Keep what is still to be written to a broken stdout from failing once more when Python ends."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(arguments: list[str]) -> int:
+    device, arguments = _leading_device(arguments)
     if not arguments or arguments[0] in ("-h", "--help", "-help", "help"):
         print(_usage())
         return 0
@@ -51,8 +74,16 @@ def _run(arguments: list[str]) -> int:
     for words in (2, 1):
         name = " ".join(arguments[:words])
         if name in VERBS:
-            return _run_verb(name, arguments[words:])
+            return _run_verb(name, [*device, *arguments[words:]])
     return _unknown(arguments)
+
+
+def _leading_device(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Split off -i N and -nogpu before the command, where the C program takes them too."""
+    at = 0
+    while at < len(arguments) and arguments[at].lstrip("-") in ("i", "nogpu") and arguments[at].startswith("-"):
+        at += 1 if arguments[at].endswith("nogpu") else 2
+    return arguments[:at], arguments[at:]
 
 
 def _run_verb(name: str, arguments: list[str]) -> int:
@@ -67,12 +98,14 @@ def _unknown(arguments: list[str]) -> int:
 
     below = [name for name in VERBS if name.startswith(f"{arguments[0]} ")]
     if below and (len(arguments) < 2 or arguments[1] in ("-h", "--help")):
-        print(f"usage: darknet-py {arguments[0]} {{{','.join(name.split()[1] for name in below)}}} ...")
-        return 0 if len(arguments) > 1 else 2
+        asked = len(arguments) > 1
+        usage = f"usage: darknet-py {arguments[0]} {{{','.join(name.split()[1] for name in below)}}} ..."
+        print(usage, file=sys.stdout if asked else sys.stderr)
+        return 0 if asked else 2
     near = difflib.get_close_matches(" ".join(arguments[:2]), VERBS, 1)
     near = near or difflib.get_close_matches(arguments[0], [name.split()[0] for name in VERBS], 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    complain(f"there is no command {' '.join(arguments[:2])!r}{hint} See darknet-py --help")
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    complain(f"there is no command {' '.join(arguments[:2])!r}; {hint}see darknet-py --help")
     return 2
 
 
@@ -97,4 +130,4 @@ def _show_warning(
 ) -> None:  # fmt: skip
     """One line a warning, without the place in our code."""
     kind = "warning" if issubclass(category, CfgWarning) else category.__name__
-    print(f"darknet-py: {kind}: {message}", file=file or sys.stderr)
+    print(f"darknet-py: {kind}: {one_line(message)}", file=file or sys.stderr)

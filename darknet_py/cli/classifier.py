@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from darknet_py.cli.common import (
     Verb,
-    asked_paths,
     complain,
     count,
     device_arguments,
     device_of,
-    expand,
     image_arguments,
+    image_paths,
     option,
+    sources,
     switch,
 )  # fmt: skip
 from darknet_py.errors import ImageError
 
 if TYPE_CHECKING:
-    from darknet_py.model import Model
+    from darknet_py.classify import Classification
+    from darknet_py.detect import Picture
 
 IMAGENET = "cfg/imagenet1k.data"
 
@@ -39,6 +38,7 @@ def _classify_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("cfg", metavar="CFG")
     parser.add_argument("weights", metavar="WEIGHTS")
     image_arguments(parser)
+    option(parser, "batch", count, None, "pictures that go through the network together")
     device_arguments(parser)
     switch(parser, "json", "print one JSON object a picture")
 
@@ -60,30 +60,30 @@ def _classify(args: Namespace) -> int:
 def _run(args: Namespace, names: tuple[str, ...], top: int) -> int:
     from darknet_py.model import load  # noqa: PLC0415
 
-    images: Iterable[str] = expand(args.images) if args.images else asked_paths()
+    paths = image_paths(args)
     model = load(
         args.cfg, args.weights, names=names, device=device_of(args), strict=args.strict, partial=args.partial
     )  # fmt: skip
-    return max([_one(model, image, top, as_json=args.json) for image in images], default=0)
+    batch = 1 if paths is None else args.batch or model.batch
+    pictures = model.classifier.classify_each(sources(paths, as_json=args.json), top, batch)
+    return 1 if sum(not _give(picture, as_json=args.json) for picture in pictures) else 0
 
 
-def _one(model: Model, path: str, top: int, *, as_json: bool) -> int:
-    start = time.perf_counter()
-    try:
-        found = model.classify(path, top=top)
-    except ImageError as error:
-        complain(error)
+def _give(picture: Picture[Classification], *, as_json: bool) -> bool:
+    """Print one result; False where the picture could not be used."""
+    path, found = str(picture.source), picture.found
+    if isinstance(found, ImageError):
+        complain(found)
         if as_json:
-            print(json.dumps({"filename": path, "error": str(error)}), flush=True)
-        return 1
-    seconds = time.perf_counter() - start
-    if as_json:
-        print(json.dumps({"filename": path, "classes": found.to_dicts(), "seconds": seconds}), flush=True)
-        return 0
-    print(f"{path}: Predicted in {seconds:f} seconds.", file=sys.stderr)
-    for name, probability in zip(found.names, found.probabilities.tolist(), strict=True):
-        print(f"{probability * 100:5.2f}%: {name}", flush=True)
-    return 0
+            print(json.dumps({"filename": path, "error": str(found)}), flush=True)
+    elif as_json:
+        record = {"filename": path, "classes": found.to_dicts(), "seconds": picture.seconds}
+        print(json.dumps(record), flush=True)
+    else:
+        print(f"{path}: Predicted in {picture.seconds:f} seconds.", file=sys.stderr)
+        for name, probability in zip(found.names, found.probabilities.tolist(), strict=True):
+            print(f"{probability * 100:5.2f}%: {name}", flush=True)
+    return not isinstance(found, ImageError)
 
 
 VERBS = {

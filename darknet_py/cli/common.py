@@ -6,10 +6,12 @@ Nothing here imports torch at the top, so that --help and mistakes in the argume
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from darknet_py.errors import CfgError, Location
 
@@ -60,27 +62,44 @@ def device_of(args: Namespace) -> str | None:
 
 def fraction(text: str) -> float:
     """A number from 0 to 1."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise ValueError(text)
-    return value
+    with suppress(ValueError):
+        if 0 <= (value := float(text)) <= 1:
+            return value
+    raise ArgumentTypeError(f"{text!r} is no number from 0 to 1")
 
 
 def count(text: str) -> int:
     """A number from 1."""
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
+    with suppress(ValueError):
+        if (value := int(text)) >= 1:
+            return value
+    raise ArgumentTypeError(f"{text!r} is no whole number from 1")
 
 
-def asked_paths() -> Iterator[str]:
+def image_paths(args: Namespace) -> list[str] | None:
+    """The pictures that the arguments name, or None where they are to be asked for."""
+    return expand(args.images) if args.images else None
+
+
+def sources(paths: list[str] | None, *, as_json: bool) -> Iterable[str]:
+    """The paths with a progress bar where stderr is a terminal, or those that are typed in."""
+    return asked_paths(sys.stderr if as_json else sys.stdout) if paths is None else _progress(paths, quiet=as_json)
+
+
+def _progress(paths: list[str], *, quiet: bool) -> Iterator[str]:
+    from tqdm import tqdm  # noqa: PLC0415
+
+    hidden = True if quiet or len(paths) < 2 else None  # None: where stderr is no terminal
+    yield from tqdm(paths, unit="picture", disable=hidden)
+
+
+def asked_paths(prompt: TextIO) -> Iterator[str]:
     """Paths typed in, or piped in, one a line, asked for as Darknet asks."""
     while True:
-        print("Enter Image Path: ", end="", flush=True)
+        print("Enter Image Path: ", end="", flush=True, file=prompt)
         line = sys.stdin.readline()
         if not line:
-            print()
+            print(file=prompt)
             return
         if path := line.rstrip("\r\n"):
             yield path
@@ -106,4 +125,9 @@ def expand(paths: list[str]) -> list[str]:
 
 def complain(message: object) -> None:
     """A line on stderr about one of several things that went wrong."""
-    print(f"darknet-py: {message}", file=sys.stderr)
+    print(f"darknet-py: {one_line(message)}", file=sys.stderr)
+
+
+def one_line(message: object) -> str:
+    """A message on one line, whatever the names of files in it hold."""
+    return " ".join(str(message).splitlines())

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darknet_py.cli.common import (
     Verb,
-    asked_paths,
     complain,
     count,
     device_arguments,
     device_of,
-    expand,
     fraction,
     image_arguments,
+    image_paths,
     option,
+    sources,
     switch,
 )  # fmt: skip
+from darknet_py.errors import ImageError
 
 if TYPE_CHECKING:
-    from darknet_py.detect import Detections, Picture
+    from darknet_py.detect import Detections, Detector, Picture
 
 COCO = "cfg/coco.data"
 VOC_NAMES = (
@@ -70,44 +72,33 @@ def _run(args: Namespace, names: Sequence[str]) -> int:
     from darknet_py.decode import Settings  # noqa: PLC0415
     from darknet_py.model import load  # noqa: PLC0415
 
-    paths = expand(args.images) if args.images else None
+    paths = image_paths(args)
     model = load(
         args.cfg, args.weights, names=names, device=device_of(args), strict=args.strict, partial=args.partial
     )  # fmt: skip
-    detector, settings = model.detector, Settings(args.thresh, args.hier)
-    output = _Output(args, model.detector.classes, several=paths is not None and len(paths) > 1)
-    sources: Iterable[str] = asked_paths() if paths is None else _progress(paths, quiet=args.json)
-    batch = (args.batch or model.batch) if output.several else 1
-    failures = 0
-    for picture in detector.detect_each(sources, settings, args.nms, batch):
-        failures += not output.give(picture)
-    return 1 if failures else 0
+    detector = replace(model.detector, as_printed=not args.json)
+    output = _Output(args, detector, paths or ())
+    batch = 1 if paths is None else args.batch or model.batch
+    settings = Settings(args.thresh, args.hier)
+    pictures = detector.detect_each(sources(paths, as_json=args.json), settings, args.nms, batch)
+    return 1 if sum(not output.give(picture) for picture in pictures) else 0
 
 
-def _progress(paths: list[str], *, quiet: bool) -> Iterator[str]:
-    from tqdm import tqdm  # noqa: PLC0415
-
-    hidden = True if quiet or len(paths) < 2 else None  # None: where stderr is no terminal
-    yield from tqdm(paths, unit="picture", disable=hidden)
-
-
-@dataclass
 class _Output:
     """Prints and writes what was found."""
 
-    args: Namespace
-    classes: int
-    several: bool
+    def __init__(self, args: Namespace, detector: Detector, paths: Sequence[str]) -> None:
+        self.args, self.detector = args, detector
+        out = Path(args.out or "predictions")
+        self.folder = out if len(paths) > 1 or (args.out and out.is_dir()) else None
+        self.file = out if out.suffix or self.folder else out.with_suffix(".png")
+        self.taken = {Path(path).parent.resolve() / Path(path).name for path in paths}  # what was given stays
+        self.copies: Counter[Path] = Counter()
 
-    def __post_init__(self) -> None:
-        self.used: set[Path] = set()
-
-    def give(self, picture: Picture) -> bool:
+    def give(self, picture: Picture[Detections]) -> bool:
         """Print and write one result; False where the picture could not be used."""
-        from darknet_py.detect import Detections  # noqa: PLC0415
-
         path = str(picture.source)
-        if picture.image is None or not isinstance(picture.found, Detections):
+        if picture.image is None or isinstance(picture.found, ImageError):
             complain(picture.found)
             if self.args.json:
                 print(json.dumps({"filename": path, "error": str(picture.found)}), flush=True)
@@ -118,8 +109,8 @@ class _Output:
             record.update(objects=picture.found.to_dicts(), seconds=picture.seconds)
             print(json.dumps(record), flush=True)
         else:
-            print(f"{path}: Predicted in {picture.seconds:f} seconds.")
-            for name, score in _darknet_order(picture.found):
+            print(f"{path}: Predicted in {picture.seconds:f} seconds.", flush=True)
+            for name, score in zip(picture.found.names, picture.found.scores.tolist(), strict=True):
                 print(f"{name}: {score * 100:.0f}%", flush=True)
         self.write(path, picture.image, picture.found)
         return True
@@ -135,8 +126,9 @@ class _Output:
 
         target = self.target(path)
         if not self.args.json or self.args.out:
+            detector = self.detector
             drawn = draw_detections(
-                image, found.boxes, found.labels, found.scores, found.names, classes=self.classes
+                image[:3], found.boxes, found.labels, found.scores, detector.names, classes=detector.classes
             )  # fmt: skip
             save(drawn, target)
         if self.args.save_labels:
@@ -147,35 +139,23 @@ class _Output:
                 left, top, right, bottom = _inside(box, found.image_size)
                 if right > left and bottom > top:
                     part = to_pil(image[:, top:bottom, left:right])
-                    save(part, target.with_name(f"{target.stem}_{n}_{_plain(name)}.png"))
+                    save(part, self.free(target.with_name(f"{target.stem}_{n}_{_plain(name)}.png")))
 
     def target(self, path: str) -> Path:
-        """Where the drawn picture goes; among several no two get the same place."""
-        out = Path(self.args.out or "predictions")
-        if not self.several:
-            return out if out.suffix else out.with_suffix(".png")
-        out.mkdir(parents=True, exist_ok=True)
-        stem, n = Path(path).stem, 1
-        target = out / f"{stem}.png"
-        while target in self.used:
-            n += 1
-            target = out / f"{stem}_{n}.png"
-        self.used.add(target)
-        return target
+        """Where the drawn picture goes."""
+        if self.folder is None:
+            return self.file
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self.free(self.folder / f"{Path(path).stem}.png")
 
-
-def _darknet_order(found: Detections) -> list[tuple[str, float]]:
-    """Names and scores in the order the C program prints them.
-
-    do_nms_sort sorts the boxes by one class after the other, so the last class comes first; the classes of one box
-    stay together and rise.
-    """
-    boxes: dict[tuple[float, ...], list[tuple[int, float, str]]] = {}
-    rows = zip(found.boxes.tolist(), found.labels.tolist(), found.scores.tolist(), found.names, strict=True)
-    for box, label, score, name in rows:
-        boxes.setdefault(tuple(box), []).append((label, score, name))
-    ordered = sorted(boxes.values(), key=lambda rows: sorted(rows, reverse=True), reverse=True)
-    return [(name, score) for rows in ordered for _, score, name in sorted(rows)]
+    def free(self, path: Path) -> Path:
+        """This path, or one with a number at its end where something of this run has it already."""
+        path = free = path.parent.resolve() / path.name
+        while free in self.taken:
+            self.copies[path] += 1
+            free = path.with_name(f"{path.stem}_{self.copies[path] + 1}{path.suffix}")
+        self.taken.add(free)
+        return free
 
 
 def _label_lines(found: Detections) -> Iterator[str]:
@@ -185,8 +165,8 @@ def _label_lines(found: Detections) -> Iterator[str]:
 
 
 def _inside(box: Sequence[float], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    left, top, right, bottom = (round(value) for value in box)
-    return max(left, 0), max(top, 0), min(right, size[0]), min(bottom, size[1])
+    left, top, right, bottom = (round(min(max(0, value), end)) for value, end in zip(box, (*size, *size), strict=True))
+    return left, top, right, bottom
 
 
 def _plain(name: str) -> str:

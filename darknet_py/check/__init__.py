@@ -1,0 +1,43 @@
+"""What would go wrong with a cfg, its weights and its .data file: all of it at once, and nothing is built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from darknet_py.cfg import read
+from darknet_py.check.files import check_data, check_named_files, check_weights
+from darknet_py.check.network import check_heads, check_input_size, check_training, check_uses
+from darknet_py.check.outline import Outline
+from darknet_py.check.problems import Problem, Problems
+
+__all__ = ["Problem", "check"]
+
+
+def check(cfg: str | Path, weights: str | Path | None = None, data: str | Path | None = None) -> list[Problem]:
+    """Everything wrong with these files, by file and line; empty where all is well.
+
+    Files that cannot be read are findings too: nothing is raised for them.
+    """
+    problems = Problems()
+    outline = None
+    with problems.caught():
+        outline = Outline(read(cfg), problems)
+    if outline is not None:
+        _check_outline(outline, str(cfg), weights, problems)
+    if data is not None:
+        check_data(data, outline, problems)
+    return problems.in_order(str(cfg), str(data), str(weights))
+
+
+def _check_outline(outline: Outline, source: str, weights: str | Path | None, problems: Problems) -> None:
+    check_training(outline, problems)
+    check_heads(outline, problems)
+    check_named_files(outline, problems)
+    graph = outline.graph(source)
+    if graph is None:
+        return
+    check_input_size(outline, graph, problems)
+    if outline.whole:
+        check_uses(graph, problems)
+    if weights is not None:
+        check_weights(weights, graph, problems, whole=outline.whole)

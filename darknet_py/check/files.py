@@ -1,0 +1,133 @@
+"""What is wrong with the files that belong to a cfg: .data, names, trees, maps and weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from darknet_py import weights as weights_file
+from darknet_py.cfg import Entry, Section, find_file, read_data, read_names
+from darknet_py.cfg.keys import nearest
+from darknet_py.check.outline import Outline
+from darknet_py.check.problems import Problems
+from darknet_py.errors import Location
+from darknet_py.graph import Graph
+from darknet_py.tree import WordTree, read_map
+
+NEEDED: Final = ("names", "labels", "tree", "map")
+FOR_TRAINING: Final = {"train": "training", "valid": "validation", "leaves": "validation", "backup": "training"}
+KNOWN: Final = (*NEEDED, *FOR_TRAINING, "classes", "eval", "results", "top", "prefix", "difficult", "outfile", "test")
+
+
+def check_named_files(outline: Outline, problems: Problems) -> None:
+    """The trees and maps that a cfg names."""
+    for index, layer in enumerate(outline.layers):
+        for key in ("tree", "map"):
+            entry = outline.sections[index + 1].find(key)
+            if entry is not None and hasattr(layer, key):
+                _check_file(entry, outline.classes_of(index), problems, exact=True)
+
+
+def check_data(path: str | Path, outline: Outline | None, problems: Problems) -> None:
+    """A .data file, the files that it names, and whether they fit the network."""
+    section = Section("data", (), Location(str(path)))
+    stated = None
+    with problems.caught():
+        data = read_data(path)
+        section = Section("data", data.entries, section.where)
+        stated = data.integer("classes", -1)
+    if not section.entries:
+        return
+    _check_data_keys(section, problems)
+    made = None if outline is None else outline.classes
+    entry = section.find("classes")
+    if entry is None or stated is None:
+        stated = None if made is None else made[0]
+    elif made is not None and stated != made[0]:
+        problems.error(f"classes={stated}, but the network has {made[0]} ({made[1]})", entry.where)
+    for key in (*NEEDED, *FOR_TRAINING):
+        entry = section.find(key)
+        if entry is not None:
+            _check_file(entry, stated, problems, exact=key == "tree" or (outline is not None and outline.detects))
+
+
+def check_weights(path: str | Path, graph: Graph, problems: Problems, *, whole: bool) -> None:
+    """The size of a weights file and its values; of a graph that is not `whole`, the header alone."""
+    where = Location(str(Path(path)))
+    with problems.caught(where):
+        header = weights_file.verify(graph, path, partial=not whole)
+        if whole:
+            _check_values(where, graph, header, problems)
+
+
+def _check_data_keys(section: Section, problems: Problems) -> None:
+    for entry in section.entries:
+        first = section.find(entry.key) or entry
+        if first is not entry:
+            problems.warning(f"{entry} is ignored: {entry.key!r} was given in line {first.where.line}", entry.where)
+        elif entry.key not in KNOWN and (meant := nearest(entry.key, KNOWN)):
+            problems.warning(f"nothing reads {entry.key!r}{meant}", entry.where)
+    if not (section.find("names") or section.find("labels")):
+        problems.warning("there is no names=: classes go by their numbers", section.where)
+
+
+def _check_file(entry: Entry, classes: int | None, problems: Problems, *, exact: bool) -> None:
+    """A file that an entry names: whether it is there and fits the classes; without `exact` it may have more."""
+    path = _find(entry)
+    if path is None:
+        if entry.key in NEEDED:
+            problems.error(f"{entry}: it does not exist", entry.where)
+        else:
+            problems.warning(f"{entry}: it does not exist; {FOR_TRAINING[entry.key]} needs it", entry.where)
+        return
+    count = None
+    with problems.caught():
+        count = _count(entry.key, path)
+    if count is None or classes is None:
+        return
+    if entry.key == "map":
+        if count > classes:
+            problems.error(f"{path} names class {count - 1}, but there are {classes}, counted from 0", entry.where)
+    elif count < classes or (exact and count > classes):
+        problems.error(f"{path} has {count} entries, but there are {classes} classes", entry.where)
+
+
+def _find(entry: Entry) -> Path | None:
+    try:
+        path = find_file(entry.value, entry.where.file)
+        return path if path.exists() else None
+    except OSError:  # a folder that may not be entered, a name that is too long
+        return None
+
+
+def _count(key: str, path: Path) -> int | None:
+    """How many classes a file has, or how many its largest class needs there to be."""
+    if key == "tree":
+        return len(WordTree.read(path).names)
+    if key == "map":
+        return max(read_map(path)) + 1
+    if key in ("names", "labels"):
+        names = read_names(path)
+        return next((n for n in range(len(names), 0, -1) if names[n - 1]), 0)  # empty lines at the end are no class
+    return None
+
+
+def _check_values(where: Location, graph: Graph, header: weights_file.Header, problems: Problems) -> None:
+    stored = (Path(where.file).stat().st_size - header.size) // weights_file.FLOAT.itemsize
+    slots = [slot for slot in weights_file.layout(graph) if slot.end <= stored]
+    if not slots:
+        return
+    values = np.memmap(where.file, weights_file.FLOAT, "r", header.size, (slots[-1].end,))
+    bad = [slot for slot in slots if not _all_finite(values[slot.start : slot.end])]
+    if bad:
+        others = len({slot.node.index for slot in bad}) - 1
+        more = f", and in {others} more layers" if others else ""
+        problems.warning(f"NaN or infinity in {bad[0].node}, {bad[0].blob.role}{more}", where)
+
+
+def _all_finite(values: npt.NDArray[np.float32]) -> bool:
+    chunks = range(0, len(values), weights_file.CHUNK)
+    return all(bool(np.isfinite(values[at : at + weights_file.CHUNK]).all()) for at in chunks)

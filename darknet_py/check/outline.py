@@ -1,0 +1,144 @@
+"""Reading a cfg on and on, past what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from darknet_py.cfg import Section
+from darknet_py.check.problems import Problems
+from darknet_py.errors import Location
+from darknet_py.graph import INPUT, MAX_VALUES, Graph, connect, read_layer
+from darknet_py.layers.base import Layer, Shape
+from darknet_py.layers.convolutional import Convolutional
+from darknet_py.layers.detection import Detection
+from darknet_py.layers.region import Region
+from darknet_py.layers.softmax import Softmax
+from darknet_py.layers.yolo import Yolo
+from darknet_py.net import Net
+
+
+class Outline:
+    """A cfg as far as it makes sense: None stands for a section that cannot be read and for a shape not known.
+
+    A convolution before a head counts as if its filters were right, so that what comes after it is checked too.
+    Nothing is concluded from a section in which a value cannot be read. Everything wrong on the way goes to `problems`.
+    """
+
+    def __init__(self, sections: Sequence[Section], problems: Problems) -> None:
+        self.sections, self.problems = tuple(sections), problems
+        first, *rest = sections
+        self.net, self.net_is_sure = self._read_net(first)
+        read = [problems.salvaged(read_layer, section) for section in rest]
+        self.layers = [layer for layer, _ in read]
+        self.sure = [sure for _, sure in read]
+        self.grids = tuple(  # the heads with anchors, by index
+            (index, layer) for index, (layer, sure) in enumerate(read) if sure and isinstance(layer, (Region, Yolo))
+        )
+        if not rest:
+            problems.error("there is no layer after [net]", first.where)
+        self.shapes: list[Shape | None] = [None] * len(rest)
+        for index in range(len(rest)):
+            with problems.caught():
+                self.shapes[index] = self._shape(index)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every layer has its place and shape."""
+        return bool(self.shapes) and None not in self.shapes
+
+    @property
+    def detects(self) -> bool:
+        """Whether the network gives boxes."""
+        return any(isinstance(layer, (Region, Yolo, Detection)) for layer in self.layers)
+
+    @property
+    def classes(self) -> tuple[int, Location] | None:
+        """How many classes the network tells apart and where it says so: in its first head, or its last [softmax]."""
+        order = range(len(self.layers)) if self.detects else range(len(self.layers) - 1, -1, -1)
+        counts = ((index, self.classes_of(index)) for index in order)
+        return next(((count, self.where(index, "classes")) for index, count in counts if count is not None), None)
+
+    def classes_of(self, index: int) -> int | None:
+        """How many classes a layer tells apart."""
+        layer, before = self.layers[index], self.shape(index - 1)
+        if not self.sure[index]:
+            return None
+        if isinstance(layer, (Region, Yolo, Detection)):
+            return layer.classes
+        if isinstance(layer, Softmax) and before is not None and not self.detects:
+            return before.c if layer.spatial else before.size
+        return None
+
+    def where(self, index: int, key: str) -> Location:
+        """The line of a key of a layer, or of its section where it is not given; -1 is [net]."""
+        section = self.sections[index + 1]
+        entry = section.find(key)
+        return section.where if entry is None else entry.where
+
+    def shape(self, index: int) -> Shape | None:
+        """The output of a layer; -1 is the input."""
+        if index == INPUT:
+            return None if self.net is None else self.net.input_shape
+        return self.shapes[index]
+
+    def graph(self, source: str) -> Graph | None:
+        """The network up to the first layer that does not fit."""
+        count = len(self.layers) if None not in self.shapes else self.shapes.index(None)
+        layers = [layer for layer in self.layers[:count] if layer is not None]
+        with self.problems.caught():
+            if self.net is not None and layers:
+                return Graph(self.net, connect(self.net.input_shape, layers), source, self.sections)
+        return None
+
+    def _read_net(self, section: Section) -> tuple[Net | None, bool]:
+        net, sure = self.problems.salvaged(Net.from_section, section)
+        if net is None:  # shapes need no policy
+            kept = tuple(entry for entry in section.entries if entry.key != "policy")
+            net, sure = self.problems.salvaged(Net.from_section, replace(section, entries=kept))
+        return net, sure
+
+    def _shape(self, index: int) -> Shape | None:
+        layer: Layer | None = self.layers[index]
+        if layer is None or not self.sure[index]:
+            return None
+        if isinstance(layer, (Region, Yolo)):
+            layer = self._repaired(index, layer)
+        inputs = [self.shape(source) for source in layer.sources(index)]
+        known = [shape for shape in inputs if shape is not None]
+        if len(known) < len(inputs):
+            return None
+        shape = layer.out_shape(known)
+        if shape.size >= MAX_VALUES:
+            raise layer.error(f"is too large: {shape} values")
+        return shape
+
+    def _repaired(self, index: int, head: Region | Yolo) -> Region | Yolo:
+        """The head with as many anchors as its mask names, after a convolution with the filters that it needs."""
+        if isinstance(head, Yolo) and head.mask is not None and max(head.mask) >= head.num:
+            beyond = f"mask={','.join(map(str, head.mask))} names an anchor beyond num={head.num}; they count from 0"
+            self.problems.error(beyond, self.where(index, "mask"))
+            self.layers[index] = head = replace(head, num=max(head.mask) + 1)
+        wanted, formula = _channels(head)
+        before = self.layers[index - 1] if index else None
+        if isinstance(before, Convolutional) and self.sure[index - 1] and before.filters != wanted:
+            self.problems.error(
+                f"filters={before.filters} has to be {wanted}: the [{head.type}] in line {head.where.line} "
+                f"needs {formula}",
+                self.where(index - 1, "filters"),
+            )
+            self.layers[index - 1] = replace(before, filters=wanted)
+            shape = self.shapes[index - 1]
+            self.shapes[index - 1] = None if shape is None else shape._replace(c=wanted)
+        return head
+
+
+def _channels(head: Region | Yolo) -> tuple[int, str]:
+    """How many channels a head takes, and why."""
+    if isinstance(head, Region):
+        count = head.num
+        formula = f"num*(classes+coords+1) = {count}*({head.classes}+{head.coords}+1)"
+    else:
+        count, name = (head.num, "num") if head.mask is None else (len(head.mask), "len(mask)")
+        formula = f"{name}*(classes+5) = {count}*({head.classes}+5)"
+    return count * head.entries, f"{formula} = {count * head.entries}"

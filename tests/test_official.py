@@ -1,0 +1,67 @@
+"""All official cfg files: they build, export, compile, and their weights files survive loading and saving."""
+
+from __future__ import annotations
+
+import filecmp
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import OFFICIAL, needs_official, official_cfgs, read_graph
+
+from darknet_py import weights
+from darknet_py.graph import Graph
+from darknet_py.network import Network
+from darknet_py.weights import Header
+
+CFGS = official_cfgs() or [Path("yolov2.cfg")]
+pytestmark = [needs_official, pytest.mark.parametrize("cfg", CFGS, ids=lambda path: path.stem)]
+
+
+@pytest.fixture(autouse=True)
+def _in_the_official_folder(monkeypatch):
+    monkeypatch.chdir(OFFICIAL)  # cfgs name data/9k.tree
+
+
+def small(graph: Graph) -> Graph:
+    """The same network on a smaller picture, where it takes one."""
+    side = 4 * graph.stride
+    return graph.resized(side, side) if graph.resizable and side < graph.net.width else graph
+
+
+def test_torch_export_and_compile_take_it_whole(cfg):
+    graph = small(read_graph(cfg))
+    if graph.recurrent:
+        pytest.skip("recurrent")
+    network = Network(graph, generator=torch.Generator().manual_seed(0)).eval()
+    x = torch.rand(1, *graph.input_shape.dims)
+    with torch.no_grad():
+        expected = network.heads(x)
+        exported = torch.export.export(network, (x,)).module()(x)
+        torch._dynamo.reset()
+        compiled = torch.compile(network, fullgraph=True, backend="eager")(x)
+    for result in (exported, compiled):
+        result = result if isinstance(result, tuple) else (result,)
+        for mine, other in zip(expected, result, strict=True):
+            torch.testing.assert_close(other, mine, rtol=1e-4, atol=1e-4)
+
+
+def test_loading_then_saving_gives_the_identical_file(cfg, tmp_path):
+    graph = read_graph(cfg)
+    source, target = tmp_path / "in.weights", tmp_path / "out.weights"
+    values = weights.expected_bytes(graph)[0] // 4 - 5
+    pattern = np.random.default_rng(0).standard_normal(1 << 20).astype("<f4")
+    with source.open("wb") as file:
+        file.write(Header(seen=32013312).pack())
+        while values:
+            count = min(values, len(pattern))
+            file.write(pattern[:count].data)
+            pattern = np.roll(pattern, 1)
+            values -= count
+    network = Network(graph, initialize=False)
+    weights.load(network, source)
+    weights.save(network, target)
+    assert filecmp.cmp(source, target, shallow=False)
+    source.unlink()
+    target.unlink()

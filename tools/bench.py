@@ -1,0 +1,367 @@
+"""Measure what darknet_py costs: reading cfgs, loading weights, memory, decoding, start.
+
+Usage::
+
+    python tools/bench.py [--darknet DIR] [--cfg FILE ...] [--only COST ...] [--rounds N] [--threads N]
+        [--json] [--check]
+
+What is compared is measured side by side: once to warm up, then in turn, round after round. A line gives the median,
+between which values half of the rounds lie, and for most the limit that the project has set itself. Weights are
+random numbers in a file of the right size. `--darknet` is a checkout of Darknet: its cfg/ and data/ come before
+those of this repository, and yolov3 is measured only with it. `--check` exits with 1 where a limit does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import json
+import platform
+import re
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from benchmarks import (
+    ROOT,
+    BenchError,
+    Line,
+    command,
+    excess,
+    in_process,
+    milliseconds,
+    output_of,
+    ratio,
+    sample,
+    spread,
+    table,
+    timed,
+)  # fmt: skip
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+import darknet_py
+from darknet_py import cfg, weights
+from darknet_py.cfg import find_file
+from darknet_py.decode import Settings
+from darknet_py.detect import Detector
+from darknet_py.errors import CfgWarning, DarknetError
+from darknet_py.graph import Graph
+from darknet_py.layers.region import Region
+from darknet_py.network import Network
+
+STATUS = Path("/proc/self/status")
+CLEAR = Path("/proc/self/clear_refs")
+LONGEST = ("densenet201.cfg", "resnext152-32x4d.cfg")  # of Darknet's cfgs
+TREE_LEVELS, TREE_GROUP = 17, 5  # a made tree: its levels and the children of one parent, as 9k.tree's
+THRESH, HIER, NMS = 0.005, 0.5, 0.45  # as `detector valid`
+PICTURE = (768, 576)
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+MB = 1e6
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Where files come from and where made ones go; `rounds` None takes each cost's own number."""
+
+    darknet: Path | None
+    cfgs: Sequence[Path]
+    folder: Path
+    rounds: int | None = None
+
+    def find(self, name: str) -> Path | None:
+        """A file of the Darknet checkout, or else of this repository."""
+        places = (self.darknet, ROOT) if self.darknet else (ROOT,)
+        return next((place / name for place in places if (place / name).is_file()), None)
+
+    def graph(self, name: str) -> Graph:
+        """The graph of a cfg that this repository has."""
+        return Graph.read(self.find(f"cfg/{name}") or ROOT / "cfg" / name)
+
+    def weights(self, graph: Graph) -> Path:
+        """A weights file of random numbers, made once."""
+        path = self.folder / f"{Path(graph.source).stem}.weights"
+        if not path.exists():
+            count = (weights.expected_bytes(graph)[0] - weights.Header().size) // 4
+            values = np.random.default_rng(0).random(count, np.float32)
+            with path.open("wb") as file:
+                file.write(weights.Header().pack())
+                file.write(values.astype("<f4", copy=False).data)
+        return path
+
+
+def parsing(setup: Setup) -> Iterator[Line]:
+    """Reading cfgs, after import; Graph.read parses too."""
+    found = (setup.find(f"cfg/{name}") for name in ("yolov2.cfg", *LONGEST))
+    for path in dict.fromkeys((*(path for path in found if path), *setup.cfgs)):
+        limit = 20 if path.name == "yolov2.cfg" else 150
+        works = {"cfg.read": timed(partial(cfg.read, path)), "Graph.read": timed(partial(Graph.read, path))}
+        for name, seconds in sample(works, setup.rounds or 15).items():
+            yield milliseconds("parse", f"{name} {path.name}", seconds, limit)
+
+
+def loading(setup: Setup) -> Iterator[Line]:
+    """Loading weights of yolov2's size, against reading the same cached file into memory."""
+    graph = setup.graph("yolov2.cfg")
+    path = setup.weights(graph)
+    used = Network(graph, initialize=False)
+
+    def load_new() -> float:
+        give_back_memory()  # what earlier rounds freed is not to come back as memory that is ready for use
+        network = Network(graph, initialize=False)
+        return timed(lambda: weights.load(network, path))()
+
+    works = {
+        "np.fromfile": timed(lambda: np.fromfile(path, np.float32)),
+        "load, new network": load_new,
+        "load, network used before": timed(lambda: weights.load(used, path)),
+        "open().read()": timed(path.read_bytes),
+    }
+    if cat := shutil.which("cat"):
+        works["cat"] = command(cat, str(path))
+    found = sample(works, setup.rounds or 11)
+    for name, seconds in found.items():
+        yield milliseconds("load", name, seconds)
+    for name, limit in (("load, new network", 1.5), ("load, network used before", None)):
+        yield ratio("load", f"{name} / np.fromfile", found[name], found["np.fromfile"], limit)
+
+
+def loading_memory(setup: Setup) -> Iterator[Line]:
+    """Peak memory of a process that loads weights of yolov2's size, beyond one that has only imported torch."""
+    if not STATUS.is_file():
+        yield Line("load-memory", "peak of loading", None, note="needs /proc")
+        return
+    graph = setup.graph("yolov2.cfg")
+    path = setup.weights(graph)
+    idle = f"import torch; print(open({str(STATUS)!r}).read())"
+    beyond = [
+        (in_process(load_peak, graph.source, path) - memory("VmRSS", output_of(sys.executable, "-c", idle))) / MB
+        for _ in range(setup.rounds or 3)
+    ]
+    parameters = weights.expected_bytes(graph)[0] / MB
+    yield spread("load-memory", "peak beyond idle torch", beyond, "MB")
+    yield spread("load-memory", "the same less parameters", [value - parameters for value in beyond], "MB", 64)
+
+
+def inference_memory(setup: Setup) -> Iterator[Line]:
+    """Peak memory of a forward pass of yolov3, as a multiple of the tensors that have to live at a time."""
+    path = setup.find("cfg/yolov3.cfg")
+    if path is None:
+        yield Line("memory", "peak of yolov3.cfg", None, note="needs cfg/yolov3.cfg of --darknet")
+        return
+    for size in (416, 608):
+        live = Graph.read(path).resized(size, size).largest_live_set * 4
+        peaks = [in_process(inference_peaks, path, size, torch.get_num_threads()) for _ in range(setup.rounds or 3)]
+        for name, values in zip(("allocator", "process"), zip(*peaks, strict=True), strict=True):
+            title = f"{name} peak / live set, {path.name} {size}"
+            if None in values:
+                yield Line("memory", title, None, note="needs /proc")
+            else:
+                yield spread("memory", title, [v / live for v in values], "x", 1.3, f"live {live / MB:.1f} MB")
+
+
+def decoding(setup: Setup) -> Iterator[Line]:
+    """Decoding and NMS as a share of the forward pass."""
+    yield from _decoding(setup.graph("yolov2.cfg").resized(608, 608), setup.rounds or 7)
+    yield from _decoding(tree_graph(setup), setup.rounds or 7)
+
+
+def _decoding(graph: Graph, rounds: int) -> Iterator[Line]:
+    rng = torch.Generator().manual_seed(0)
+    network = Network(graph, generator=rng).eval()
+    detector, settings = Detector(network), Settings(THRESH, HIER)
+    picture = torch.rand(1, *graph.input_shape.dims, generator=rng)
+    name = f"{Path(graph.source).name} {graph.input_shape.w}"
+    with torch.inference_mode():
+        outputs = {"random weights": network(picture)[0], "every box": crowded(network, rng)}
+        works = {"forward": timed(partial(network, picture))}
+        for case, output in outputs.items():
+            works[case] = timed(partial(detector.decode, [output], PICTURE, settings, NMS))
+        found = sample(works, rounds)
+        for case, seconds in found.items():
+            yield milliseconds("decode", f"{name}, {case}", seconds)
+        for case, output in outputs.items():
+            before, after = (len(detector.decode([output], PICTURE, settings, nms)) for nms in (0, NMS))
+            line = ratio("decode", f"{name}, {case} / forward", found[case], found["forward"], 5, percent=True)
+            yield replace(line, note=f"{before} candidates, {after} left")
+
+
+def crowded(network: Network, rng: torch.Generator) -> Tensor:
+    """An output of a region head in which every box may have every class that the softmax leaves above THRESH."""
+    (head,) = network.graph.heads
+    layer, (c, h, w) = head.layer, head.shape
+    if not isinstance(layer, Region):
+        raise BenchError(f"{network.graph.source}: a cfg that ends in [region] was expected")
+    logits = torch.randn(1, c, h, w, generator=rng) / 8
+    logits.view(layer.num, layer.entries, h, w)[:, layer.coords] += 8  # objectness near 1
+    return network.layers[head.index](logits)[0]
+
+
+def starting(setup: Setup) -> Iterator[Line]:
+    """Time of short commands beyond that of Python or of torch alone."""
+    python = sys.executable
+    program = (python, "-m", "darknet_py")
+    empty, idle, summary = "python -c pass", "python -c 'import torch'", "summary yolov2.cfg"
+    works = {
+        empty: command(python, "-c", "pass"),
+        "--help": command(*program, "--help"),
+        "--version": command(*program, "--version"),
+        "wrong argument": command(*program, "detector", "test", "--wrong", code=2),
+        idle: command(python, "-c", "import torch"),
+        summary: command(*program, "summary", setup.graph("yolov2.cfg").source),
+    }
+    found = sample(works, setup.rounds or 9)
+    for name in (empty, idle):
+        yield milliseconds("start", name, found[name])
+    for name in ("--help", "--version", "wrong argument"):
+        yield excess("start", f"{name}, beyond {empty}", found[name], found[empty], 200)
+    yield excess("start", f"{summary}, beyond {idle}", found[summary], found[idle], 300)
+
+
+COSTS: Mapping[str, Callable[[Setup], Iterator[Line]]] = {
+    "parse": parsing,
+    "load": loading,
+    "load-memory": loading_memory,
+    "memory": inference_memory,
+    "decode": decoding,
+    "start": starting,
+}
+
+
+def load_peak(path: str, weights_path: Path) -> int:
+    """The most bytes this process has had in memory, after loading weights."""
+    weights.load(Network(Graph.read(path), initialize=False), weights_path)
+    return memory("VmHWM")
+
+
+def inference_peaks(path: Path, size: int, threads: int) -> tuple[int, int | None]:
+    """Bytes that one forward pass adds, at the most: to torch's tensors and to the process; both with the input."""
+    torch.set_num_threads(threads)
+    warnings.simplefilter("ignore", CfgWarning)
+    network = Network(Graph.read(path).resized(size, size)).eval()
+    x = torch.rand(1, *network.input_shape.dims)
+    held = x.numel() * x.element_size()
+    with torch.inference_mode():
+        network.layers[0](x[..., :32, :32])  # what the first convolution sets up stays out
+        process = None
+        if CLEAR.exists():
+            before = memory("VmRSS")
+            CLEAR.write_text("5", encoding="ascii")  # VmHWM starts again from here
+            network(x)
+            process = held + memory("VmHWM") - before
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+            network(x)
+    return held + _allocator_peak(profiler), process
+
+
+def _allocator_peak(profiler: profile) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
+    changes = sorted((event["ts"], event["args"]["Bytes"]) for event in events if event.get("name") == "[memory]")
+    return max(accumulate(count for _, count in changes), default=0)
+
+
+def memory(key: str, status: str | None = None) -> int:
+    """VmRSS or VmHWM in bytes, of this process or in the text of a /proc/PID/status."""
+    text = STATUS.read_text(encoding="utf-8") if status is None else status
+    return 1024 * int(text.partition(f"{key}:")[2].split()[0])
+
+
+def give_back_memory() -> None:
+    """Hand free memory back to the system, where the C library can."""
+    gc.collect()
+    if LIBC is not None and hasattr(LIBC, "malloc_trim"):
+        LIBC.malloc_trim(0)
+
+
+def tree_graph(setup: Setup) -> Graph:
+    """YOLO9000's graph; where its tree is not found, with a made one of as many nodes."""
+    graph = setup.graph("yolo9000.cfg")
+    layer = graph.heads[0].layer
+    if not isinstance(layer, Region) or layer.tree is None or find_file(layer.tree, graph.source).exists():
+        return graph
+    level = -(-layer.classes // TREE_LEVELS)
+    parents = (n // level * level - level + n % level // TREE_GROUP for n in range(level, layer.classes))
+    lines = (f"n{n} {parent}\n" for n, parent in enumerate((*[-1] * level, *parents)))
+    (setup.folder / "made.tree").write_text("".join(lines), encoding="utf-8")
+    text = re.sub(r"(?m)^\s*tree\s*=.*$", "tree=made.tree", Path(graph.source).read_text(encoding="utf-8"))
+    return Graph.parse(text, str(setup.folder / "yolo9000.cfg"))
+
+
+def environment() -> dict[str, Any]:
+    """What the numbers depend on."""
+    return {
+        "cpu": _line_of("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "system": platform.platform(),
+        "huge pages": _line_of("/sys/kernel/mm/transparent_hugepage/enabled", "") or "unknown",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "darknet_py": darknet_py.__version__,
+    }
+
+
+def _line_of(path: str, start: str) -> str | None:
+    """What follows the start, and a colon, in the first line of a file that has it."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    line = next((line for line in lines if line.startswith(start)), "")
+    return line.removeprefix(start).lstrip("\t :") or None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print; gives the exit code."""
+    parser = argparse.ArgumentParser(description="Measure what darknet_py costs.")
+    parser.add_argument("--darknet", type=Path, metavar="DIR", help="a checkout of Darknet, for its cfg/ and data/")
+    parser.add_argument("--cfg", type=Path, nargs="+", default=[], metavar="FILE", help="more cfgs to parse")
+    parser.add_argument("--only", choices=COSTS, nargs="+", default=list(COSTS), help="the costs to measure")
+    parser.add_argument("--rounds", type=int, help="rounds of each cost (default: 3 to 15)")
+    parser.add_argument("--threads", type=int, help="threads of torch (default: its own choice)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--check", action="store_true", help="exit with 1 where a limit does not hold")
+    args = parser.parse_args(argv)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    try:
+        lines = measure(args)
+    except (BenchError, DarknetError, OSError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    if args.json:
+        print(json.dumps({"environment": environment(), "lines": [line.as_dict() for line in lines]}, indent=2))
+    else:
+        print("\n".join(f"{name}: {value}" for name, value in environment().items()))
+        print(table(lines))
+    return 1 if args.check and any(line.holds is False for line in lines) else 0
+
+
+def measure(args: argparse.Namespace) -> list[Line]:
+    """The lines of the costs that were asked for."""
+    lines: list[Line] = []
+    with tempfile.TemporaryDirectory(prefix="darknet-bench-") as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", CfgWarning)
+        darknet = args.darknet.resolve() if args.darknet else None
+        setup = Setup(darknet, [path.resolve() for path in args.cfg], Path(folder), args.rounds)
+        for cost in args.only:
+            print(f"measuring {cost} ...", file=sys.stderr, flush=True)
+            lines += COSTS[cost](setup)
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())
