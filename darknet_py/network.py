@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from darknet_py.errors import DarknetError, ImageError
 from darknet_py.graph import INPUT, Graph
 from darknet_py.layers.base import Blob, Drawn, Shape
 from darknet_py.layers.recurrent import Recurrent
+from darknet_py.layout import Header
 
 
 class Network(nn.Module):
@@ -32,7 +34,7 @@ class Network(nn.Module):
         """
         super().__init__()
         self.graph = graph
-        self.seen = 0  # pictures this network was trained on; .weights files store it
+        self.header = Header()  # of the weights file it came from, with the number of pictures it has seen
         self.layers = nn.ModuleList(node.layer.build(node.inputs) for node in graph.nodes)
         self._last_uses = graph.last_uses(graph.outputs)
         for module in self.recurrent():
@@ -120,6 +122,15 @@ class Network(nn.Module):
         module_name, _, name = blob.name.rpartition(".")
         tensor: Tensor = getattr(self.layers[index].get_submodule(module_name), name)
         return tensor
+
+    @property
+    def seen(self) -> int:
+        """How many pictures this network was trained on."""
+        return self.header.seen
+
+    @seen.setter
+    def seen(self, count: int) -> None:
+        self.header = replace(self.header, seen=count)
 
     @property
     def input_shape(self) -> Shape:

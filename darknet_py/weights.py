@@ -57,7 +57,7 @@ def load(
         header, slots = _plan(network.graph, Path(path), data, start, cutoff, partial=partial)
         for slot in slots:
             _fill(network.stored(slot.node.index, slot.blob), slot, data, header)
-    network.seen = header.seen
+    network.header = header
     return Loaded(header, slots[-1].node.index + 1 if slots else start, slots[-1].end if slots else 0)
 
 
@@ -70,13 +70,19 @@ def verify(
     return header
 
 
-def save(network: Network, path: str | Path, *, cutoff: int | None = None) -> None:
-    """Save a network as Darknet does (version 0.2.0, `seen` of 64 bits), the layers before `cutoff` alone."""
+def save(network: Network, path: str | Path, *, cutoff: int | None = None, header: Header | None = None) -> None:
+    """Save a network as Darknet does, the layers before `cutoff` alone.
+
+    That is version 0.2.0 with `seen` of 64 bits; another `header`, such as the `network.header` that a file was
+    loaded with, gives the layout of its version.
+    """
+    header = Header(seen=network.seen) if header is None else header
     try:
         with replacing(path) as file:
-            file.write(Header(seen=network.seen).pack())
+            file.write(header.pack())
             for slot in layout(network.graph, cutoff=cutoff, saving=True):
-                values = network.stored(slot.node.index, slot.blob).detach().to("cpu", torch.float32).contiguous()
+                values = network.stored(slot.node.index, slot.blob).detach().to("cpu", torch.float32)
+                values = (values.T if slot.blob.transposed and header.transposed else values).contiguous()
                 file.write(values.numpy().astype(FLOAT, copy=False).data)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be written: {os_reason(error)}") from error
