@@ -116,22 +116,21 @@ def decode_region(
     entries = output.view(layer.num, layer.entries, h, w)
     scale = torch.ones_like(entries[:, 0]) if layer.background else entries[:, layer.coords]
     anchor, row, column = (scale > settings.thresh).nonzero(as_tuple=True)  # (N,) each
-    found = entries[anchor, :, row, column]  # (N, entries)
     objectness = scale[anchor, row, column]
     anchors = output.new_tensor(layer.anchor_boxes)[anchor]  # (N, 2) in cells
-    boxes = _grid_boxes(found, row, column, anchors, (w, h), (w, h))
-    classes = found[:, layer.coords + 1 :]
-    if tree is None:
-        return _scored(boxes, objectness, objectness[:, None] * classes, settings.thresh)
-    absolute = tree.absolute(classes)
-    if settings.map is not None:
+    boxes = _grid_boxes(entries[anchor, :4, row, column], row, column, anchors, (w, h), (w, h))
+    classes = entries[:, layer.coords + 1 :].movedim(1, -1)  # (num, H, W, classes)
+    if tree is not None and settings.map is None:
+        # Every cell walks, as taking thousands of classes out of those that were found would cost more.
+        label = tree.walk(classes, settings.hier, conditional=True)[anchor, row, column]
+        return Candidates(boxes, objectness, torch.arange(len(boxes), device=output.device), label, objectness)
+    classes = classes[anchor, row, column]  # (N, classes)
+    if tree is not None and settings.map is not None:
         unknown = next((n for n in settings.map if not 0 <= n < layer.classes), None)
         if unknown is not None:
             raise DarknetError(f"there is no class {unknown} in the tree, which has {layer.classes}")
-        mapped = absolute[:, list(settings.map)]
-        return _scored(boxes, objectness, objectness[:, None] * mapped, settings.thresh)
-    label = tree.walk(absolute, settings.hier)
-    return Candidates(boxes, objectness, torch.arange(len(boxes), device=output.device), label, objectness)
+        classes = tree.absolute(classes)[:, list(settings.map)]
+    return _scored(boxes, objectness, objectness[:, None] * classes, settings.thresh)
 
 
 def decode_yolo(layer: Yolo, output: Tensor, network: Size, settings: Settings, _tree: WordTree | None) -> Candidates:

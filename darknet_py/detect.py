@@ -194,4 +194,4 @@ def _opened(source: ImageLike, channels: int) -> Tensor | ImageError:
 
 def class_name(names: Sequence[str], label: int) -> str:
     """The name of a class, or its number where the names do not reach so far."""
-    return names[label] if label < len(names) else str(label)
+    return names[label] if 0 <= label < len(names) else str(label)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
+from operator import index
 from pathlib import Path
 from typing import TypeAlias, TypeVar, overload
 
@@ -138,7 +139,8 @@ def load(
     """
     graph = Graph.read(cfg, strict=strict)
     if size is not None:
-        graph = graph.resized(*((size, size) if isinstance(size, int) else size))
+        width, height = map(index, size if isinstance(size, Sequence) else (size, size))  # no fractions
+        graph = graph.resized(width, height)
     target = pick_device(device)
     network = Network(graph, initialize=weights is None or not weights_file.fills(graph, weights))
     if weights is not None:

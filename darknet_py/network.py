@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from darknet_py.errors import DarknetError, ImageError
+from darknet_py.errors import CfgError, DarknetError, ImageError
 from darknet_py.graph import INPUT, Graph
 from darknet_py.layers.base import Blob, Drawn, Shape
 from darknet_py.layers.recurrent import Recurrent
@@ -19,10 +19,10 @@ from darknet_py.layout import Header
 class Network(nn.Module):
     """The network that a cfg describes.
 
-    `network(x)` takes (N, C, H, W) with values from 0 to 1, or (N, inputs) where the cfg has no picture, and gives
-    what `net.output` is in the C program: the output of the last layer that is no [cost]. A network with several
-    heads gives a tuple, a head each. Keys of the state dict are `layers.N.conv.weight`, `layers.N.bn.running_mean`,
-    ..., with N the layer's index in the cfg.
+    `network(x)` takes (N, C, H, W) with values from 0 to 1, of any size that the layers can take, or (N, inputs) where
+    the cfg has no picture, and gives what `net.output` is in the C program: the output of the last layer that is no
+    [cost]. A network with several heads gives a tuple, a head each. Keys of the state dict are
+    `layers.N.conv.weight`, `layers.N.bn.running_mean`, ..., with N the layer's index in the cfg.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class Network(nn.Module):
         self.graph = graph
         self.header = Header()  # of the weights file it came from, with the number of pictures it has seen
         self.layers = nn.ModuleList(node.layer.build(node.inputs) for node in graph.nodes)
+        self._other_sizes: dict[tuple[int, int], bool] = {}
         self._last_uses = graph.last_uses(graph.outputs)
         for module in self.recurrent():
             module.steps = graph.net.time_steps
@@ -83,14 +84,30 @@ class Network(nn.Module):
         return outputs
 
     def _check(self, x: Tensor) -> None:
-        """Raise `ImageError` for an input of another shape than the cfg says."""
-        wanted = self.input_shape
+        """Raise `ImageError` for an input that does not fit."""
+        wanted, steps = self.input_shape, self.graph.net.time_steps
+        if self.graph.recurrent and x.ndim and x.shape[0] % steps:
+            raise ImageError(f"a batch of {x.shape[0]} rows is no multiple of time_steps={steps}")
         if tuple(x.shape[1:]) == wanted.dims:
             return
+        other = x.ndim == 4 and wanted.is_image and x.shape[1] == wanted.c
+        if other and self._takes(x.shape[3], x.shape[2]):
+            return
         message = f"this network takes (N, {', '.join(map(str, wanted.dims))}), and the input is {tuple(x.shape)}"
-        if x.ndim == 4 and x.shape[1] == wanted.c and self.graph.resizable:
-            message += f"; network.resize({x.shape[3]}, {x.shape[2]}) changes what it takes"
+        if other and self.graph.resizable:
+            message += f"; network.resize({x.shape[3]}, {x.shape[2]}) makes it fit, or says why not"
         raise ImageError(message)
+
+    def _takes(self, width: int, height: int) -> bool:
+        """Whether the modules as they are compute the network for another input size."""
+        if (width, height) not in self._other_sizes:
+            try:
+                nodes = self.graph.resized(width, height).nodes
+                fits = all(new.layer is old.layer for old, new in zip(self.graph.nodes, nodes, strict=True))
+            except CfgError:
+                fits = False
+            self._other_sizes[width, height] = fits
+        return self._other_sizes[width, height]
 
     def initialize(self, generator: torch.Generator | None = None) -> None:
         """Draw the weights anew, as Darknet does; the same generator state gives the same weights."""
@@ -103,10 +120,12 @@ class Network(nn.Module):
     def resize(self, width: int, height: int) -> None:
         """Take another input size, where Darknet can (resize_network); raises `CfgError` where it cannot."""
         graph = self.graph.resized(width, height)
-        for old, new in zip(self.graph.nodes, graph.nodes, strict=True):
-            if new.layer is not old.layer:
-                self.layers[new.index] = new.layer.build(new.inputs).train(self.training)
+        pairs = zip(self.graph.nodes, graph.nodes, strict=True)
+        changed = {new.index: new.layer.build(new.inputs) for old, new in pairs if new.layer is not old.layer}
+        for index, module in changed.items():
+            self.layers[index] = module.train(self.training)
         self.graph = graph
+        self._other_sizes.clear()
 
     def recurrent(self) -> tuple[Recurrent, ...]:
         """The modules that have a state."""

@@ -145,33 +145,36 @@ class WordTree:
         """`absolute` of one class."""
         return conditional[..., self.path(label)].prod(-1)
 
-    def walk(self, absolute: Tensor, threshold: float) -> Tensor:  # (..., C) -> (...) int64
+    def walk(self, values: Tensor, threshold: float, *, conditional: bool = False) -> Tensor:  # (..., C) -> (...) int64
         """Go down to the best child while the product of the values on the way stays above `threshold`.
 
         Returns the last node that did, or the best of the top level. As in hierarchy_top_prediction of tree.c the
         product is of `absolute` values, so that ancestors count again at every step, a value must be above 0 to be
-        the best, and of equal ones the first is.
+        the best, and of equal ones the first is. With `conditional` they are multiplied here, those on the way alone.
         """
-        values = absolute.reshape(-1, len(self.parents))
         starts, sizes, children = (table.to(values.device) for table in self._tables)
 
-        def best_child(group: Tensor, width: int) -> tuple[Tensor, Tensor]:  # (M,) -> (M,), (M,)
+        def best_child(group: Tensor, width: int, parent: Tensor) -> tuple[Tensor, Tensor]:  # (...) -> (...), (...)
             step = torch.arange(width, device=values.device)
-            nodes = (starts[group, None] + step).clamp_(max=values.shape[1] - 1)  # (M, width)
-            found = values.gather(1, nodes)
-            best, nth = found.where((step < sizes[group, None]) & (found > 0), 0).max(1)
+            nodes = (starts[group][..., None] + step).clamp_(max=len(self.parents) - 1)  # (..., width)
+            found = values.gather(-1, nodes)
+            if conditional:
+                found = found * parent[..., None]
+            best, nth = found.where((step < sizes[group][..., None]) & (found > 0), 0).max(-1)
             return best, starts[group] + nth
 
-        product, label = best_child(torch.zeros_like(values[:, 0], dtype=torch.int64), self._widths[0])
+        top = torch.zeros(values.shape[:-1], dtype=torch.int64, device=values.device)
+        best, label = best_child(top, self._widths[0], torch.ones_like(top))
+        product = best
         going = product > threshold
         for width in self._widths[1:]:
             group = children[label]
             going = going & (group >= 0)
-            best, node = best_child(group.clamp(min=0), width)
+            best, node = best_child(group.clamp(min=0), width, best)
             product = product * best
             going = going & (product > threshold)
             label = torch.where(going, node, label)
-        return label.reshape(absolute.shape[:-1])
+        return label
 
     @cached_property
     def _tables(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -8,14 +8,14 @@ import warnings
 
 import pytest
 import torch
-from conftest import OFFICIAL, needs_official, official_cfgs, read_graph
+from conftest import GOLDEN, OFFICIAL, needs_official, official_cfgs, read_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from darknet_py import summary, weights
 from darknet_py.cfg.keys import fields_of
-from darknet_py.errors import CfgError, CfgWarning
+from darknet_py.errors import CfgError, CfgWarning, DarknetError
 from darknet_py.graph import INPUT, Graph
 from darknet_py.layers import REGISTRY
 from darknet_py.network import Network
@@ -244,6 +244,17 @@ def test_a_resized_network_runs_where_layers_round_differently():
     x = torch.rand(1, 3, 33, 33, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         torch.testing.assert_close(network(x), fresh(x))
+
+
+def test_a_size_whose_values_a_tree_does_not_have():
+    tree = GOLDEN / "train" / "tiny.tree"  # 10 nodes
+    graph = Graph.parse(
+        "[net]\nwidth=1\nheight=1\nchannels=10\n[softmax]\ntree=tiny.tree", str(tree.with_name("x.cfg"))
+    )
+    network = Network(graph)
+    with pytest.raises(CfgError, match="10 nodes"):
+        network.resize(2, 3)
+    assert network(torch.rand(1, 10, 1, 1)).shape == (1, 10)
 
 
 # What is refused.
@@ -478,5 +489,5 @@ def test_tap_takes_negative_indices_and_refuses_others():
     network = Network(graph, generator=torch.Generator().manual_seed(0)).eval()
     x = torch.rand(1, 3, 32, 32)
     assert list(network.tap(x, [-1])) == [1]
-    with pytest.raises(IndexError):
+    with pytest.raises(DarknetError, match="there is no layer 2; the layers are 0 to 1"):
         network.tap(x, [2])

@@ -14,10 +14,8 @@ those of this repository, and yolov3 is measured only with it. `--check` exits w
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import json
-import platform
+import os
 import re
 import shutil
 import sys
@@ -28,17 +26,20 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from benchmarks import (
     ROOT,
+    STATUS,
     BenchError,
     Line,
     command,
+    environment,
     excess,
+    give_back_memory,
     in_process,
+    memory,
     milliseconds,
     output_of,
     ratio,
@@ -46,11 +47,10 @@ from benchmarks import (
     spread,
     table,
     timed,
-)  # fmt: skip
+)
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-import darknet_py
 from darknet_py import cfg, weights
 from darknet_py.cfg import find_file
 from darknet_py.decode import Settings
@@ -60,14 +60,16 @@ from darknet_py.graph import Graph
 from darknet_py.layers.region import Region
 from darknet_py.network import Network
 
-STATUS = Path("/proc/self/status")
 CLEAR = Path("/proc/self/clear_refs")
 LONGEST = ("densenet201.cfg", "resnext152-32x4d.cfg")  # of Darknet's cfgs
 TREE_LEVELS, TREE_GROUP = 17, 5  # a made tree: its levels and the children of one parent, as 9k.tree's
 THRESH, HIER, NMS = 0.005, 0.5, 0.45  # as `detector valid`
 PICTURE = (768, 576)
-LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 MB = 1e6
+LOAD = (
+    "from darknet_py import Graph, Network, weights; "
+    "weights.load(Network(Graph.read(sys.argv[1]), initialize=False), sys.argv[2])"
+)
 
 
 @dataclass(frozen=True)
@@ -143,11 +145,13 @@ def loading_memory(setup: Setup) -> Iterator[Line]:
         return
     graph = setup.graph("yolov2.cfg")
     path = setup.weights(graph)
-    idle = f"import torch; print(open({str(STATUS)!r}).read())"
-    beyond = [
-        (in_process(load_peak, graph.source, path) - memory("VmRSS", output_of(sys.executable, "-c", idle))) / MB
-        for _ in range(setup.rounds or 3)
-    ]
+    show = f"print(open({str(STATUS)!r}).read())"
+    idle, load = f"import torch; {show}", f"import sys, torch; {LOAD}; {show}"
+    beyond = []
+    for _ in range(setup.rounds or 3):
+        before = memory("VmRSS", output_of(sys.executable, "-c", idle))
+        after = memory("VmHWM", output_of(sys.executable, "-c", load, graph.source, str(path)))
+        beyond.append((after - before) / MB)
     parameters = weights.expected_bytes(graph)[0] / MB
     yield spread("load-memory", "peak beyond idle torch", beyond, "MB")
     yield spread("load-memory", "the same less parameters", [value - parameters for value in beyond], "MB", 64)
@@ -159,6 +163,7 @@ def inference_memory(setup: Setup) -> Iterator[Line]:
     if path is None:
         yield Line("memory", "peak of yolov3.cfg", None, note="needs cfg/yolov3.cfg of --darknet")
         return
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or else torch's profiler tells when it starts
     for size in (416, 608):
         live = Graph.read(path).resized(size, size).largest_live_set * 4
         peaks = [in_process(inference_peaks, path, size, torch.get_num_threads()) for _ in range(setup.rounds or 3)]
@@ -182,18 +187,18 @@ def _decoding(graph: Graph, rounds: int) -> Iterator[Line]:
     detector, settings = Detector(network), Settings(THRESH, HIER)
     picture = torch.rand(1, *graph.input_shape.dims, generator=rng)
     name = f"{Path(graph.source).name} {graph.input_shape.w}"
-    with torch.inference_mode():
-        outputs = {"random weights": network(picture)[0], "every box": crowded(network, rng)}
-        works = {"forward": timed(partial(network, picture))}
-        for case, output in outputs.items():
-            works[case] = timed(partial(detector.decode, [output], PICTURE, settings, NMS))
-        found = sample(works, rounds)
-        for case, seconds in found.items():
-            yield milliseconds("decode", f"{name}, {case}", seconds)
-        for case, output in outputs.items():
-            before, after = (len(detector.decode([output], PICTURE, settings, nms)) for nms in (0, NMS))
-            line = ratio("decode", f"{name}, {case} / forward", found[case], found["forward"], 5, percent=True)
-            yield replace(line, note=f"{before} candidates, {after} left")
+    forward = torch.inference_mode()(partial(network.heads, picture))
+    outputs = {"random weights": forward()[0][0], "every box": crowded(network, rng)}
+    works = {"forward": timed(forward)}
+    for case, output in outputs.items():
+        works[case] = timed(partial(detector.decode, [output], PICTURE, settings, NMS))
+    found = sample(works, rounds)
+    for case, seconds in found.items():
+        yield milliseconds("decode", f"{name}, {case}", seconds)
+    for case, output in outputs.items():
+        before, after = (len(detector.decode([output], PICTURE, settings, nms)) for nms in (0, NMS))
+        line = ratio("decode", f"{name}, {case} / forward", found[case], found["forward"], 5, percent=True)
+        yield replace(line, note=f"{before} candidates, {after} left")
 
 
 def crowded(network: Network, rng: torch.Generator) -> Tensor:
@@ -204,7 +209,8 @@ def crowded(network: Network, rng: torch.Generator) -> Tensor:
         raise BenchError(f"{network.graph.source}: a cfg that ends in [region] was expected")
     logits = torch.randn(1, c, h, w, generator=rng) / 8
     logits.view(layer.num, layer.entries, h, w)[:, layer.coords] += 8  # objectness near 1
-    return network.layers[head.index](logits)[0]
+    crowd: Tensor = network.layers[head.index](logits)[0]
+    return crowd
 
 
 def starting(setup: Setup) -> Iterator[Line]:
@@ -238,12 +244,6 @@ COSTS: Mapping[str, Callable[[Setup], Iterator[Line]]] = {
 }
 
 
-def load_peak(path: str, weights_path: Path) -> int:
-    """The most bytes this process has had in memory, after loading weights."""
-    weights.load(Network(Graph.read(path), initialize=False), weights_path)
-    return memory("VmHWM")
-
-
 def inference_peaks(path: Path, size: int, threads: int) -> tuple[int, int | None]:
     """Bytes that one forward pass adds, at the most: to torch's tensors and to the process; both with the input."""
     torch.set_num_threads(threads)
@@ -273,19 +273,6 @@ def _allocator_peak(profiler: profile) -> int:
     return max(accumulate(count for _, count in changes), default=0)
 
 
-def memory(key: str, status: str | None = None) -> int:
-    """VmRSS or VmHWM in bytes, of this process or in the text of a /proc/PID/status."""
-    text = STATUS.read_text(encoding="utf-8") if status is None else status
-    return 1024 * int(text.partition(f"{key}:")[2].split()[0])
-
-
-def give_back_memory() -> None:
-    """Hand free memory back to the system, where the C library can."""
-    gc.collect()
-    if LIBC is not None and hasattr(LIBC, "malloc_trim"):
-        LIBC.malloc_trim(0)
-
-
 def tree_graph(setup: Setup) -> Graph:
     """YOLO9000's graph; where its tree is not found, with a made one of as many nodes."""
     graph = setup.graph("yolo9000.cfg")
@@ -300,30 +287,6 @@ def tree_graph(setup: Setup) -> Graph:
     return Graph.parse(text, str(setup.folder / "yolo9000.cfg"))
 
 
-def environment() -> dict[str, Any]:
-    """What the numbers depend on."""
-    return {
-        "cpu": _line_of("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "system": platform.platform(),
-        "huge pages": _line_of("/sys/kernel/mm/transparent_hugepage/enabled", "") or "unknown",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "darknet_py": darknet_py.__version__,
-    }
-
-
-def _line_of(path: str, start: str) -> str | None:
-    """What follows the start, and a colon, in the first line of a file that has it."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    line = next((line for line in lines if line.startswith(start)), "")
-    return line.removeprefix(start).lstrip("\t :") or None
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; gives the exit code."""
     parser = argparse.ArgumentParser(description="Measure what darknet_py costs.")
@@ -335,6 +298,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--check", action="store_true", help="exit with 1 where a limit does not hold")
     args = parser.parse_args(argv)
+    if args.rounds is not None and args.rounds < 1:
+        parser.error("--rounds starts at 1")
     if args.threads:
         torch.set_num_threads(args.threads)
     try:

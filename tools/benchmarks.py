@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import multiprocessing
 import os
+import platform
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -14,8 +18,15 @@ from operator import sub, truediv
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+import torch
+
+import darknet_py
+
 ROOT = Path(__file__).resolve().parents[1]
 Work = Callable[[], float]  # does something once and gives the seconds of the part that counts
+STATUS = Path("/proc/self/status")
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 T = TypeVar("T")
 
 
@@ -97,6 +108,19 @@ def in_process(function: Callable[..., T], *arguments: object) -> T:
         return pool.submit(function, *arguments).result()
 
 
+def memory(key: str, status: str | None = None) -> int:
+    """VmRSS or VmHWM in bytes, of this process or in the text of a /proc/PID/status."""
+    text = STATUS.read_text(encoding="utf-8") if status is None else status
+    return 1024 * int(text.partition(f"{key}:")[2].split()[0])
+
+
+def give_back_memory() -> None:
+    """Hand free memory back to the system, where the C library can."""
+    gc.collect()
+    if LIBC is not None and hasattr(LIBC, "malloc_trim"):
+        LIBC.malloc_trim(0)
+
+
 def spread(
     cost: str, name: str, values: Sequence[float], unit: str, limit: float | None = None, note: str = ""
 ) -> Line:  # fmt: skip
@@ -145,3 +169,27 @@ def _row(line: Line) -> tuple[str, ...]:
     holds = {None: "", True: "yes", False: "NO"}[line.holds]
     value, quartiles = f"{line.value:.2f} {line.unit}", f"{line.low:.2f} - {line.high:.2f}"
     return line.cost, line.name, value, quartiles, limit, holds
+
+
+def environment() -> dict[str, Any]:
+    """What the numbers depend on."""
+    return {
+        "cpu": _line_of("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "system": platform.platform(),
+        "huge pages": _line_of("/sys/kernel/mm/transparent_hugepage/enabled", "") or "unknown",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "darknet_py": darknet_py.__version__,
+    }
+
+
+def _line_of(path: str, start: str) -> str | None:
+    """What follows the start, and a colon, in the first line of a file that has it."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    line = next((line for line in lines if line.startswith(start)), "")
+    return line.removeprefix(start).lstrip("\t :") or None

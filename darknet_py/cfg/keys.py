@@ -93,7 +93,8 @@ def list_of(item: Parser[T]) -> Parser[tuple[T, ...]]:
             items.pop()
         return tuple(item(part, complain) for part in items)
 
-    parse.__doc__ = f"{(item.__doc__ or '').rstrip('.')}s, with commas between them."
+    each = item.__doc__ or ""
+    parse.__doc__ = f"Values with commas between them, each {each[:1].lower()}{each[1:]}"
     return parse
 
 

@@ -62,7 +62,8 @@ class MaxPoolModule(nn.Module):
         self.before, odd = divmod(layer.total_padding, 2)
         self.after = self.before + odd
         small = 2 * self.before <= self.size
-        self.ceil_mode = bool(odd) and self.stride == 2 and small
+        ends_inside = self.after < self.size  # ceil_mode drops a last window that lies in the padding alone
+        self.ceil_mode = bool(odd) and self.stride == 2 and small and ends_inside
         self.pads_itself = small and (not odd or self.ceil_mode)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,11 @@ class Shortcut(Layer):
             raise self.error(f"cannot add {other} to {x}: width and height have to differ by the same factor")
         return x
 
+    def resized(self, old: Sequence[Shape], new: Sequence[Shape]) -> Shortcut:
+        """A new one, whose module is built anew, where the two sizes come to relate in another way."""
+        same = ShortcutModule(self, *old).relation == ShortcutModule(self, *new).relation
+        return self if same else replace(self)
+
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         return ShortcutModule(self, *inputs)
 
@@ -56,6 +61,7 @@ class ShortcutModule(nn.Module):
         self.stride = max(other.w // x.w, 1) if x.is_image else 1
         self.sample = max(x.w // other.w, 1) if x.is_image else 1
         self.plain = x == other
+        self.relation = (self.plain, x[1:] == other[1:], self.stride, self.sample)
 
     def forward(self, x: Tensor, other: Tensor) -> Tensor:
         if self.plain:

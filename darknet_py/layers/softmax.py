@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,10 @@ class Softmax(Layer):
         if self.temperature == 0:
             raise self.error("temperature=0")
         return Shape(shape.size)
+
+    def resized(self, old: Sequence[Shape], new: Sequence[Shape]) -> Softmax:
+        """With a tree a new one, so that its size is checked again."""
+        return self if self.tree is None else replace(self)
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         (shape,) = inputs

@@ -34,8 +34,9 @@ class Yolo(Layer):
     @property
     def anchor_boxes(self) -> tuple[tuple[float, float], ...]:
         """(width, height) of this layer's anchors, in pixels of the network's input."""
-        boxes = pair_anchors(self.anchors, self.num)
-        return boxes if self.mask is None else tuple(boxes[n] for n in self.mask)
+        if self.mask is None:
+            return pair_anchors(self.anchors, self.num)
+        return tuple(pair_anchors(self.anchors[2 * n : 2 * n + 2], 1)[0] for n in self.mask)
 
     @property
     def entries(self) -> int:
