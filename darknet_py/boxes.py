@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from darknet_py.errors import DarknetError, ImageError
+from darknet_py.errors import DarknetError
+from darknet_py.image import letterbox_size
 
 PAIRS_AT_ONCE = 1 << 18  # pairs of boxes compared at once: small enough to stay in the cache
 EDGES_AT_ONCE = 1 << 18  # pairs of rows of one class resolved at once
@@ -48,14 +49,9 @@ def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:  # (N, 4), (M, 4) -> (N, M)
 def unletterbox(boxes: Tensor, image_size: tuple[int, int], network_size: tuple[int, int]) -> Tensor:
     """Turn boxes relative to a letterboxed picture into boxes relative to the picture itself.
 
-    Boxes are cxcywh (..., 4), sizes (w, h). From correct_region_boxes of region_layer.c, with its integer sizes; a
-    side that it rounds to 0 is one pixel, as in image.letterbox.
+    Boxes are cxcywh (..., 4), sizes (w, h). From correct_region_boxes of region_layer.c.
     """
-    (w, h), (net_w, net_h) = image_size, network_size
-    if min(w, h, net_w, net_h) < 1:
-        raise ImageError(f"a picture of {w} x {h} in a network of {net_w} x {net_h}: sizes must be positive")
-    inside = (net_w, h * net_w // w) if net_w * h < net_h * w else (w * net_h // h, net_h)
-    sides = [(max(1, inner), outer) for inner, outer in zip(inside, network_size, strict=True)]
+    sides = list(zip(letterbox_size(*image_size, *network_size), network_size, strict=True))
     offset = boxes.new_tensor([(outer - inner) / 2 / outer for inner, outer in sides])
     scale = boxes.new_tensor([inner / outer for inner, outer in sides])
     grow = boxes.new_tensor([outer / inner for inner, outer in sides])

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from darknet_py.detect import Picture, class_name, each_picture
 from darknet_py.errors import DarknetError
-from darknet_py.image import ImageLike, letterbox
+from darknet_py.image import letterbox
 from darknet_py.network import Network
+from darknet_py.picture import ImageLike
 from darknet_py.tree import WordTree
 
 

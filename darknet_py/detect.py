@@ -14,9 +14,10 @@ from torch import Tensor
 from darknet_py.boxes import xyxy_from_cxcywh
 from darknet_py.decode import Candidates, Settings, Size, decode
 from darknet_py.errors import DarknetError, ImageError
-from darknet_py.image import ImageLike, as_image, letterbox, resize
+from darknet_py.image import letterbox, resize
 from darknet_py.layers.detection import Detection
 from darknet_py.network import Network
+from darknet_py.picture import ImageLike, as_image
 from darknet_py.tree import WordTree
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from darknet_py.errors import ImageError
-from darknet_py.image import as_image, to_pil
+from darknet_py.picture import as_image, to_pil
 
 Colour: TypeAlias = tuple[int, int, int]
 Box: TypeAlias = tuple[int, int, int, int]  # left, top, right, bottom: pixels, all of them inside

@@ -1,42 +1,23 @@
-"""Darknet's picture operations (image.c) and its way of reading picture files.
+"""Darknet's picture operations (image.c).
 
 A picture is a float32 tensor (..., C, H, W) in [0, 1], RGB; the operations also take uint8, divided by 255.
 """
 
 from __future__ import annotations
 
-import io
 import math
-import os
-import secrets
-import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, BinaryIO, Final, TypeAlias
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from darknet_py.errors import ImageError, os_reason
-
-Array: TypeAlias = "np.ndarray[Any, Any]"
-ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | Array | Tensor"
-
-MAX_PIXELS: Final = 2**28
-FORMATS: Final = ("JPEG", "PNG", "BMP", "GIF", "PPM", "PSD", "TGA", "TIFF", "WEBP")
-_UNREADABLE: Final = (  # what Pillow lets out when a file is damaged
-    ImageError, OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError,
-    ArithmeticError, RuntimeError, MemoryError, struct.error, Warning, Image.DecompressionBombError,
-)  # fmt: skip
+from darknet_py.errors import ImageError
 
 
 def resize(image: Tensor, width: int, height: int) -> Tensor:
     """Resize bilinearly, corner pixels onto corner pixels: (..., C, H, W) -> (..., C, height, width)."""
-    image = _floats(image)
+    image = floats(image)
     _check_size(width, height)
     *lead, h, w = image.shape
     left, along = _corner_aligned(w, width, image.device)
@@ -69,7 +50,7 @@ def letterbox_size(image_w: int, image_h: int, width: int, height: int) -> tuple
 
 def letterbox(image: Tensor, width: int, height: int) -> Tensor:
     """Resize to fit inside `width` x `height`, keeping the aspect, in the middle of a grey (.5) canvas."""
-    image = _floats(image)
+    image = floats(image)
     *lead, h, w = image.shape
     new_w, new_h = letterbox_size(w, h, width, height)
     left, top = (width - new_w) // 2, (height - new_h) // 2
@@ -80,7 +61,7 @@ def letterbox(image: Tensor, width: int, height: int) -> Tensor:
 
 def resize_min(image: Tensor, size: int) -> Tensor:
     """Resize so that the shorter side is `size`; the longer one follows, rounded down."""
-    image = _floats(image)
+    image = floats(image)
     *_, h, w = image.shape
     new = (size, h * size // w) if w < h else (w * size // h, size)
     return image if new == (w, h) else resize(image, *new)
@@ -88,7 +69,7 @@ def resize_min(image: Tensor, size: int) -> Tensor:
 
 def resize_max(image: Tensor, size: int) -> Tensor:
     """Resize so that the longer side is `size`; the shorter one follows, rounded down but at least 1."""
-    image = _floats(image)
+    image = floats(image)
     *_, h, w = image.shape
     _check_size(size, size)
     new = (size, max(1, h * size // w)) if w > h else (max(1, w * size // h), size)
@@ -97,7 +78,7 @@ def resize_max(image: Tensor, size: int) -> Tensor:
 
 def center_crop(image: Tensor, width: int, height: int) -> Tensor:
     """Cut the largest square out of the middle and resize it to `width` x `height`."""
-    image = _floats(image)
+    image = floats(image)
     *_, h, w = image.shape
     side = min(w, h)
     return resize(crop(image, (w - side) // 2, (h - side) // 2, side, side), width, height)
@@ -105,7 +86,7 @@ def center_crop(image: Tensor, width: int, height: int) -> Tensor:
 
 def crop(image: Tensor, dx: int, dy: int, width: int, height: int) -> Tensor:
     """Cut out `width` x `height` pixels from (dx, dy) on; outside, the nearest border pixel is repeated."""
-    image = _floats(image)
+    image = floats(image)
     _check_size(width, height)
     *_, h, w = image.shape
     rows = torch.arange(dy, dy + height, device=image.device).clamp(0, h - 1)
@@ -115,7 +96,7 @@ def crop(image: Tensor, dx: int, dy: int, width: int, height: int) -> Tensor:
 
 def flip(image: Tensor) -> Tensor:
     """Mirror left and right."""
-    return _floats(image).flip(-1)
+    return floats(image).flip(-1)
 
 
 def place(image: Tensor, width: int, height: int, dx: int, dy: int, canvas: Tensor) -> Tensor:
@@ -123,7 +104,7 @@ def place(image: Tensor, width: int, height: int, dx: int, dy: int, canvas: Tens
 
     Unlike `resize` this maps column x to x / width * W, and blends the far edges with the zeros outside.
     """
-    image, canvas = _floats(image), _floats(canvas).clone()
+    image, canvas = floats(image), floats(canvas).clone()
     _check_size(width, height)
     if canvas.shape[:-2] != image.shape[:-2]:
         raise ImageError(
@@ -150,7 +131,7 @@ def rotate_crop(
 
     (dx, dy) moves the middle, in pixels of the result; `aspect` widens what is seen. Zero outside.
     """
-    image = _floats(image)
+    image = floats(image)
     _check_size(width, height)
     if not all(map(math.isfinite, (radians, scale, dx, dy, aspect))) or scale == 0:
         raise ImageError(f"cannot rotate by {radians} at scale {scale}, aspect {aspect}, shift ({dx}, {dy})")
@@ -194,81 +175,7 @@ def grayscale(image: Tensor) -> Tensor:
     return (0.299 * red + 0.587 * green + 0.114 * blue).unsqueeze(-3)
 
 
-def read(source: str | os.PathLike[str] | bytes | BinaryIO, channels: int = 3) -> Tensor:
-    """Read a picture file, its bytes or a binary stream -> (channels, H, W), as Darknet's stb_image does.
-
-    Grey is replicated, alpha is dropped (not blended), 16-bit values keep their high byte, and an EXIF
-    orientation is ignored. One channel is stb_image's integer luma, four are RGBA. JPEG pixels may differ
-    from the C program's by a few levels, for the decoders do. Whatever cannot be read, or has more than
-    `MAX_PIXELS` or than Pillow allows, is an `ImageError`.
-    """
-    if isinstance(source, (str, os.PathLike)):
-        name = os.fspath(source)
-        with _named(name), Path(source).open("rb") as file, Image.open(file, formats=FORMATS) as picture:
-            return _from_pil(picture, channels)
-    if not isinstance(source, bytes) and not hasattr(source, "read"):
-        raise ImageError(f"expected a path, bytes, a binary stream or a picture, got {type(source).__name__}")
-    with _named(str(getattr(source, "name", "picture"))):
-        content = source if isinstance(source, bytes) else source.read()
-        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-            return _from_pil(picture, channels)
-
-
-def as_image(x: ImageLike, channels: int = 3) -> Tensor:
-    """Turn whatever holds a picture into (channels, H, W) float32, a tensor staying on its device.
-
-    Files and PIL pictures are taken as by `read`. Arrays are (H, W) or (H, W, C), tensors (H, W) or
-    (C, H, W), of uint8, floats in [0, 1], or (arrays) uint16, whose high byte counts. One channel is
-    replicated to three. The order is RGB: OpenCV's BGR needs ``array[..., ::-1]``. The result may share the
-    memory of `x`.
-    """
-    if isinstance(x, Image.Image):
-        with _named(str(getattr(x, "filename", "") or "picture")):
-            return _from_pil(x, channels)
-    if isinstance(x, np.ndarray):
-        x = _from_array(x)
-    elif not isinstance(x, Tensor):
-        return read(x, channels)
-    x = x[None] if x.ndim == 2 else x
-    if x.ndim != 3 or 0 in x.shape or x.shape[0] not in {channels, *((1,) if channels == 3 else ())}:
-        raise ImageError(
-            f"expected a picture of {channels} channels, as tensor (C, H, W) or array (H, W, C);"
-            f" got (C, H, W) = {tuple(x.shape)}"
-        )
-    image = _floats(x)
-    if x.is_floating_point():
-        _check_range(image)
-    return image.expand(channels, -1, -1).contiguous()
-
-
-def to_pil(image: Tensor) -> Image.Image:
-    """Turn (C, H, W) or (H, W) into an 8-bit picture, grey, RGB or RGBA; as in C, 255 * x is not rounded."""
-    image = image[None] if image.ndim == 2 else image
-    if image.ndim != 3 or image.shape[0] not in {1, 3, 4}:
-        raise ImageError(f"expected (C, H, W) with 1, 3 or 4 channels, got {tuple(image.shape)}")
-    values = (_floats(image.detach()).nan_to_num(0).clamp(0, 1) * 255).to(torch.uint8)
-    pixels = values.permute(1, 2, 0).contiguous().cpu().numpy()
-    return Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
-
-
-def save(image: Tensor | Image.Image, path: str | os.PathLike[str]) -> None:
-    """Write a picture in the format that the suffix of `path` names; JPEG has Darknet's quality, 80."""
-    path = Path(path)
-    kind = Image.registered_extensions().get(path.suffix.lower())
-    if kind not in Image.SAVE:
-        raise ImageError(f"{path}: no picture format has the suffix {path.suffix!r}; use .png or .jpg")
-    picture = to_pil(image) if isinstance(image, Tensor) else image
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with _named(str(path)):
-            with beside.open("xb") as file:
-                picture.save(file, kind, **({"quality": 80} if kind == "JPEG" else {}))
-            beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _floats(image: Tensor) -> Tensor:
+def floats(image: Tensor) -> Tensor:
     """Check that this is (..., C, H, W), not empty, and return it as float32."""
     if image.ndim < 3 or 0 in image.shape[-3:]:
         raise ImageError(f"expected a tensor (..., C, H, W) that is not empty, got {tuple(image.shape)}")
@@ -280,7 +187,7 @@ def _floats(image: Tensor) -> Tensor:
 
 
 def _rgb(image: Tensor) -> tuple[Tensor, ...]:
-    image = _floats(image)
+    image = floats(image)
     if image.shape[-3] != 3:
         raise ImageError(f"expected 3 channels (RGB), got (..., C, H, W) = {tuple(image.shape)}")
     return image.unbind(-3)
@@ -289,14 +196,6 @@ def _rgb(image: Tensor) -> tuple[Tensor, ...]:
 def _check_size(width: int, height: int) -> None:
     if width < 1 or height < 1:
         raise ImageError(f"a picture needs at least one pixel, not {width} x {height}")
-
-
-def _check_range(image: Tensor) -> None:
-    low, high = (bound.item() for bound in image.aminmax())
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise ImageError("the picture has NaN or infinite values")
-    if low < -0.5 or high > 1.5:
-        raise ImageError(f"float values from {low:g} to {high:g}; expected [0, 1]: divide by 255")
 
 
 def _corner_aligned(size: int, new: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -327,55 +226,3 @@ def _bilinear(image: Tensor, x: Tensor, y: Tensor) -> Tensor:
     flat = F.pad(image, (2, 3, 2, 3)).flatten(-2)
     upper = (1 - dy) * (1 - dx) * flat[..., at] + dy * (1 - dx) * flat[..., at + wide]
     return upper + (1 - dy) * dx * flat[..., at + 1] + dy * dx * flat[..., at + wide + 1]
-
-
-@contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Turn whatever Pillow raises into an `ImageError` of one line that starts with `name`."""
-    try:
-        yield
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: not a picture in a known format ({', '.join(FORMATS)})") from error
-    except _UNREADABLE as error:
-        reason = os_reason(error) if isinstance(error, OSError) else str(error)
-        raise ImageError(f"{name}: {' '.join(reason.split()) or type(error).__name__}") from error
-
-
-def _from_pil(picture: Image.Image, channels: int) -> Tensor:
-    """Decode to (channels, H, W)."""
-    if channels not in {1, 3, 4}:
-        raise ImageError(f"a picture file gives 1, 3 or 4 channels, not {channels}")
-    if picture.width * picture.height > MAX_PIXELS:
-        raise ImageError(f"{picture.width} x {picture.height} is more than {MAX_PIXELS} pixels")
-    pixels = _eight_bit(picture)  # (H, W, 3 or 4)
-    if channels == 1:
-        pixels = (pixels[..., :3].astype(np.uint16) @ np.array([77, 150, 29], np.uint16) >> 8)[..., None]
-    elif channels > pixels.shape[2]:
-        pixels = np.pad(pixels, ((0, 0), (0, 0), (0, 1)), constant_values=255)
-    chosen = torch.from_numpy(pixels[..., :channels].astype(np.uint8, copy=False)).permute(2, 0, 1)
-    return chosen.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
-
-
-def _eight_bit(picture: Image.Image) -> Array:
-    """Return the pixels as a writable uint8 array, RGB or RGBA."""
-    if picture.mode == "F":
-        raise ImageError("pictures of 32-bit floats are not read; save it with 8 or 16 bits")
-    if picture.mode.startswith("I"):  # 16 bits, in Pillow's I;16 or I
-        grey = np.asarray(picture)
-        if grey.min() < 0 or grey.max() > 0xFFFF:
-            raise ImageError("the values of this picture need more than 16 bits; save it with 8 or 16")
-        return np.stack([(grey >> 8).astype(np.uint8)] * 3, -1)
-    mode = "RGBA" if picture.has_transparency_data else "RGB"
-    return np.array(picture if picture.mode == mode else picture.convert(mode))
-
-
-def _from_array(array: Array) -> Tensor:
-    """Turn (H, W) or (H, W, C) into (C, H, W), still uint8 or float."""
-    if array.ndim not in {2, 3}:
-        raise ImageError(f"expected an array (H, W) or (H, W, C), got {array.shape}")
-    if array.dtype.kind == "u" and array.dtype.itemsize == 2:
-        array = (array >> 8).astype(np.uint8)
-    if array.dtype.name not in {"uint8", "float16", "float32", "float64"}:
-        raise ImageError(f"expected uint8, uint16 or float values in [0, 1], got {array.dtype}")
-    native = np.require(array, array.dtype.newbyteorder("="), ["C", "W"])
-    return torch.from_numpy(native if array.ndim == 2 else native.transpose(2, 0, 1))

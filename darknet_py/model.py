@@ -20,8 +20,8 @@ from darknet_py.decode import DECODERS, Settings
 from darknet_py.detect import Detections, Detector, class_name
 from darknet_py.errors import DarknetError
 from darknet_py.graph import Graph
-from darknet_py.image import ImageLike, as_image
 from darknet_py.network import Network
+from darknet_py.picture import ImageLike, as_image
 
 T = TypeVar("T")
 Images: TypeAlias = "list[ImageLike] | tuple[ImageLike, ...]"

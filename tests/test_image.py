@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from darknet_py import image as im
+from darknet_py import picture as pic
 from darknet_py.errors import ImageError
 
 RECORDINGS = np.load(Path(__file__).parent / "golden/images/images.npz")
@@ -306,7 +307,7 @@ def test_lossless_formats(tmp_path: Path, kind: str) -> None:
     path.write_bytes(encoded(RGB, kind))
     expected = torch.from_numpy(np.array(RGB)).permute(2, 0, 1) / 255
     for source in (path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes())):
-        result = im.read(source)
+        result = pic.read(source)
         assert result.dtype == torch.float32
         assert result.is_contiguous()
         assert torch.equal(result, expected)
@@ -314,72 +315,72 @@ def test_lossless_formats(tmp_path: Path, kind: str) -> None:
 
 def test_jpeg_is_near(tmp_path: Path) -> None:
     smooth = im.resize(noise(3, 3, 3), 32, 24)
-    im.to_pil(smooth).save(tmp_path / "x.jpg", quality=95, subsampling=0)
-    torch.testing.assert_close(im.read(tmp_path / "x.jpg"), smooth, rtol=0, atol=0.05)
+    pic.to_pil(smooth).save(tmp_path / "x.jpg", quality=95, subsampling=0)
+    torch.testing.assert_close(pic.read(tmp_path / "x.jpg"), smooth, rtol=0, atol=0.05)
 
 
 @pytest.mark.parametrize("picture", [GREY, GREY.convert("LA"), GREY.convert("1")], ids=["L", "LA", "1"])
 def test_grey_is_replicated(picture: Image.Image) -> None:
     expected = np.array(picture.convert("L"))
-    result = as_bytes(im.read(encoded(picture)))
+    result = as_bytes(pic.read(encoded(picture)))
     assert all(np.array_equal(result[..., c], expected) for c in range(3))
-    assert np.array_equal(as_bytes(im.read(encoded(picture), channels=1))[..., 0], expected)
+    assert np.array_equal(as_bytes(pic.read(encoded(picture), channels=1))[..., 0], expected)
 
 
 def test_alpha_is_dropped_not_blended() -> None:
     pixels = eight_bit(6, 7, 4).numpy()
     pixels[0, :, 3] = 0
     data = encoded(Image.fromarray(pixels))
-    assert np.array_equal(as_bytes(im.read(data)), pixels[..., :3])
-    assert np.array_equal(as_bytes(im.read(data, channels=4)), pixels)
+    assert np.array_equal(as_bytes(pic.read(data)), pixels[..., :3])
+    assert np.array_equal(as_bytes(pic.read(data, channels=4)), pixels)
 
 
 def test_alpha_is_opaque_where_there_is_none() -> None:
-    result = as_bytes(im.read(encoded(RGB), channels=4))
+    result = as_bytes(pic.read(encoded(RGB), channels=4))
     assert np.array_equal(result[..., :3], np.array(RGB))
     assert (result[..., 3] == 255).all()
 
 
 def test_palettes_are_expanded(tmp_path: Path) -> None:
     palette = RGB.quantize(8)
-    assert np.array_equal(as_bytes(im.read(encoded(palette))), np.array(palette.convert("RGB")))
+    assert np.array_equal(as_bytes(pic.read(encoded(palette))), np.array(palette.convert("RGB")))
     palette.save(tmp_path / "x.png", transparency=bytes(range(8)))
-    assert np.array_equal(as_bytes(im.read(tmp_path / "x.png")), np.array(palette.convert("RGB")))
-    assert np.array_equal(as_bytes(im.read(tmp_path / "x.png", 4))[..., 3], np.array(palette))
+    assert np.array_equal(as_bytes(pic.read(tmp_path / "x.png")), np.array(palette.convert("RGB")))
+    assert np.array_equal(as_bytes(pic.read(tmp_path / "x.png", 4))[..., 3], np.array(palette))
 
 
 def test_cmyk_is_converted(tmp_path: Path) -> None:
     ink = Image.new("CMYK", (8, 8), (255, 0, 0, 51))
     ink.save(tmp_path / "x.tif")
-    assert as_bytes(im.read(tmp_path / "x.tif"))[0, 0].tolist() == [0, 204, 204]
+    assert as_bytes(pic.read(tmp_path / "x.tif"))[0, 0].tolist() == [0, 204, 204]
 
 
 def test_one_channel_is_the_integer_luma() -> None:
     red, green, blue = np.moveaxis(np.array(RGB, np.int64), 2, 0)
     expected = (77 * red + 150 * green + 29 * blue) >> 8
-    assert np.array_equal(as_bytes(im.read(encoded(RGB), channels=1))[..., 0], expected)
+    assert np.array_equal(as_bytes(pic.read(encoded(RGB), channels=1))[..., 0], expected)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_sixteen_bit_grey_keeps_its_high_byte(kind: str) -> None:
     values = np.arange(0, 65536, 257 * 5 + 1, dtype=np.uint16)[None]
-    result = as_bytes(im.read(encoded(Image.fromarray(values), kind)))
+    result = as_bytes(pic.read(encoded(Image.fromarray(values), kind)))
     assert np.array_equal(result[..., 1], values >> 8)
 
 
 def test_sixteen_bit_grey_in_32_bits_keeps_its_high_byte(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 255, 256, 65535]], np.int32)).save(tmp_path / "x.tif")
-    assert as_bytes(im.read(tmp_path / "x.tif"))[0, :, 0].tolist() == [0, 0, 1, 255]
+    assert as_bytes(pic.read(tmp_path / "x.tif"))[0, :, 0].tolist() == [0, 0, 1, 255]
     Image.fromarray(np.array([[0, 65536]], np.int32)).save(tmp_path / "x.tif")
     with pytest.raises(ImageError, match="more than 16 bits"):
-        im.read(tmp_path / "x.tif")
+        pic.read(tmp_path / "x.tif")
 
 
 @pytest.mark.parametrize(("color", "samples"), [(2, 3), (6, 4), (4, 2)])
 def test_sixteen_bit_colour_keeps_its_high_byte(color: int, samples: int) -> None:
     values = np.random.default_rng(0).integers(0, 65536, (4, 5, samples)).astype(">u2")
     rows = b"".join(b"\0" + row.tobytes() for row in values)
-    result = as_bytes(im.read(png(5, 4, 16, color, rows)))
+    result = as_bytes(pic.read(png(5, 4, 16, color, rows)))
     high = (values >> 8)[..., [0, 0, 0] if samples == 2 else [0, 1, 2]]
     assert np.array_equal(result, high)
 
@@ -388,14 +389,14 @@ def test_exif_orientation_is_ignored(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     RGB.save(tmp_path / "x.jpg", exif=exif)
-    assert im.read(tmp_path / "x.jpg").shape == (3, 6, 7)
+    assert pic.read(tmp_path / "x.jpg").shape == (3, 6, 7)
 
 
 def test_a_stream_is_read_from_where_it_stands_and_left_open(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"before" + encoded(RGB))
     with (tmp_path / "x").open("rb") as file:
         file.seek(6)
-        assert im.read(file).shape == (3, 6, 7)
+        assert pic.read(file).shape == (3, 6, 7)
         assert not file.closed
 
 
@@ -415,30 +416,30 @@ def test_damaged_files(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "bad.png"
     path.write_bytes(content)
     with pytest.raises(ImageError, match=said) as caught:
-        im.read(path)
+        pic.read(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
 
 
 def test_too_many_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(im, "MAX_PIXELS", 41)
+    monkeypatch.setattr(pic, "MAX_PIXELS", 41)
     with pytest.raises(ImageError, match="7 x 6 is more than 41 pixels"):
-        im.read(encoded(RGB))
+        pic.read(encoded(RGB))
 
 
 def test_unreadable_paths(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"gone\.png: No such file"):
-        im.read(tmp_path / "gone.png")
+        pic.read(tmp_path / "gone.png")
     with pytest.raises(ImageError, match="directory"):
-        im.read(tmp_path)
+        pic.read(tmp_path)
     with pytest.raises(ImageError, match="null"):
-        im.read("a\0b")
+        pic.read("a\0b")
 
 
 @pytest.mark.parametrize("channels", [0, 2, 5])
 def test_files_have_no_other_channels(channels: int) -> None:
     with pytest.raises(ImageError, match="1, 3 or 4 channels"):
-        im.read(encoded(RGB), channels)
+        pic.read(encoded(RGB), channels)
 
 
 @given(
@@ -452,7 +453,7 @@ def test_damage_is_an_image_error_or_a_picture(at: list[tuple[int, int]], kind: 
     for place, value in at:
         data[place % len(data)] = value
     with suppress(ImageError):
-        assert im.read(bytes(data[:end])).ndim == 3
+        assert pic.read(bytes(data[:end])).ndim == 3
 
 
 # Arrays, tensors and PIL pictures.
@@ -461,7 +462,7 @@ def test_damage_is_an_image_error_or_a_picture(at: list[tuple[int, int]], kind: 
 def test_arrays_and_tensors_of_every_kind_agree(tmp_path: Path) -> None:
     pixels = np.array(RGB)
     RGB.save(tmp_path / "x.png")
-    expected = im.read(tmp_path / "x.png")
+    expected = pic.read(tmp_path / "x.png")
     read_only = pixels.copy()
     read_only.flags.writeable = False
     for source in (
@@ -480,7 +481,7 @@ def test_arrays_and_tensors_of_every_kind_agree(tmp_path: Path) -> None:
         expected,
         expected.double(),
     ):
-        result = im.as_image(source)
+        result = pic.as_image(source)
         assert result.dtype == torch.float32
         assert result.is_contiguous()
         torch.testing.assert_close(result, expected)
@@ -490,17 +491,17 @@ def test_grey_arrays_and_tensors() -> None:
     pixels = np.array(GREY)
     expected = torch.from_numpy(pixels)[None] / 255
     for source in (pixels, pixels[..., None], torch.from_numpy(pixels), torch.from_numpy(pixels)[None], GREY):
-        assert torch.equal(im.as_image(source), expected.expand(3, 6, 7))
-        assert torch.equal(im.as_image(source, channels=1), expected)
+        assert torch.equal(pic.as_image(source), expected.expand(3, 6, 7))
+        assert torch.equal(pic.as_image(source, channels=1), expected)
 
 
 def test_other_channel_counts_are_fine_for_tensors() -> None:
-    assert im.as_image(noise(6, 4, 4), channels=6).shape == (6, 4, 4)
+    assert pic.as_image(noise(6, 4, 4), channels=6).shape == (6, 4, 4)
 
 
 def test_half_precision_and_slight_overshoot_are_fine() -> None:
-    assert im.as_image(noise(3, 4, 4).half()).dtype == torch.float32
-    assert im.as_image(noise(3, 4, 4) * 1.2 - 0.1).max() > 1
+    assert pic.as_image(noise(3, 4, 4).half()).dtype == torch.float32
+    assert pic.as_image(noise(3, 4, 4) * 1.2 - 0.1).max() > 1
 
 
 @pytest.mark.parametrize(
@@ -528,7 +529,7 @@ def test_half_precision_and_slight_overshoot_are_fine() -> None:
 )
 def test_as_image_says_what_it_expected(source: im.ImageLike, said: str) -> None:
     with pytest.raises(ImageError, match=said):
-        im.as_image(source)
+        pic.as_image(source)
 
 
 # Writing.
@@ -536,40 +537,40 @@ def test_as_image_says_what_it_expected(source: im.ImageLike, said: str) -> None
 
 def test_to_pil_cuts_off() -> None:
     values = torch.tensor([[0.0, 0.999, 1.0, 2.0, -1.0, float("nan")]])
-    assert list(im.to_pil(values).tobytes()) == [0, 254, 255, 255, 0, 0]
+    assert list(pic.to_pil(values).tobytes()) == [0, 254, 255, 255, 0, 0]
 
 
 def test_to_pil_gives_every_8_bit_value_back() -> None:
     every = bytes(range(256))
-    assert im.to_pil(im.as_image(torch.arange(256, dtype=torch.uint8)[None], 1)).tobytes() == every
+    assert pic.to_pil(pic.as_image(torch.arange(256, dtype=torch.uint8)[None], 1)).tobytes() == every
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (4, "RGBA")])
 def test_to_pil_modes(channels: int, mode: str) -> None:
-    picture = im.to_pil(eight_bit(channels, 1, 1))
+    picture = pic.to_pil(eight_bit(channels, 1, 1))
     assert picture.mode == mode
     assert picture.size == (1, 1)
 
 
 def test_to_pil_refuses_other_channels() -> None:
     with pytest.raises(ImageError, match="1, 3 or 4 channels"):
-        im.to_pil(noise(2, 4, 4))
+        pic.to_pil(noise(2, 4, 4))
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.PNG", "x.bmp", "x.tif"])
 def test_saved_and_read_again(tmp_path: Path, name: str) -> None:
     image = eight_bit(3, 5, 9) / 255
-    im.save(image, tmp_path / name)
-    assert torch.equal(im.read(tmp_path / name), image)
+    pic.save(image, tmp_path / name)
+    assert torch.equal(pic.read(tmp_path / name), image)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "x.jpg"
-    im.save(RGB, path)
+    pic.save(RGB, path)
     before = path.read_bytes()
     with pytest.raises(ImageError, match=r"x\.jpg: .*RGBA"):
-        im.save(eight_bit(4, 5, 5), path)
+        pic.save(eight_bit(4, 5, 5), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
@@ -577,9 +578,9 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["x", "x.unknown", "x.cfg"])
 def test_save_needs_a_known_suffix(tmp_path: Path, name: str) -> None:
     with pytest.raises(ImageError, match=r"use \.png or \.jpg"):
-        im.save(RGB, tmp_path / name)
+        pic.save(RGB, tmp_path / name)
 
 
 def test_save_into_no_folder(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="No such file"):
-        im.save(RGB, tmp_path / "gone" / "x.png")
+        pic.save(RGB, tmp_path / "gone" / "x.png")

@@ -447,6 +447,32 @@ def test_an_input_of_another_shape_is_refused(pyramid, shape, hint):
             run(torch.rand(shape))
 
 
+def test_a_convolutional_network_takes_other_sizes_as_they_come(pyramid):
+    x = torch.rand(1, 3, 48, 64)
+    out = pyramid(x)
+    pyramid.resize(64, 48)
+    torch.testing.assert_close(pyramid(x), out, rtol=0, atol=0)
+
+
+def test_a_crop_has_to_be_resized_first():
+    network, x = make(CROPPED).eval(), torch.rand(1, 3, 48, 64)
+    with pytest.raises(ImageError, match=r"the input is \(1, 3, 48, 64\); network.resize\(64, 48\) makes it fit"):
+        network(x)
+    network.resize(64, 48)
+    assert network(x).shape == (1, 2, 36, 48)
+    with pytest.raises(ImageError, match=r"takes \(N, 3, 48, 64\), and the input is \(1, 3, 32, 32\)"):
+        network(x[:, :, :32, :32])
+
+
+def test_a_batch_of_steps():
+    network = load_network(LAYERS / "gru.cfg", LAYERS / "gru.weights")
+    steps = network.graph.net.time_steps
+    assert steps > 1
+    assert len(network(torch.rand(2 * steps, *network.input_shape.dims))) == 2 * steps
+    with pytest.raises(ImageError, match=f"a batch of {steps + 1} rows is no multiple of time_steps={steps}"):
+        network(torch.rand(steps + 1, *network.input_shape.dims))
+
+
 def test_a_network_of_one_size_does_not_speak_of_resizing():
     network = make("[net]\nwidth=8\nheight=8\nchannels=1\n[connected]\noutput=2\n")
     with pytest.raises(ImageError, match=r"takes \(N, 1, 8, 8\), and the input is \(1, 1, 9, 9\)$"):

@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw
 import darknet_py
 from darknet_py import DarknetError, Graph, Model
 from darknet_py.draw import draw_detections
-from darknet_py.image import save
+from darknet_py.picture import save
 from darknet_py.summary import as_dict, table
 
 ROOT = Path(__file__).parents[1]

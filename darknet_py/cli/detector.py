@@ -122,7 +122,7 @@ class _Output:
             return
         from darknet_py.draw import draw_detections  # noqa: PLC0415
         from darknet_py.files import replacing  # noqa: PLC0415
-        from darknet_py.image import save, to_pil  # noqa: PLC0415
+        from darknet_py.picture import save, to_pil  # noqa: PLC0415
 
         target = self.target(path)
         if not self.args.json or self.args.out:

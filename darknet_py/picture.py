@@ -1,0 +1,159 @@
+"""Pictures in files, PIL images, arrays and tensors: reading them as Darknet's stb_image does, and writing them."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Final, TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from darknet_py.errors import ImageError, os_reason
+from darknet_py.files import replacing
+from darknet_py.image import floats
+
+Array: TypeAlias = "np.ndarray[Any, Any]"
+ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | Array | Tensor"
+
+MAX_PIXELS: Final = 2**28
+FORMATS: Final = ("JPEG", "PNG", "BMP", "GIF", "PPM", "PSD", "TGA", "TIFF", "WEBP")
+_UNREADABLE: Final = (  # what Pillow lets out when a file is damaged
+    ImageError, OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError,
+    ArithmeticError, RuntimeError, MemoryError, struct.error, Warning, Image.DecompressionBombError,
+)  # fmt: skip
+
+
+def read(source: str | os.PathLike[str] | bytes | BinaryIO, channels: int = 3) -> Tensor:
+    """Read a picture file, its bytes or a binary stream -> (channels, H, W), as Darknet's stb_image does.
+
+    Grey is replicated, alpha is dropped (not blended), 16-bit values keep their high byte, and an EXIF
+    orientation is ignored. One channel is stb_image's integer luma, four are RGBA. JPEG pixels may differ
+    from the C program's by a few levels, for the decoders do. Whatever cannot be read, or has more than
+    `MAX_PIXELS` or than Pillow allows, is an `ImageError`.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        name = os.fspath(source)
+        with _named(name), Path(source).open("rb") as file, Image.open(file, formats=FORMATS) as picture:
+            return _from_pil(picture, channels)
+    if not isinstance(source, bytes) and not hasattr(source, "read"):
+        raise ImageError(f"expected a path, bytes, a binary stream or a picture, got {type(source).__name__}")
+    with _named(str(getattr(source, "name", "picture"))):
+        content = source if isinstance(source, bytes) else source.read()
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            return _from_pil(picture, channels)
+
+
+def as_image(x: ImageLike, channels: int = 3) -> Tensor:
+    """Turn whatever holds a picture into (channels, H, W) float32, a tensor staying on its device.
+
+    Files and PIL pictures are taken as by `read`. Arrays are (H, W) or (H, W, C), tensors (H, W) or
+    (C, H, W), of uint8, floats in [0, 1], or (arrays) uint16, whose high byte counts. One channel is
+    replicated to three. The order is RGB: OpenCV's BGR needs ``array[..., ::-1]``. The result may share the
+    memory of `x`.
+    """
+    if isinstance(x, Image.Image):
+        with _named(str(getattr(x, "filename", "") or "picture")):
+            return _from_pil(x, channels)
+    if isinstance(x, np.ndarray):
+        x = _from_array(x)
+    elif not isinstance(x, Tensor):
+        return read(x, channels)
+    x = x[None] if x.ndim == 2 else x
+    if x.ndim != 3 or 0 in x.shape or x.shape[0] not in {channels, *((1,) if channels == 3 else ())}:
+        raise ImageError(
+            f"expected a picture of {channels} channels, as tensor (C, H, W) or array (H, W, C);"
+            f" got (C, H, W) = {tuple(x.shape)}"
+        )
+    image = floats(x)
+    if x.is_floating_point():
+        _check_range(image)
+    return image.expand(channels, -1, -1).contiguous()
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """Turn (C, H, W) or (H, W) into an 8-bit picture, grey, RGB or RGBA; as in C, 255 * x is not rounded."""
+    image = image[None] if image.ndim == 2 else image
+    if image.ndim != 3 or image.shape[0] not in {1, 3, 4}:
+        raise ImageError(f"expected (C, H, W) with 1, 3 or 4 channels, got {tuple(image.shape)}")
+    values = (floats(image.detach()).nan_to_num(0).clamp(0, 1) * 255).to(torch.uint8)
+    pixels = values.permute(1, 2, 0).contiguous().cpu().numpy()
+    return Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
+
+
+def save(image: Tensor | Image.Image, path: str | os.PathLike[str]) -> None:
+    """Write a picture in the format that the suffix of `path` names; JPEG has Darknet's quality, 80."""
+    path = Path(path)
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if kind not in Image.SAVE:
+        raise ImageError(f"{path}: no picture format has the suffix {path.suffix!r}; use .png or .jpg")
+    picture = to_pil(image) if isinstance(image, Tensor) else image
+    with _named(str(path)), replacing(path) as file:
+        picture.save(file, kind, **({"quality": 80} if kind == "JPEG" else {}))
+
+
+def _check_range(image: Tensor) -> None:
+    low, high = (bound.item() for bound in image.aminmax())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ImageError("the picture has NaN or infinite values")
+    if low < -0.5 or high > 1.5:
+        raise ImageError(f"float values from {low:g} to {high:g}; expected [0, 1]: divide by 255")
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Turn whatever Pillow raises into an `ImageError` of one line that starts with `name`."""
+    try:
+        yield
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name}: not a picture in a known format ({', '.join(FORMATS)})") from error
+    except _UNREADABLE as error:
+        reason = os_reason(error) if isinstance(error, OSError) else str(error)
+        raise ImageError(f"{name}: {' '.join(reason.split()) or type(error).__name__}") from error
+
+
+def _from_pil(picture: Image.Image, channels: int) -> Tensor:
+    """Decode to (channels, H, W)."""
+    if channels not in {1, 3, 4}:
+        raise ImageError(f"a picture file gives 1, 3 or 4 channels, not {channels}")
+    if picture.width * picture.height > MAX_PIXELS:
+        raise ImageError(f"{picture.width} x {picture.height} is more than {MAX_PIXELS} pixels")
+    pixels = _eight_bit(picture)  # (H, W, 3 or 4)
+    if channels == 1:
+        pixels = (pixels[..., :3].astype(np.uint16) @ np.array([77, 150, 29], np.uint16) >> 8)[..., None]
+    elif channels > pixels.shape[2]:
+        pixels = np.pad(pixels, ((0, 0), (0, 0), (0, 1)), constant_values=255)
+    chosen = torch.from_numpy(pixels[..., :channels].astype(np.uint8, copy=False)).permute(2, 0, 1)
+    return chosen.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+
+
+def _eight_bit(picture: Image.Image) -> Array:
+    """Return the pixels as a writable uint8 array, RGB or RGBA."""
+    if picture.mode == "F":
+        raise ImageError("pictures of 32-bit floats are not read; save it with 8 or 16 bits")
+    if picture.mode.startswith("I"):  # 16 bits, in Pillow's I;16 or I
+        grey = np.asarray(picture)
+        if grey.min() < 0 or grey.max() > 0xFFFF:
+            raise ImageError("the values of this picture need more than 16 bits; save it with 8 or 16")
+        return np.stack([(grey >> 8).astype(np.uint8)] * 3, -1)
+    mode = "RGBA" if picture.has_transparency_data else "RGB"
+    return np.array(picture if picture.mode == mode else picture.convert(mode))
+
+
+def _from_array(array: Array) -> Tensor:
+    """Turn (H, W) or (H, W, C) into (C, H, W), still uint8 or float."""
+    if array.ndim not in {2, 3}:
+        raise ImageError(f"expected an array (H, W) or (H, W, C), got {array.shape}")
+    if array.dtype.kind == "u" and array.dtype.itemsize == 2:
+        array = (array >> 8).astype(np.uint8)
+    if array.dtype.name not in {"uint8", "float16", "float32", "float64"}:
+        raise ImageError(f"expected uint8, uint16 or float values in [0, 1], got {array.dtype}")
+    native = np.require(array, array.dtype.newbyteorder("="), ["C", "W"])
+    return torch.from_numpy(native if array.ndim == 2 else native.transpose(2, 0, 1))
