@@ -42,8 +42,8 @@ def test_torch_export_and_compile_take_it_whole(cfg):
         torch._dynamo.reset()
         compiled = torch.compile(network, fullgraph=True, backend="eager")(x)
     for result in (exported, compiled):
-        result = result if isinstance(result, tuple) else (result,)
-        for mine, other in zip(expected, result, strict=True):
+        outputs = result if isinstance(result, tuple) else (result,)
+        for mine, other in zip(expected, outputs, strict=True):
             torch.testing.assert_close(other, mine, rtol=1e-4, atol=1e-4)
 
 
