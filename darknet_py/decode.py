@@ -36,7 +36,7 @@ class Candidates:
 
     def suppressed(self, threshold: float) -> Candidates:
         """Those that Darknet's NMS leaves, class by class (do_nms_sort)."""
-        return self.rows(nms(self.boxes, self.box, self.label, self.score, threshold))
+        return self.rows(nms(self.boxes, self.box, self.label, self.score, threshold).nonzero()[:, 0])
 
     def best_first(self) -> Candidates:
         """In the order of their scores; of equal ones the earlier row comes first."""

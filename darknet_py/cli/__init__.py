@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from typing import NoReturn, TextIO
 
 from darknet_py import __version__
-from darknet_py.cli import classifier, detector, download, inspect
+from darknet_py.cli import classifier, convert, detector, download, inspect
 from darknet_py.cli.common import Verb, complain, one_line
 from darknet_py.errors import CfgWarning, DarknetError, os_reason
 
-VERBS: dict[str, Verb] = {**detector.VERBS, **classifier.VERBS, **inspect.VERBS, **download.VERBS}
+VERBS: dict[str, Verb] = {**detector.VERBS, **classifier.VERBS, **inspect.VERBS, **convert.VERBS, **download.VERBS}
 
 
 class _Parser(ArgumentParser):

@@ -1,0 +1,140 @@
+"""`convert` and `inspect`."""
+
+from __future__ import annotations
+
+import json
+import signal
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from darknet_py.cli.common import Verb, complain, count, fraction, option, switch
+
+if TYPE_CHECKING:
+    from darknet_py.convert.inspect import Contents, Row
+
+HALVES = {"fp16": "float16", "bf16": "bfloat16"}
+LAYOUTS = ("darknet_py", "ultralytics", "eriklindernoren", "marvis")
+USAGE = """darknet-py convert CFG SOURCE OUT [options]
+       darknet-py convert --inspect FILE [CFG] [--json]"""
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.usage = USAGE
+    parser.add_argument(
+        "files", metavar="CFG SOURCE OUT", nargs="*", default=[],
+        help="SOURCE is .weights, .conv.N, .backup, .pt, .pth or .safetensors; the suffix of OUT says what it becomes: "
+        "one of these, .onnx, .pt2 (torch.export), .ts (TorchScript) or .py (a module in plain torch)",
+    )  # fmt: skip
+    switch(parser, "inspect", "say what FILE holds, as `darknet-py inspect` does")
+    parser.add_argument("--layout", choices=LAYOUTS, help="whose keys OUT gets, or SOURCE has where OUT has none")
+    parser.add_argument("--bn-eps", type=_positive, help="epsilon of that project's batch normalization (here: 1e-5)")
+    parser.add_argument("--half", choices=HALVES, help="store 16 bits a value")
+    parser.add_argument("--fold-bn", action="store_true", help="batch normalization goes into the weights")
+    option(parser, "upto", count, None, "only the layers before this one")
+    option(parser, "seen", _natural, None, "how many pictures the network has seen")
+    switch(parser, "decode", "boxes and scores come out, not heads (.onnx, .pt2, .ts)")
+    switch(parser, "nms", "and only those that non-maximum suppression leaves (.onnx)")
+    option(parser, "thresh", fraction, None, "least score with --nms (default: 0.005)")
+    option(parser, "iou", fraction, None, "overlap above which --nms drops the lower box (default: 0.45)")
+    parser.add_argument("--dynamic-size", action="store_true", help="width and height can change (.onnx, .pt2, .ts)")
+    parser.add_argument("--no-check", action="store_true", help="do not compare what was written with the source")
+    switch(parser, "partial", "take what fits of SOURCE; the rest is drawn as for training")
+    switch(parser, "strict", "unknown and repeated keys in the cfg are errors")
+    switch(parser, "json", "print JSON")
+
+
+def _convert(args: Namespace) -> int:
+    if args.inspect:
+        return _show(args.files, as_json=args.json)
+    if len(args.files) != 3:
+        complain(f"convert takes CFG SOURCE OUT, and {len(args.files)} files are given; see darknet-py convert --help")
+        return 2
+    import torch  # noqa: PLC0415
+
+    from darknet_py.convert import convert  # noqa: PLC0415
+
+    given = {name: getattr(args, name) for name in ("layout", "bn_eps", "thresh", "iou")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if args.half:
+        given["dtype"] = getattr(torch, HALVES[args.half])
+    with suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGTERM, _stop)
+    report = convert(
+        *args.files, strict=args.strict, partial=args.partial, seen=args.seen, upto=args.upto, fold_bn=args.fold_bn,
+        check=not args.no_check, decode=args.decode, nms=args.nms, dynamic_size=args.dynamic_size, **given,
+    )  # fmt: skip
+    print(json.dumps(report.as_dict()) if args.json else report)
+    return 0
+
+
+def _stop(_number: int, _frame: object) -> NoReturn:
+    """Let what is open be cleared away when the process is told to end."""
+    raise SystemExit(143)
+
+
+def _inspect_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("files", metavar="FILE", nargs="*", default=[], help="the file, and the cfg it belongs to")
+    switch(parser, "json", "print JSON")
+
+
+def _inspect(args: Namespace) -> int:
+    return _show(args.files, as_json=args.json)
+
+
+def _show(files: Sequence[str], *, as_json: bool) -> int:
+    if not 1 <= len(files) <= 2:
+        complain("inspect takes FILE, or FILE CFG; see darknet-py inspect --help")
+        return 2
+    from darknet_py.convert.inspect import inspect  # noqa: PLC0415
+
+    contents = inspect(*files)
+    print(json.dumps(contents.as_dict()) if as_json else "\n".join(_lines(contents)))
+    if contents.problem is not None:
+        complain(f"{contents.file}: {contents.problem}")
+    return 0 if contents.problem is None else 1
+
+
+def _lines(contents: Contents) -> Iterator[str]:
+    facts = ", ".join(f"{name} {value}" for name, value in contents.facts.items())
+    yield f"{contents.file}: {contents.format}, {facts}, {contents.values:,} values"
+    yield from _table(contents.rows)
+    for fit in contents.fits:
+        whole = "whole" if fit.layers == fit.of else f"its first {fit.layers} of {fit.of} layers"
+        yield f"fits {fit.cfg}: {whole}"
+
+
+def _table(rows: Sequence[Row]) -> Iterator[str]:
+    names = max((len(row.name) for row in rows), default=0)
+    shapes = max((len(_shape(row)) for row in rows), default=0)
+    numbers = "".join(f"{name:>12}" for name in ("mean", "std", "min", "max"))
+    yield f"layer  {'type':<15}  {'tensor':<{names}}  {'shape':<{shapes}}{numbers}     NaN"
+    for row in rows:
+        place = f"{'' if row.layer is None else row.layer:>5}  {row.type or '':<15}"
+        values = "".join(f"{value:12.5g}" for value in (row.mean, row.std, row.min, row.max))
+        yield f"{place}  {row.name:<{names}}  {_shape(row):<{shapes}}{values}{row.nans:8d}"
+
+
+def _shape(row: Row) -> str:
+    return " x ".join(map(str, row.shape))
+
+
+def _natural(text: str) -> int:
+    with suppress(ValueError):
+        if (value := int(text)) >= 0:
+            return value
+    raise ArgumentTypeError(f"{text!r} is no whole number from 0")
+
+
+def _positive(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < (value := float(text)) < 1:
+            return value
+    raise ArgumentTypeError(f"{text!r} is no number between 0 and 1")
+
+
+VERBS: dict[str, Any] = {
+    "convert": Verb("weights from one format into another, with proof", _arguments, _convert),
+    "inspect": Verb("what a file of weights holds, tensor by tensor", _inspect_arguments, _inspect),
+}
