@@ -11,7 +11,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python tools/demo.py
 
 test: lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/.developing
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import warnings
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from darknet_py import weights
 from darknet_py.errors import CfgWarning
 from darknet_py.graph import Graph
 from darknet_py.network import Network
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one thread a worker, in the processes it starts too
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
 
 GOLDEN = Path(__file__).parent / "golden"
 SHARED = Path(__file__).parents[2] / "shared"
