@@ -153,28 +153,32 @@ class WordTree:
         the best, and of equal ones the first is. With `conditional` they are multiplied here, those on the way alone.
         """
         starts, sizes, children = (table.to(values.device) for table in self._tables)
+        shape, rows = values.shape[:-1], values[None]  # one dimension more, so that a single row has one to index
 
-        def best_child(group: Tensor, width: int, parent: Tensor) -> tuple[Tensor, Tensor]:  # (...) -> (...), (...)
+        def best_child(
+            at: tuple[Tensor, ...], group: Tensor, width: int, parent: Tensor
+        ) -> tuple[Tensor, Tensor]:  # tuple of (M,), (M,), (M,) -> (M,), (M,)
             step = torch.arange(width, device=values.device)
-            nodes = (starts[group][..., None] + step).clamp_(max=len(self.parents) - 1)  # (..., width)
-            found = values.gather(-1, nodes)
+            nodes = (starts[group, None] + step).clamp_(max=len(self.parents) - 1)  # (M, width)
+            places = (*(index[:, None] for index in at), nodes)
+            found = rows[places]
             if conditional:
-                found = found * parent[..., None]
-            best, nth = found.where((step < sizes[group][..., None]) & (found > 0), 0).max(-1)
+                found = found * parent[:, None]
+            best, nth = found.where((step < sizes[group, None]) & (found > 0), 0).max(1)
             return best, starts[group] + nth
 
-        top = torch.zeros(values.shape[:-1], dtype=torch.int64, device=values.device)
-        best, label = best_child(top, self._widths[0], torch.ones_like(top))
-        product = best
-        going = product > threshold
+        at = torch.ones(rows.shape[:-1], device=values.device).nonzero(as_tuple=True)
+        top = torch.zeros_like(at[0])
+        best, node = best_child(at, top, self._widths[0], torch.ones_like(top))
+        product, label = best, node.view(1, *shape).clone()
         for width in self._widths[1:]:
-            group = children[label]
-            going = going & (group >= 0)
-            best, node = best_child(group.clamp(min=0), width, best)
-            product = product * best
-            going = going & (product > threshold)
-            label = torch.where(going, node, label)
-        return label
+            group = children[node]
+            going = ((product > threshold) & (group >= 0)).nonzero()[:, 0]  # few of the rows go far
+            at = tuple(index[going] for index in at)
+            best, node = best_child(at, group[going], width, best[going])
+            product = product[going] * best
+            label[at] = torch.where(product > threshold, node, label[at])
+        return label[0]
 
     @cached_property
     def _tables(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -5,10 +5,11 @@ Usage::
     python tools/bench.py [--darknet DIR] [--cfg FILE ...] [--only COST ...] [--rounds N] [--threads N]
         [--json] [--check]
 
-What is compared is measured side by side: once to warm up, then in turn, round after round. A line gives the median,
-between which values half of the rounds lie, and for most the limit that the project has set itself. Weights are
-random numbers in a file of the right size. `--darknet` is a checkout of Darknet: its cfg/ and data/ come before
-those of this repository, and yolov3 is measured only with it. `--check` exits with 1 where a limit does not hold.
+What is compared is measured side by side: once to warm up, then in turn, round after round; ratios and differences are
+those of each round. A line gives the median, the quartiles, and for most the limit that the project has set itself.
+Weights are random numbers in a file of the right size. `--darknet` is a checkout of Darknet: its cfg/ and data/ come
+before those of this repository, and yolov3 is measured only with it. `--check` exits with 1 where a limit does not
+hold. Other work on the machine spoils the numbers, so its load is stated too.
 """
 
 from __future__ import annotations
@@ -188,7 +189,11 @@ def _decoding(graph: Graph, rounds: int) -> Iterator[Line]:
     picture = torch.rand(1, *graph.input_shape.dims, generator=rng)
     name = f"{Path(graph.source).name} {graph.input_shape.w}"
     forward = torch.inference_mode()(partial(network.heads, picture))
-    outputs = {"random weights": forward()[0][0], "every box": crowded(network, rng)}
+    outputs = {
+        "as trained": made_output(network, rng, -6, 4),  # few boxes are sure, and of few classes
+        "random weights": forward()[0][0],
+        "every box": made_output(network, rng, 16, 1 / 8),  # is of every class, where there are not too many
+    }
     works = {"forward": timed(forward)}
     for case, output in outputs.items():
         works[case] = timed(partial(detector.decode, [output], PICTURE, settings, NMS))
@@ -201,16 +206,19 @@ def _decoding(graph: Graph, rounds: int) -> Iterator[Line]:
         yield replace(line, note=f"{before} candidates, {after} left")
 
 
-def crowded(network: Network, rng: torch.Generator) -> Tensor:
-    """An output of a region head in which every box may have every class that the softmax leaves above THRESH."""
+def made_output(network: Network, rng: torch.Generator, objectness: float, sharpness: float) -> Tensor:
+    """What a region head makes of normal numbers: objectness about its value, classes times their sharpness."""
     (head,) = network.graph.heads
     layer, (c, h, w) = head.layer, head.shape
     if not isinstance(layer, Region):
         raise BenchError(f"{network.graph.source}: a cfg that ends in [region] was expected")
-    logits = torch.randn(1, c, h, w, generator=rng) / 8
-    logits.view(layer.num, layer.entries, h, w)[:, layer.coords] += 8  # objectness near 1
-    crowd: Tensor = network.layers[head.index](logits)[0]
-    return crowd
+    x = torch.randn(1, c, h, w, generator=rng)
+    _, box, scale, classes = x.view(layer.num, layer.entries, h, w).split((2, layer.coords - 2, 1, layer.classes), 1)
+    box /= 4
+    scale.mul_(2).add_(objectness)
+    classes *= sharpness
+    output: Tensor = network.layers[head.index](x)[0]
+    return output
 
 
 def starting(setup: Setup) -> Iterator[Line]:

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from operator import sub, truediv
 from pathlib import Path
 from typing import Any, TypeVar
@@ -137,16 +137,14 @@ def milliseconds(cost: str, name: str, seconds: Sequence[float], limit: float | 
 def ratio(
     cost: str, name: str, a: Sequence[float], b: Sequence[float], limit: float | None = None, *, percent: bool = False
 ) -> Line:
-    """The median of `a` by the median of `b`, and the quartiles of the rounds' ratios."""
+    """Median and quartiles of the rounds' ratios."""
     unit, factor = ("%", 100.0) if percent else ("x", 1.0)
-    line = spread(cost, name, [factor * value for value in map(truediv, a, b)], unit, limit)
-    return replace(line, value=factor * statistics.median(a) / statistics.median(b))
+    return spread(cost, name, [factor * value for value in map(truediv, a, b)], unit, limit)
 
 
 def excess(cost: str, name: str, a: Sequence[float], b: Sequence[float], limit: float | None = None) -> Line:
-    """The median of `a` less the median of `b` in milliseconds, and the quartiles of the rounds' differences."""
-    line = milliseconds(cost, name, list(map(sub, a, b)), limit)
-    return replace(line, value=1e3 * (statistics.median(a) - statistics.median(b)))
+    """Median and quartiles of the rounds' differences, in milliseconds."""
+    return milliseconds(cost, name, list(map(sub, a, b)), limit)
 
 
 def table(lines: Sequence[Line]) -> str:
@@ -177,6 +175,7 @@ def environment() -> dict[str, Any]:
         "cpu": _line_of("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
         "system": platform.platform(),
+        "load average": _line_of("/proc/loadavg", "") or "unknown",
         "huge pages": _line_of("/sys/kernel/mm/transparent_hugepage/enabled", "") or "unknown",
         "python": platform.python_version(),
         "torch": torch.__version__,

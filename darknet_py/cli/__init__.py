@@ -12,11 +12,17 @@ from collections.abc import Sequence
 from typing import NoReturn, TextIO
 
 from darknet_py import __version__
-from darknet_py.cli import classifier, convert, detector, download, inspect
+from darknet_py.cli import classifier, convert, detector, download, inspect, surgery
 from darknet_py.cli.common import Verb, complain, one_line
 from darknet_py.errors import CfgWarning, DarknetError, os_reason
 
-VERBS: dict[str, Verb] = {**detector.VERBS, **classifier.VERBS, **inspect.VERBS, **convert.VERBS, **download.VERBS}
+GROUPS: dict[str, dict[str, Verb]] = {
+    "pictures": {**detector.VERBS, **classifier.VERBS},
+    "files": {**inspect.VERBS, **convert.VERBS, **download.VERBS},
+    "surgery on weights": surgery.VERBS,
+    "a look inside": surgery.LOOKS,
+}
+VERBS: dict[str, Verb] = {name: verb for verbs in GROUPS.values() for name, verb in verbs.items()}
 
 
 class _Parser(ArgumentParser):
@@ -110,18 +116,11 @@ def _unknown(arguments: list[str]) -> int:
 
 
 def _usage() -> str:
+    lines = ["usage: darknet-py COMMAND ... [--help]", "", "Darknet in PyTorch: original cfg and .weights files."]
     width = max(map(len, VERBS))
-    lines = (f"  {name:<{width}}  {verb.help}" for name, verb in VERBS.items())
-    return "\n".join(
-        (
-            "usage: darknet-py COMMAND ... [--help]",
-            "",
-            "Darknet in PyTorch: original cfg and .weights files.",
-            "",
-            "commands:",
-            *lines,
-        )
-    )
+    for title, verbs in GROUPS.items():
+        lines += ["", f"{title}:", *(f"  {name:<{width}}  {verb.help}" for name, verb in verbs.items())]
+    return "\n".join(lines)
 
 
 def _show_warning(

@@ -6,8 +6,8 @@ import json
 import signal
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NoReturn
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, NoReturn
 
 from darknet_py.cli.common import Verb, complain, count, fraction, option, switch
 
@@ -59,19 +59,28 @@ def _convert(args: Namespace) -> int:
     given = {name: value for name, value in given.items() if value is not None}
     if args.half:
         given["dtype"] = getattr(torch, HALVES[args.half])
-    with suppress(ValueError):  # not the main thread
-        signal.signal(signal.SIGTERM, _stop)
-    report = convert(
-        *args.files, strict=args.strict, partial=args.partial, seen=args.seen, upto=args.upto, fold_bn=args.fold_bn,
-        check=not args.no_check, decode=args.decode, nms=args.nms, dynamic_size=args.dynamic_size, **given,
-    )  # fmt: skip
+    with _clearing_away():
+        report = convert(
+            *args.files, strict=args.strict, partial=args.partial, seen=args.seen, upto=args.upto,
+            fold_bn=args.fold_bn, check=not args.no_check, decode=args.decode, nms=args.nms,
+            dynamic_size=args.dynamic_size, **given,
+        )  # fmt: skip
     print(json.dumps(report.as_dict()) if args.json else report)
     return 0
 
 
-def _stop(_number: int, _frame: object) -> NoReturn:
-    """Let what is open be cleared away when the process is told to end."""
-    raise SystemExit(143)
+@contextmanager
+def _clearing_away() -> Iterator[None]:
+    """End as after an error when the process is told to end, so that no temporary file stays."""
+
+    def stop(_number: int, _frame: object) -> NoReturn:
+        raise SystemExit(143)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _inspect_arguments(parser: ArgumentParser) -> None:
@@ -134,7 +143,7 @@ def _positive(text: str) -> float:
     raise ArgumentTypeError(f"{text!r} is no number between 0 and 1")
 
 
-VERBS: dict[str, Any] = {
+VERBS = {
     "convert": Verb("weights from one format into another, with proof", _arguments, _convert),
     "inspect": Verb("what a file of weights holds, tensor by tensor", _inspect_arguments, _inspect),
 }

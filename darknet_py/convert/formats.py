@@ -1,15 +1,34 @@
-"""What a format is: how a network gets into it, and how it is run to prove that nothing changed."""
+"""What a format is: how a network gets into it and is run to prove that nothing changed. And which there are."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor
 
+from darknet_py.errors import DarknetError
+from darknet_py.layers.batchnorm import EPS
+from darknet_py.layout import cutoff_of
 from darknet_py.network import Network
+from darknet_py.weights import Loaded
+
+MODULES: Final = {
+    ".weights": "darknet",
+    ".backup": "darknet",
+    ".pt": "state_dict",
+    ".pth": "state_dict",
+    ".safetensors": "safetensors",
+    ".onnx": "onnx",
+    ".pt2": "export",
+    ".ts": "torchscript",
+    ".py": "source",
+}  # by suffix: the module in this package that has the FORMAT; each is imported when it is asked for
 
 
 @dataclass(frozen=True)
@@ -17,8 +36,8 @@ class Options:
     """What can be asked of a conversion; a format takes what applies to it and refuses the rest."""
 
     layout: str | None = None  # whose keys a state dict gets: one of `layouts.LAYOUTS`
+    bn_eps: float = EPS  # what the modules that load that state dict add to a variance
     dtype: torch.dtype = torch.float32
-    upto: int | None = None  # only the layers before this one
     decode: bool = False  # boxes and scores inside the graph
     nms: bool = False  # and non-maximum suppression
     thresh: float = 0.005
@@ -26,20 +45,89 @@ class Options:
     dynamic_size: bool = False  # width and height may change, not only the batch
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How a file is to be read."""
+
+    layout: str | None = None  # whose keys its state dict has; None finds out
+    bn_eps: float = EPS  # what the modules that it is from add to a variance
+    partial: bool = False  # take what fits, leave the rest
+    assign: bool = False  # the tensors of the network may become those of the file, instead of copies
+
+
+Read = Callable[[Network, Path, Reading], Loaded]  # raises `WeightsError` before anything is changed
 Write = Callable[[Network, Path, Options], None]
 Run = Callable[[Path, Network, Sequence[Tensor], Options], list[list[Tensor]]]
+Expect = Callable[[Network, Sequence[Tensor], Options], list[list[Tensor]]]
+
+
+def heads(network: Network, inputs: Sequence[Tensor]) -> list[list[Tensor]]:
+    """The network's outputs for each input."""
+    with torch.inference_mode():
+        return [list(network.heads(x)) for x in inputs]
 
 
 @dataclass(frozen=True)
 class Format:
     """One kind of file.
 
-    `write` puts a network in eval mode on the CPU into a new file (beside the old one, then renamed). `run` gives, for
-    each input (N, ...), what the written file makes of it: as many outputs, in the order of `network.heads`.
+    `write` puts a network in eval mode on the CPU, in float32, into a new file; `path` is in a temporary folder beside
+    the place where the file goes. `run` gives, for each input (N, ...), what the written file makes of it: the
+    tensors that `expect` computes with the network that was written; without it, `network.heads`.
     """
 
     name: str
     suffixes: tuple[str, ...]
     write: Write
     run: Run
-    takes: frozenset[str] = frozenset()  # fields of `Options` that apply, beside `dtype` and `upto`
+    takes: frozenset[str] = frozenset()  # fields of `Options` that apply, beside `dtype`
+    expect: Expect | None = None
+    read: Read | None = None  # for a file that can be the source
+    values_only: bool = False  # the file has no graph: it needs a cfg, and any input size can be tried
+
+
+def format_of(path: str | Path) -> Format:
+    """The format that a file's name stands for; raises `DarknetError` where there is none."""
+    path = Path(path)
+    suffix = ".weights" if cutoff_of(path) is not None else path.suffix.lower()
+    if suffix not in MODULES:
+        raise DarknetError(f"{path}: there is no format {suffix or 'without a suffix'}; there are {', '.join(MODULES)}")
+    return format_in(MODULES[suffix])
+
+
+def readable(path: str | Path) -> Read:
+    """How a file is read; raises `DarknetError` for one that cannot be a source."""
+    form = format_of(path)
+    if form.read is None:
+        raise DarknetError(f"{path}: {form.name} files cannot be read back; .weights, .pt and .safetensors can")
+    return form.read
+
+
+def check_options(form: Format, options: Options) -> None:
+    """Raise `DarknetError` for what was asked of a format that does not take it."""
+    if not options.dtype.is_floating_point:
+        raise DarknetError(f"{options.dtype} holds no fractions: float32, float16 and bfloat16 do")
+    if options.bn_eps != EPS and options.layout in (None, "darknet_py"):
+        raise DarknetError(f"bn_eps={options.bn_eps} goes with another project's layout; this package's own has {EPS}")
+    asked = [f.name for f in dataclasses.fields(options) if getattr(options, f.name) != f.default and f.name != "dtype"]
+    for name in asked:
+        if name not in form.takes:
+            takers = ", ".join(suffix for suffix in MODULES if name in _taken(suffix)) or "no format here"
+            option = name.replace("_", "-")
+            raise DarknetError(f"{form.name} ({form.suffixes[0]}) does not take --{option}; {takers} can")
+
+
+def _taken(suffix: str) -> frozenset[str]:
+    try:
+        return format_in(MODULES[suffix]).takes
+    except DarknetError:
+        return frozenset()
+
+
+def format_in(module: str) -> Format:
+    """The format of one of the modules in this package; raises `DarknetError` where a package it needs is missing."""
+    try:
+        form: Format = import_module(f"darknet_py.convert.{module}").FORMAT
+    except ModuleNotFoundError as error:
+        raise DarknetError(f"this format needs the package {error.name!r}, which is not installed") from error
+    return form

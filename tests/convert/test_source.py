@@ -117,7 +117,7 @@ def tidy(folder: Path) -> None:
     for width in ("88", "100"):
         subprocess.run([RUFF, "format", "--isolated", "--check", "--line-length", width, folder], check=True)
     rules = "E,F,I,W,A,B,UP,N,D,PIE,RUF"
-    ignored = "N812,D203,D213,D100,D102,D107"
+    ignored = "N812,D203,D213,D401,D102,D107"
     subprocess.run([RUFF, "check", "--isolated", "--select", rules, "--ignore", ignored, folder], check=True)
 
 
@@ -159,7 +159,8 @@ def test_the_docstring_says_input_outputs_and_boxes():
         assert part in text
     assert "multiples of" in text
     assert "multiples of" not in generate(read_graph(GOLDEN / "layers/crop_center.cfg"))
-    assert "5 mask values" in generate(Graph.parse(NET + conv(30) + "[region]\ncoords=9\nclasses=20\n"))
+    masked = generate(Graph.parse(NET + conv(30) + "[region]\ncoords=9\nclasses=20\n"))
+    assert "5 mask values" in " ".join(masked.split())
 
 
 def conv(filters: int) -> str:

@@ -1,0 +1,191 @@
+"""Weights from one kind of file into another, each time with a proof that nothing changed.
+
+>>> from darknet_py import convert
+>>> convert.convert("cfg/yolov2.cfg", "yolov2.weights", "yolov2.safetensors")
+>>> convert.to_onnx(darknet_py.load("cfg/yolov2.cfg", "yolov2.weights").network, "yolov2.onnx", decode=True)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from darknet_py.cfg import dumps
+from darknet_py.cfg.grammar import read_text
+from darknet_py.convert.darknet import loads_all
+from darknet_py.convert.fold import beginning, fold
+from darknet_py.convert.formats import Format, Options, Reading, check_options, format_in, format_of, readable
+from darknet_py.convert.layouts import COUNTER
+from darknet_py.convert.proof import Proof, placing, prove, ready
+from darknet_py.errors import DarknetError
+from darknet_py.graph import Graph
+from darknet_py.layers.batchnorm import EPS
+from darknet_py.layout import cutoff_of
+from darknet_py.network import Network
+from darknet_py.weights import Loaded
+
+__all__ = [
+    "Options", "Proof", "Report", "beginning", "convert", "fold", "read_into", "to_export", "to_onnx", "to_python",
+    "to_safetensors", "to_torch", "to_torchscript", "to_weights",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a conversion did."""
+
+    source: str
+    target: str
+    format: str
+    layers: int
+    values: int  # parameters, and the means and variances of batch normalization
+    proof: Proof | None  # None where no check was asked for
+    cfg: str | None = None  # the cfg that was written beside the target
+
+    @property
+    def difference(self) -> float | None:
+        """The largest difference between outputs of the source and of the target."""
+        return None if self.proof is None else self.proof.difference
+
+    @property
+    def scale(self) -> float | None:
+        """The largest absolute value of those outputs."""
+        return None if self.proof is None else self.proof.scale
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        named = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "proof"}
+        proof = {} if self.proof is None else {"share": self.proof.share, "tolerance": self.proof.tolerance}
+        return {**named, "difference": self.difference, "scale": self.scale, **proof}
+
+    def __str__(self) -> str:
+        what = f"{self.source} -> {self.target} ({self.format}): {self.layers} layers, {self.values:,} values"
+        beside = [] if self.cfg is None else [f"its cfg is {self.cfg}"]
+        return "\n".join((what, *beside, "not checked" if self.proof is None else str(self.proof)))
+
+
+def convert(
+    cfg: str | Path, source: str | Path, target: str | Path, *, strict: bool = False, partial: bool = False,
+    seen: int | None = None, upto: int | None = None, fold_bn: bool = False, check: bool = True,
+    layout: str | None = None, bn_eps: float = EPS, **options: Any,
+) -> Report:  # fmt: skip
+    """Convert the weights of a cfg from one file into another; the target's suffix says into what.
+
+    `partial` takes what fits of a source and draws the rest as Darknet does. `upto` keeps the layers before it alone,
+    as a source or target named `.conv.N` does. `fold_bn` puts batch normalization into the weights; a target without a
+    graph of its own then gets its cfg beside it. `options` are fields of `Options`.
+
+    `layout` says whose keys the target has where it is a state dict, and else whose keys the source has; those of a
+    source are found out anyway. `bn_eps` is what that project adds to a variance: the source's where that is a state
+    dict, else the target's.
+
+    Raises `DarknetError` where the check fails or a file cannot be used; the old target then stays as it is.
+    """
+    cfg, source, target = Path(cfg), Path(source), Path(target)
+    form, read = format_of(target), readable(source)
+    to_keys, from_keys = "layout" in form.takes, "layout" in format_of(source).takes
+    asked = Options(
+        layout=layout if to_keys or not from_keys else None, bn_eps=EPS if from_keys else bn_eps, **options
+    )  # fmt: skip
+    check_options(form, asked)
+    graph = Graph.read(cfg, strict=strict)
+    drawn, rng = partial or not loads_all(graph), torch.Generator().manual_seed(0)
+    network = Network(graph, initialize=drawn, generator=rng).eval()
+    reading = Reading(None if to_keys else layout, bn_eps if from_keys else EPS, partial, assign=True)
+    loaded = read(network, source, reading)
+    network = beginning(network, _layers(len(network.layers) if partial else loaded.layers, source, target, upto))
+    network.seen = network.seen if seen is None else seen
+    written = fold(network) if fold_bn else network
+    beside = target.with_suffix(".cfg") if fold_bn and form.values_only else None
+    return _write(written, target, form, asked, source=str(source), check=check, before=network, beside=beside)
+
+
+def read_into(
+    network: Network, path: str | Path, layout: str | None = None, *, partial: bool = False, bn_eps: float = EPS
+) -> Loaded:  # fmt: skip
+    """Load a .weights, .pt, .pth or .safetensors file into a network, on whatever device it is.
+
+    The keys of a state dict are those of `layout`, or of whichever project they look like. Raises `WeightsError`
+    before anything is changed where the file does not fit; with `partial` what fits is taken.
+    """
+    path = Path(path)
+    return readable(path)(network, path, Reading(layout, bn_eps, partial))
+
+
+def to_weights(network: Network, path: str | Path, *, check: bool = True, **options: Any) -> Report:
+    """Write a Darknet file; `options` of this and the other functions are fields of `Options`."""
+    return _to("darknet", network, path, check, options)
+
+
+def to_torch(network: Network, path: str | Path, *, check: bool = True, **options: Any) -> Report:
+    """Write a state dict with torch.save; takes `layout`, `bn_eps`, `dtype`."""
+    return _to("state_dict", network, path, check, options)
+
+
+def to_safetensors(network: Network, path: str | Path, *, check: bool = True, **options: Any) -> Report:
+    """Write a safetensors file; takes `layout`, `bn_eps`, `dtype`."""
+    return _to("safetensors", network, path, check, options)
+
+
+def to_onnx(network: Network, path: str | Path, *, check: bool = True, **options: Any) -> Report:
+    """Write an ONNX file; takes `decode`, `nms`, `thresh`, `iou`, `dynamic_size`, `dtype`."""
+    return _to("onnx", network, path, check, options)
+
+
+def to_export(network: Network, path: str | Path, *, check: bool = True, **options: Any) -> Report:
+    """Write the graph of torch.export; takes `decode`, `dynamic_size`, `dtype`."""
+    return _to("export", network, path, check, options)
+
+
+def to_torchscript(network: Network, path: str | Path, *, check: bool = True, **options: Any) -> Report:
+    """Write TorchScript; takes `decode`, `dynamic_size`, `dtype`."""
+    return _to("torchscript", network, path, check, options)
+
+
+def to_python(network: Network, path: str | Path, *, check: bool = True, **options: Any) -> Report:
+    """Write a Python module in plain torch, which takes the state dict that `to_torch` writes."""
+    return _to("source", network, path, check, options)
+
+
+def _to(module: str, network: Network, path: str | Path, check: bool, options: dict[str, Any]) -> Report:
+    form, asked = format_in(module), Options(**options)
+    check_options(form, asked)
+    with ready(network) as source:
+        return _write(source, Path(path), form, asked, source=network.graph.source, check=check)
+
+
+def _write(
+    network: Network, target: Path, form: Format, options: Options, *, source: str, check: bool,
+    before: Network | None = None, beside: Path | None = None,
+) -> Report:  # fmt: skip
+    text = dumps(network.graph.sections)
+    if beside is not None and beside.exists() and read_text(beside) != text:
+        raise DarknetError(f"{beside} is another cfg, and the folded network's goes there: name {target} otherwise")
+    proof = None
+    with placing(target) as path:
+        form.write(network, path, options)
+        if check:
+            proof = prove(form, path, network, options, before)
+            if not proof.holds:
+                raise DarknetError(f"{target} was not written: {proof}; without the check it would be")
+        if beside is not None:
+            (path.parent / beside.name).write_text(text, encoding="utf-8")
+    values = sum(tensor.numel() for key, tensor in network.state_dict().items() if not key.endswith(COUNTER))
+    return Report(
+        source, str(target), form.name, len(network.layers), values, proof, None if beside is None else str(beside)
+    )
+
+
+def _layers(held: int, source: Path, target: Path, upto: int | None) -> int:
+    """How many layers are wanted of those that are held."""
+    named = cutoff_of(target)
+    if upto is not None and named is not None and upto != named:
+        raise DarknetError(f"{target} is the name of the first {named} layers, and upto={upto}")
+    wanted = held if upto is None and named is None else upto or named or 0
+    if wanted > held:
+        raise DarknetError(f"{source} holds the first {held} layers, and {wanted} are wanted")
+    return wanted

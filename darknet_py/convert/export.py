@@ -1,0 +1,61 @@
+"""``.pt2``: the graph of torch.export, for torch.export.load and for compilers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import Dim, ExportedProgram
+
+from darknet_py.convert.formats import Format, Options
+from darknet_py.convert.traceable import Traceable, expect, gradual, note, one_sequence
+from darknet_py.errors import DarknetError
+from darknet_py.network import Network
+
+
+def write(network: Network, path: Path, options: Options) -> None:
+    """Write a network as torch.export saves it, with the cfg beside the graph."""
+    program = export(Traceable(network, options), options)
+    torch.export.save(program, path, extra_files=note(network, options))
+
+
+def run(path: Path, network: Network, inputs: Sequence[Tensor], _options: Options) -> list[list[Tensor]]:
+    """What the graph in the file makes of each input."""
+    module = torch.export.load(path).module()
+    with torch.no_grad():
+        return [gradual(module(one_sequence(network, x))) for x in inputs]
+
+
+def export(module: Traceable, options: Options) -> ExportedProgram:
+    """The graph of a module; its batch can be any, and with `dynamic_size` height and width, of at least two strides.
+
+    They are multiples of `graph.stride` then. A recurrent network takes one sequence of its steps, and starts from
+    zeros. Raises `DarknetError` where torch finds that a layer needs one size.
+    """
+    graph = module.network.graph
+    shape = example_shape(module.network, options)
+    dims: dict[int, Any] = {} if graph.recurrent else {0: Dim("batch")}
+    if options.dynamic_size:
+        dims |= {axis: graph.stride * Dim(name) for axis, name in ((2, "rows"), (3, "columns"))}
+    try:
+        with torch.enable_grad():  # then layers change nothing in place
+            return torch.export.export(module, (torch.zeros(shape),), dynamic_shapes={"images": dims}, strict=False)
+    except RuntimeError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise DarknetError(f"torch.export cannot export {graph.source}: {reason}") from error
+
+
+def example_shape(network: Network, options: Options) -> list[int]:
+    """The shape of an input to trace with; of a 1 in it torch would make a constant."""
+    graph = network.graph
+    shape = [graph.net.time_steps if graph.recurrent else 2, *graph.input_shape.dims]
+    if options.dynamic_size:
+        shape[2:] = [max(2, math.ceil(side / graph.stride)) * graph.stride for side in shape[2:]]
+    return shape
+
+
+FORMAT = Format("torch.export", (".pt2",), write, run, frozenset({"decode", "dynamic_size"}), expect)

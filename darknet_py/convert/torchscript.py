@@ -1,0 +1,44 @@
+"""``.ts``: TorchScript, for programs that still load it. torch keeps it, but recommends ``.pt2``."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from darknet_py.convert.export import example_shape
+from darknet_py.convert.formats import Format, Options
+from darknet_py.convert.traceable import Traceable, expect, gradual, note, one_sequence
+from darknet_py.network import Network
+
+
+def write(network: Network, path: Path, options: Options) -> None:
+    """Trace a network and write it, with the cfg beside the graph."""
+    module = Traceable(network, options)
+    with quiet():
+        with torch.enable_grad():  # then layers change nothing in place
+            traced = torch.jit.trace(module, torch.zeros(example_shape(network, options)), check_trace=False)
+        torch.jit.save(traced, str(path), _extra_files=note(network, options))
+
+
+def run(path: Path, network: Network, inputs: Sequence[Tensor], _options: Options) -> list[list[Tensor]]:
+    """What the graph in the file makes of each input."""
+    with quiet(), torch.no_grad():
+        module = torch.jit.load(str(path))
+        return [gradual(module(one_sequence(network, x))) for x in inputs]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep back that torch.jit is deprecated, and that comparisons of sizes are not traced: their answers stay."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.\w+` is deprecated", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message="Converting a tensor to a Python|Iterating over a tensor")
+        yield
+
+
+FORMAT = Format("TorchScript", (".ts",), write, run, frozenset({"decode", "dynamic_size"}), expect)

@@ -1,0 +1,75 @@
+"""Weights for a part of a network, or from one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from darknet_py import weights
+from darknet_py.errors import DarknetError, WeightsError
+from darknet_py.graph import Graph, connect
+from darknet_py.layers.convolutional import Convolutional
+from darknet_py.layers.region import Region
+from darknet_py.layers.yolo import Yolo
+from darknet_py.layout import Header
+from darknet_py.network import Network
+
+
+def partial(network: Network, path: str | Path, layers: int) -> None:
+    """Save the first layers alone, with `seen` 0: `.conv.N` files are made so (partial in darknet.c)."""
+    weights.save(network, path, cutoff=layers, header=Header())
+
+
+@torch.no_grad()
+def oneoff(network: Network, path: str | Path) -> None:
+    """Make a detector of a classifier's weights; `seen` becomes 0.
+
+    The classifier is the network without its head, whose last convolution has a filter a class. Those filters go to
+    the classes of every anchor. The others, for the box and objectness, keep a tenth of their weights and no bias;
+    every anchor gets those of the first. (oneoff in darknet.c, which knows 3 anchors and 11921 classes alone.)
+
+    Raises `DarknetError` for a network that does not end in a convolution and a head, `WeightsError` for a file that
+    is not that classifier's.
+    """
+    graph, layer, head = network.graph, *_ending(network)
+    layers = [*(node.layer for node in graph.nodes[:-2]), replace(layer, filters=head.classes)]
+    nodes = connect(graph.input_shape, layers)
+    classifier = Network(Graph(graph.net, nodes, f"{graph.source} as a classifier", graph.sections), initialize=False)
+    loaded = weights.load(classifier, path)
+    if loaded.layers < max((node.index + 1 for node in nodes if node.blobs), default=0):
+        raise WeightsError(f"{path}: it holds the first {loaded.layers} layers, and a classifier of all is needed")
+    last, first = len(nodes) - 1, head.entries - head.classes
+    for module, its_module in zip(network.layers[:last], classifier.layers[:last], strict=True):
+        module.load_state_dict(its_module.state_dict())
+    for name, share in (("conv.weight", 0.1), ("conv.bias", 0.0)):
+        mine, its = (whole.layers[last].get_parameter(name) for whole in (network, classifier))
+        rows = mine.view(-1, head.entries, *mine.shape[1:])  # (anchors, entries, ...)
+        rows[0, :first] *= share
+        rows[0, first:] = its
+        rows[1:] = rows[0].clone()
+    network.seen = 0
+
+
+def _ending(network: Network) -> tuple[Convolutional, Region | Yolo]:
+    """The last two layers, which have to be a convolution and the head it feeds."""
+    layers = [node.layer for node in network.graph.nodes[-2:]]
+    if len(layers) == 2 and isinstance(layers[0], Convolutional) and isinstance(layers[1], (Region, Yolo)):
+        if not layers[0].batch_normalize:
+            return layers[0], layers[1]
+        raise layers[0].error("has batch_normalize=1; the convolution before a head has none")
+    raise DarknetError(f"{network.graph.source} does not end in [convolutional] and [region] or [yolo]")
+
+
+def oneoff2(network: Network, path: str | Path, layer: int) -> None:
+    """Load a file into the layers from the first on, and once more into those from `layer` on; `seen` becomes 0.
+
+    For networks that hold another one twice. As in darknet.c the file may end early or go on.
+    """
+    count = len(network.layers)
+    if not 0 <= layer < count:
+        raise DarknetError(f"there is no layer {layer}; the layers are 0 to {count - 1}")
+    weights.load(network, path, partial=True)
+    weights.load(network, path, start=layer, partial=True)
+    network.seen = 0

@@ -1,0 +1,66 @@
+"""How much a network computes, and how fast."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from darknet_py.graph import Graph
+from darknet_py.network import Network
+
+
+@dataclass(frozen=True)
+class Speed:
+    """A measurement."""
+
+    evaluations: int
+    seconds: float
+    operations: int  # of one evaluation
+
+    @property
+    def seconds_each(self) -> float:
+        return self.seconds / self.evaluations
+
+    @property
+    def per_second(self) -> float:
+        """Evaluations a second."""
+        return self.evaluations / self.seconds
+
+    @property
+    def flops(self) -> float:
+        """Floating point operations a second."""
+        return self.operations * self.per_second
+
+
+def operations(graph: Graph) -> int:
+    """Floating point operations of one picture, or of one step: 2 a multiplication with addition.
+
+    Those of every layer with weights; numops in darknet.c leaves out local, deconvolutional and crnn layers.
+    """
+    return sum(node.operations for node in graph.nodes)
+
+
+def speed(network: Network, evaluations: int = 1000) -> Speed:
+    """Time so many passes of one black picture on the network's device (speed in darknet.c).
+
+    One pass before them is not counted: it is the one in which memory is taken and kernels are chosen.
+    """
+    steps = network.graph.net.time_steps if network.graph.recurrent else 1
+    x = torch.zeros(steps, *network.input_shape.dims, device=network.device, dtype=network.dtype)
+    with torch.inference_mode():
+        network(x)
+        _wait(network.device)
+        start = time.perf_counter()
+        for _ in range(evaluations):
+            network(x)
+        _wait(network.device)
+        seconds = time.perf_counter() - start
+    return Speed(evaluations, seconds, steps * operations(network.graph))
+
+
+def _wait(device: torch.device) -> None:
+    """Until the device has done what it was given."""
+    if device.type != "cpu":
+        torch.get_device_module(device).synchronize()
