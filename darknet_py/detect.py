@@ -151,13 +151,15 @@ class Detector:
     def detections(self, candidates: Candidates, picture: Size) -> Detections:
         """Candidates that are relative to the picture, in pixels."""
         # A box may be far wider than its picture: infinitely so, where the exponential of its width has no end.
-        boxes = candidates.boxes[candidates.box].nan_to_num().cpu().double()
+        boxes = candidates.boxes.nan_to_num().cpu().double()
+        corners = xyxy_from_cxcywh(boxes * boxes.new_tensor((*picture, *picture)))
         labels = candidates.label.cpu()
+        names = {label: class_name(self.names, label) for label in labels.unique().tolist()}
         return Detections(
-            xyxy_from_cxcywh(boxes * boxes.new_tensor((*picture, *picture))),
+            corners[candidates.box.cpu()],
             candidates.score.cpu(),
             labels,
-            tuple(class_name(self.names, label) for label in labels.tolist()),
+            tuple(map(names.__getitem__, labels.tolist())),
             picture,
         )
 

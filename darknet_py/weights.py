@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +35,7 @@ from darknet_py.network import Network
 __all__ = ["Header", "Loaded", "expected_bytes", "fills", "layout", "load", "save", "verify"]
 
 FLOAT = np.dtype("<f4")
+LARGE_PAGE = 2 << 20
 CHUNK = 2 << 20  # values copied at a time; so much of the mapped file is in memory
 
 
@@ -53,10 +58,10 @@ def load(
     file holds is taken: whole tensors from the front, and what comes after them in a longer file is left out. Layers
     that get nothing keep their values. Raises `WeightsError` before anything is changed.
     """
-    with _opened(path) as data:
-        header, slots = _plan(network.graph, Path(path), data, start, cutoff, partial=partial)
+    with _opened(path) as file:
+        header, slots = _plan(network.graph, Path(path), file, start, cutoff, partial=partial)
         for slot in slots:
-            _fill(network.stored(slot.node.index, slot.blob), slot, data, header)
+            _fill(network.stored(slot.node.index, slot.blob), slot, file, header)
     network.header = header
     return Loaded(header, slots[-1].node.index + 1 if slots else start, slots[-1].end if slots else 0)
 
@@ -65,8 +70,8 @@ def verify(
     graph: Graph, path: str | Path, *, start: int = 0, cutoff: int | None = None, partial: bool = False
 ) -> Header:
     """Raise `WeightsError` where `load` would for these arguments; no value is read."""
-    with _opened(path) as data:
-        header, _ = _plan(graph, Path(path), data, start, cutoff, partial=partial)
+    with _opened(path) as file:
+        header, _ = _plan(graph, Path(path), file, start, cutoff, partial=partial)
     return header
 
 
@@ -89,15 +94,14 @@ def save(network: Network, path: str | Path, *, cutoff: int | None = None, heade
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[mmap.mmap]:
-    """A file in memory, read only where it is looked at; errors say its name."""
+def _opened(path: str | Path) -> Iterator[BufferedReader]:
+    """A file to read; errors say its name."""
     path = Path(path)
     try:
         with path.open("rb") as file:
             if not path.stat().st_size:
                 raise WeightsError("it is empty, or no regular file")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as data:
-                yield data
+            yield file
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {os_reason(error)}") from error
     except WeightsError as error:
@@ -105,39 +109,46 @@ def _opened(path: str | Path) -> Iterator[mmap.mmap]:
 
 
 def _plan(
-    graph: Graph, path: Path, data: mmap.mmap, start: int, cutoff: int | None, *, partial: bool
+    graph: Graph, path: Path, file: BufferedReader, start: int, cutoff: int | None, *, partial: bool
 ) -> tuple[Header, tuple[Slot, ...]]:
     """What `load` reads from a file."""
     cutoff = cutoff_of(path) if cutoff is None else cutoff
-    header = Header.unpack(data[: HEADER_SIZES[0]])
+    header = Header.unpack(file.read(HEADER_SIZES[0]))
+    size = os.fstat(file.fileno()).st_size - header.size
     slots = layout(graph, start, cutoff)
     if not partial:
-        check_size(slots, len(data) - header.size, graph, ended=cutoff is not None)
-    return header, tuple(slot for slot in slots if slot.end <= (len(data) - header.size) // VALUE_SIZE)
+        check_size(slots, size, graph, ended=cutoff is not None)
+    return header, tuple(slot for slot in slots if slot.end <= size // VALUE_SIZE)
 
 
-def _fill(target: Tensor, slot: Slot, data: mmap.mmap, header: Header) -> None:
-    with torch.no_grad():
-        turned = slot.blob.flipped or (slot.blob.transposed and header.transposed)
-        if not turned and target.is_contiguous():
-            flat, at = target.view(-1), 0
-            for values in _chunks(data, header.size, slot, CHUNK):
-                flat[at : at + len(values)].copy_(values)
-                at += len(values)
-            return
-        rows = target[: slot.size * len(target) // target.numel()]
-        for values in _chunks(data, header.size, slot, slot.size):
-            matrix = values.view(-1, len(rows)).T if turned else values
-            rows.copy_(matrix.reshape(rows.shape))
+def _fill(target: Tensor, slot: Slot, file: BufferedReader, header: Header) -> None:
+    file.seek(header.size + slot.start * VALUE_SIZE)
+    rows = target.detach()[: slot.size * len(target) // target.numel()]
+    turned = slot.blob.flipped or (slot.blob.transposed and header.transposed)
+    if turned or not rows.is_contiguous():
+        values = _read_into(torch.empty(slot.size), file)
+        rows.copy_((values.view(-1, len(rows)).T if turned else values).reshape(rows.shape))
+    elif rows.device.type == "cpu" and rows.dtype == torch.float32:
+        _advise_large_pages(rows)
+        _read_into(rows.view(-1), file)  # straight from the system's cache: no second copy
+    else:
+        for part in rows.view(-1).split(CHUNK):
+            part.copy_(_read_into(torch.empty(len(part)), file))
 
 
-def _chunks(data: mmap.mmap, offset: int, slot: Slot, most: int) -> Iterator[Tensor]:
-    """The values of a slot, some at a time; their pages leave memory when the next are asked for."""
-    for at in range(slot.start, slot.end, most):
-        start, count = offset + at * VALUE_SIZE, min(most, slot.end - at)
-        values = np.frombuffer(data, FLOAT, count, start).astype(np.float32, copy=False)
-        yield torch.from_numpy(values)
-        del values
-        if hasattr(mmap, "MADV_DONTNEED"):
-            page = start - start % mmap.PAGESIZE
-            data.madvise(mmap.MADV_DONTNEED, page, start + count * VALUE_SIZE - page)
+def _read_into(values: Tensor, file: BufferedReader) -> Tensor:
+    """Fill a row of float32 on the CPU with the next values of a file."""
+    array = values.numpy()
+    if file.readinto(array.data.cast("B")) != array.nbytes:
+        raise WeightsError("it became shorter while it was read")
+    if sys.byteorder == "big":
+        array.byteswap(inplace=True)
+    return values
+
+
+def _advise_large_pages(values: Tensor) -> None:
+    """Ask Linux for large pages: memory that nobody has used yet is there several times sooner."""
+    start = -(-values.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+    size = (values.data_ptr() + values.nbytes - start) // mmap.PAGESIZE * mmap.PAGESIZE
+    if size >= LARGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), mmap.MADV_HUGEPAGE)

@@ -169,7 +169,9 @@ def test_files_of_the_recipes_are_written(folder, monkeypatch):
 
 
 def test_the_readme_names_every_command():
-    assert {verb_of(command) for command in commands(README)} == VERBS.keys()
+    shown = {verb_of(command) for command in commands(README)}
+    listed = set(re.findall(r"`([a-z0-9 ]+)`", README.read_text(encoding="utf-8")))
+    assert shown <= VERBS.keys() <= shown | listed
     for path in DOCUMENTS:
         for command in (*commands(path), *(command for command, _ in sessions(path))):
             assert verb_of(command) in VERBS, command

@@ -257,6 +257,7 @@ def inference_peaks(path: Path, size: int, threads: int) -> tuple[int, int | Non
     torch.set_num_threads(threads)
     warnings.simplefilter("ignore", CfgWarning)
     network = Network(Graph.read(path).resized(size, size)).eval()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as darknet_py.load gives it
     x = torch.rand(1, *network.input_shape.dims)
     held = x.numel() * x.element_size()
     with torch.inference_mode():

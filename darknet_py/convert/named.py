@@ -129,7 +129,10 @@ def _outgoing(tensor: Tensor, key: Key, options: Options) -> Tensor:
         return tensor
     if key.is_variance and options.bn_eps != EPS:
         tensor = tensor.double() - (options.bn_eps - EPS)
-    return tensor.to(options.dtype).contiguous()
+    stored = tensor.to(options.dtype).contiguous()
+    if options.dtype != torch.float32 and stored.isinf().any() and not tensor.isinf().any():
+        raise DarknetError(f"{key.own} has {float(tensor.abs().max()):g}, which is too large for {options.dtype}")
+    return stored
 
 
 def _incoming(tensor: Tensor, key: Key, bn_eps: float) -> Tensor:

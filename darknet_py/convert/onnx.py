@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -113,11 +114,28 @@ def needed(package: str) -> Any:
 
 def translated(program: ExportedProgram, output_names: Sequence[str]) -> Any:
     """The onnx.ModelProto of an exported program."""
-    with quiet():
-        result = torch.onnx.export(program, dynamo=True, output_names=output_names, verbose=False)
+    keep_divisors(program.graph)
+    try:
+        with quiet():
+            result = torch.onnx.export(program, dynamo=True, output_names=output_names, verbose=False)
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise DarknetError(f"torch.onnx cannot translate this network: {reason}") from error
     model = result.model_proto  # type: ignore[union-attr]
     name_axes(model.graph)
     return model
+
+
+def keep_divisors(graph: torch.fx.Graph) -> None:
+    """Multiply after average pooling with a divisor of its own, which torch's translation passes over."""
+    for node in list(graph.nodes):
+        if node.target is torch.ops.aten.avg_pool2d.default and len(node.args) == 7:
+            factor = math.prod(node.args[1]) / node.args[6]  # the window's size, and the divisor
+            node.args = node.args[:6]
+            with graph.inserting_after(node):
+                product = graph.call_function(torch.ops.aten.mul.Tensor, (node, factor))
+            product.meta = node.meta
+            node.replace_all_uses_with(product, lambda user, product=product: user is not product)
 
 
 def name_axes(graph: Any) -> None:

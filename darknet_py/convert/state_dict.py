@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import warnings
 import zipfile
@@ -81,24 +82,25 @@ def _loaded(path: Path, *, whole: bool) -> Any:
 def _check_archive(path: Path) -> None:
     """Raise `WeightsError` for what torch.save never writes: compressed records may be any size when unpacked."""
     with zipfile.ZipFile(path) as archive:
-        if any(record.compress_type != zipfile.ZIP_STORED for record in archive.infolist()):
-            raise WeightsError("its records are compressed, which torch.save does not do")
+        records = archive.infolist()
+    if any("/code/" in record.filename for record in records):
+        raise WeightsError("it is TorchScript, a program, and not a state dict")
+    if any(record.compress_type != zipfile.ZIP_STORED for record in records):
+        raise WeightsError("its records are compressed, which torch.save does not do")
 
 
 def _reason(error: Exception) -> str:
     """An error of reading in one line."""
-    foreign = re.search(r"GLOBAL ([\w.]+)", str(error))
-    if foreign:
-        return (
-            f"it holds {foreign.group(1)}, not only tensors, and code in files is never run: "
-            "save model.state_dict() in the program it is from"
-        )
     if isinstance(error, WeightsError):
         return str(error)
-    if isinstance(error, zipfile.BadZipFile):
-        return "it is cut short, or was not written by torch.save"
-    (first, *_) = str(error).splitlines() or [""]
-    return f"it cannot be read as a state dict: {first[:200] or type(error).__name__}"
+    foreign = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if foreign or isinstance(error, pickle.UnpicklingError):
+        what = foreign.group(1) if foreign else "something"
+        return (
+            f"it holds {what}, not only tensors, and code in files is never run: "
+            "save model.state_dict() in the program it is from"
+        )
+    return "it is cut short or broken, or was not written by torch.save"
 
 
 FORMAT = Format(

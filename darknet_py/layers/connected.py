@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
 from darknet_py.cfg.keys import flag, key, positive
 from darknet_py.layers.activation import Activate, activation_name
 from darknet_py.layers.base import Blob, Layer, Shape, register
 from darknet_py.layers.batchnorm import batch_norm_1d, norm_blobs, normalize
+from darknet_py.layers.blank import Linear
 
 
 def dense_blobs(inputs: int, outputs: int, *, batch_normalize: bool) -> tuple[Blob, ...]:
@@ -60,7 +60,7 @@ class Dense(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, activation: str, *, batch_normalize: bool) -> None:
         super().__init__()
-        self.linear = skip_init(nn.Linear, inputs, outputs, bias=not batch_normalize)
+        self.linear = Linear(inputs, outputs, bias=not batch_normalize)
         self.bn = batch_norm_1d(outputs) if batch_normalize else None
         self.activate = Activate(activation)
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
 from darknet_py.cfg.keys import flag, integer, key, number, positive
 from darknet_py.layers.activation import Activate, activation_name
 from darknet_py.layers.base import Blob, Layer, Reach, Shape, register
 from darknet_py.layers.batchnorm import batch_norm_2d, norm_blobs, normalize
+from darknet_py.layers.blank import Conv2d
 
 
 @register("convolutional", "conv")
@@ -77,8 +77,7 @@ class ConvolutionalModule(nn.Module):
 
     def __init__(self, layer: Convolutional, channels: int) -> None:
         super().__init__()
-        self.conv = skip_init(
-            nn.Conv2d, channels, layer.filters, layer.size, layer.stride, layer.total_padding,
+        self.conv = Conv2d(channels, layer.filters, layer.size, layer.stride, layer.total_padding,
             groups=layer.groups, bias=not layer.batch_normalize,
         )  # fmt: skip
         self.bn = batch_norm_2d(layer.filters) if layer.batch_normalize else None

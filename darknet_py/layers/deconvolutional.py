@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
 from darknet_py.cfg.keys import flag, key, natural, positive
 from darknet_py.layers.activation import Activate, activation_name
 from darknet_py.layers.base import Blob, Layer, Shape, register
 from darknet_py.layers.batchnorm import batch_norm_2d, norm_blobs, normalize
+from darknet_py.layers.blank import ConvTranspose2d
 
 
 @register("deconvolutional", "deconv")
@@ -64,8 +64,7 @@ class DeconvolutionalModule(nn.Module):
 
     def __init__(self, layer: Deconvolutional, channels: int) -> None:
         super().__init__()
-        self.conv = skip_init(
-            nn.ConvTranspose2d, channels, layer.filters, layer.size, layer.stride, layer.total_padding,
+        self.conv = ConvTranspose2d(channels, layer.filters, layer.size, layer.stride, layer.total_padding,
             bias=not layer.batch_normalize,
         )  # fmt: skip
         self.bn = batch_norm_2d(layer.filters) if layer.batch_normalize else None

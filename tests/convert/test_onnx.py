@@ -256,6 +256,16 @@ def test_a_missing_package_is_one_line(package, monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_torch_cannot_translate_is_one_line(monkeypatch, tmp_path):
+    def fail(*_args, **_options):
+        raise torch.onnx.OnnxExporterError("No decompositions registered\nand so on")
+
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    network, *_ = recorded("boxes_detection")
+    with pytest.raises(DarknetError, match=r"cannot translate this network: No decompositions registered$"):
+        target.write(network, tmp_path / "a.onnx", Options())
+
+
 def test_the_terminal_stays_quiet(capfd, tmp_path):
     cfg = GOLDEN / "layers" / "upsample"
     network = load_network(cfg.with_suffix(".cfg"), cfg.with_suffix(".weights"))

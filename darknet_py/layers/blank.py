@@ -1,0 +1,29 @@
+"""torch's layers whose parameters hold whatever the memory holds, until a weights file or `initialize` fills them.
+
+`torch.nn.utils.skip_init` does the same, but takes .2 s to import what it needs.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+class Conv2d(nn.Conv2d):
+    """A convolution that is not initialised."""
+
+    def reset_parameters(self) -> None:
+        """Do nothing."""
+
+
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """A transposed convolution that is not initialised."""
+
+    def reset_parameters(self) -> None:
+        """Do nothing."""
+
+
+class Linear(nn.Linear):
+    """A matrix product that is not initialised."""
+
+    def reset_parameters(self) -> None:
+        """Do nothing."""
