@@ -7,7 +7,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor
@@ -20,6 +20,8 @@ from darknet_py.layers.batchnorm import EPS
 from darknet_py.layout import Header
 from darknet_py.network import Network
 from darknet_py.weights import Loaded
+
+FLOATS: Final = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def named(network: Network, options: Options) -> dict[str, Tensor]:
 
 def usable(state: StateDict) -> dict[str, Tensor]:
     """The tensors that can be weights, without what wrappers have put before all keys."""
-    tensors = {key: t for key, t in state.tensors.items() if t.is_floating_point() or key.endswith(COUNTER)}
+    tensors = {key: t for key, t in state.tensors.items() if t.dtype in FLOATS or key.endswith(COUNTER)}
     start = len(common_wrapper(tuple(tensors)))
     return {key[start:]: tensor for key, tensor in tensors.items()}
 

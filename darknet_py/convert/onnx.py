@@ -19,7 +19,7 @@ from torch.export import ExportedProgram
 
 from darknet_py.convert.export import export
 from darknet_py.convert.formats import Format, Options
-from darknet_py.convert.traceable import Traceable, expect, gradual, note, one_sequence
+from darknet_py.convert.traceable import Traceable, comparable, expect, note, one_sequence
 from darknet_py.errors import DarknetError
 from darknet_py.network import Network
 
@@ -89,7 +89,7 @@ def run(path: Path, network: Network, inputs: Sequence[Tensor], options: Options
     settings.log_severity_level = 3  # errors
     session = runtime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
     given = [session.run(names, {"images": one_sequence(network, x).numpy()}) for x in inputs]
-    return [gradual(map(torch.from_numpy, outputs)) for outputs in given]
+    return [comparable(map(torch.from_numpy, outputs), options) for outputs in given]
 
 
 def check(options: Options) -> None:

@@ -42,11 +42,13 @@ def opened(path: Path, *, whole: bool = False) -> StateDict:
 
 def _in_memory(path: Path, mapped: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors; a file that is wanted whole is read faster than it is mapped page by page."""
-    read = {}
+    read = dict(mapped)
     with path.open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         start = file.tell()
         for key, tensor in mapped.items():
+            if not tensor.numel():
+                continue
             file.seek(start + header[key]["data_offsets"][0])
             values = torch.from_numpy(np.fromfile(file, np.uint8, tensor.nbytes))
             read[key] = values.view(tensor.dtype).view(tensor.shape)

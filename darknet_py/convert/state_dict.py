@@ -30,8 +30,11 @@ def write(network: Network, path: Path, options: Options) -> None:
     state = OrderedDict(tensors)
     modules = vars(network.state_dict())["_metadata"] if layout_named(options.layout).name == NOTE else {}
     vars(state)["_metadata"] = OrderedDict({**modules, NOTE: note_of(network, options)})
-    with path.open("wb") as file:
-        torch.save(state, file)
+    try:
+        with path.open("wb") as file:
+            torch.save(state, file)
+    except RuntimeError as error:  # of closing the archive, which hides what stopped the writing
+        raise error.__context__ or WeightsError(f"{path.name} cannot be written: {error}") from None
 
 
 def opened(path: Path, *, whole: bool = False) -> StateDict:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from darknet_py.convert.export import example_shape
 from darknet_py.convert.formats import Format, Options
-from darknet_py.convert.traceable import Traceable, expect, gradual, note, one_sequence
+from darknet_py.convert.traceable import Traceable, comparable, expect, note, one_sequence
 from darknet_py.network import Network
 
 
@@ -25,11 +25,11 @@ def write(network: Network, path: Path, options: Options) -> None:
         torch.jit.save(traced, str(path), _extra_files=note(network, options))
 
 
-def run(path: Path, network: Network, inputs: Sequence[Tensor], _options: Options) -> list[list[Tensor]]:
+def run(path: Path, network: Network, inputs: Sequence[Tensor], options: Options) -> list[list[Tensor]]:
     """What the graph in the file makes of each input."""
     with quiet(), torch.no_grad():
         module = torch.jit.load(str(path))
-        return [gradual(module(one_sequence(network, x))) for x in inputs]
+        return [comparable(module(one_sequence(network, x)), options) for x in inputs]
 
 
 @contextmanager

@@ -78,12 +78,17 @@ def expect(network: Network, inputs: Sequence[Tensor], options: Options) -> list
     """What a file with a graph in it should make of each input; with `nms`, what goes into that."""
     module = Traceable(network, replace(options, dtype=torch.float32))
     with torch.no_grad():
-        return [gradual(module(one_sequence(network, x))) for x in inputs]
+        return [comparable(module(one_sequence(network, x)), options) for x in inputs]
 
 
-def gradual(outputs: Iterable[Tensor]) -> list[Tensor]:
-    """Those outputs that can be a little off: a label is another one or not, and near a tie that says nothing."""
-    return [output for output in outputs if output.is_floating_point()]
+def comparable(outputs: Iterable[Tensor], options: Options) -> list[Tensor]:
+    """Of the outputs, what is off by little after little differences.
+
+    A label is not: near a tie it is another one. And of boxes, whose size is an exponential, it is what lies inside
+    the picture.
+    """
+    values = [output for output in outputs if output.is_floating_point()]
+    return [values[0].clamp(0, 1), *values[1:]] if options.decode or options.nms else values
 
 
 def one_sequence(network: Network, x: Tensor) -> Tensor:
