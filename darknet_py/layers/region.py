@@ -99,7 +99,7 @@ class RegionModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         layer = self.layer
-        b, _, h, w = x.shape
+        b, c, h, w = x.shape
         x = x.reshape(b, layer.num, layer.entries, h, w)
         sizes = (2, 2, layer.coords - 4, 1, layer.classes)
         xy, wh, mask, objectness, classes = x.split(sizes, 2)
@@ -114,4 +114,4 @@ class RegionModule(nn.Module):
         else:
             classes = torch.sigmoid(classes)
         parts = (torch.sigmoid(xy), wh, torch.sigmoid(mask), objectness, classes)
-        return torch.cat(parts, 2).reshape(b, -1, h, w)
+        return torch.cat(parts, 2).reshape(b, c, h, w)

@@ -50,7 +50,10 @@ class Reorg(Layer):
 
 
 class ReorgModule(nn.Module):
-    """(N, C, H, W) -> (N, C s^2, H/s, W/s), or with reverse (N, C/s^2, H s, W s)."""
+    """(N, C, H, W) -> (N, C s^2, H/s, W/s), or with reverse (N, C/s^2, H s, W s).
+
+    Every reshape goes through a row: between two pictures torch.export would tie their sizes to each other.
+    """
 
     def __init__(self, layer: Reorg) -> None:
         super().__init__()
@@ -65,9 +68,9 @@ class ReorgModule(nn.Module):
         elif layer.extra:
             return F.pad(x.flatten(1), (0, layer.extra))
         elif layer.reverse:
-            x = x.reshape(b, s, s, c // s**2, h, w).permute(0, 3, 4, 1, 5, 2)
+            x = x.flatten(1).reshape(b, s, s, c // s**2, h, w).permute(0, 3, 4, 1, 5, 2)
         else:
-            x = x.reshape(b, c // s**2, h, s, w, s).permute(0, 3, 5, 1, 2, 4)
+            x = x.flatten(1).reshape(b, c // s**2, h, s, w, s).permute(0, 3, 5, 1, 2, 4)
         if layer.reverse:
-            return x.reshape(b, c // s**2, h * s, w * s)
-        return x.reshape(b, c * s**2, h // s, w // s)
+            return x.flatten(1).reshape(b, c // s**2, h * s, w * s)
+        return x.flatten(1).reshape(b, c * s**2, h // s, w // s)

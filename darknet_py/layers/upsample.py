@@ -50,7 +50,8 @@ class UpsampleModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.stride > 0:
-            x = F.interpolate(x, scale_factor=float(self.stride), mode="nearest")
+            h, w = x.shape[2:]
+            x = F.interpolate(x, (h * self.stride, w * self.stride), mode="nearest")
         else:
             x = F.avg_pool2d(x, -self.stride, divisor_override=1)
         return x if self.scale == 1 else self.scale * x
