@@ -68,5 +68,7 @@ class YoloModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
-        xy, wh, rest = x.reshape(b, c // self.layer.entries, self.layer.entries, h, w).split((2, 2, self.layer.entries - 4), 2)
+        xy, wh, rest = x.reshape(b, c // self.layer.entries, self.layer.entries, h, w).split(
+            (2, 2, self.layer.entries - 4), 2
+        )
         return torch.cat((torch.sigmoid(xy), wh, torch.sigmoid(rest)), 2).reshape(b, c, h, w)
