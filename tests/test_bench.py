@@ -51,7 +51,7 @@ def darknet(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "costs",
     [
-        ["parse", "load", "decode"],
+        ["parse", "load", "decode", "convert"],
         pytest.param(["load-memory", "memory", "start"], marks=pytest.mark.slow),  # processes that import torch
     ],
 )

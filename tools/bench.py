@@ -54,6 +54,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from darknet_py import cfg, weights
 from darknet_py.cfg import find_file
+from darknet_py.convert import convert
 from darknet_py.decode import Settings
 from darknet_py.detect import Detector
 from darknet_py.errors import CfgWarning, DarknetError
@@ -71,6 +72,7 @@ LOAD = (
     "from darknet_py import Graph, Network, weights; "
     "weights.load(Network(Graph.read(sys.argv[1]), initialize=False), sys.argv[2])"
 )
+CONVERT = "from darknet_py.convert import convert; convert(*sys.argv[1:], check=False)"
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,33 @@ def loading_memory(setup: Setup) -> Iterator[Line]:
     parameters = weights.expected_bytes(graph)[0] / MB
     yield spread("load-memory", "peak beyond idle torch", beyond, "MB")
     yield spread("load-memory", "the same less parameters", [value - parameters for value in beyond], "MB", 64)
+
+
+def converting(setup: Setup) -> Iterator[Line]:
+    """Weights of yolov2's size to safetensors and back, without the check, against copying the file and back."""
+    graph = setup.graph("yolov2.cfg")
+    path = setup.weights(graph)
+    there, back = setup.folder / "there.safetensors", setup.folder / "back.weights"
+
+    def convert_both() -> None:
+        convert(graph.source, path, there, check=False)
+        convert(graph.source, there, back, check=False)
+
+    def copy_both() -> None:
+        shutil.copyfile(path, there)
+        shutil.copyfile(there, back)
+
+    found = sample({"copy and back": timed(copy_both), "convert and back": timed(convert_both)}, setup.rounds or 5)
+    for name, seconds in found.items():
+        yield milliseconds("convert", name, seconds)
+    yield ratio("convert", "convert / copy", found["convert and back"], found["copy and back"], 2)
+    if STATUS.is_file():
+        show = f"print(open({str(STATUS)!r}).read())"
+        before = memory("VmRSS", output_of(sys.executable, "-c", f"import torch; {show}"))
+        after = memory("VmHWM", output_of(sys.executable, "-c", f"import sys, torch; {CONVERT}; {show}", *map(str, (
+            graph.source, path, there))))  # fmt: skip
+        parameters = weights.expected_bytes(graph)[0]
+        yield spread("convert", "peak beyond idle torch / parameters", [(after - before) / parameters], "x", 2)
 
 
 def inference_memory(setup: Setup) -> Iterator[Line]:
@@ -246,6 +275,7 @@ COSTS: Mapping[str, Callable[[Setup], Iterator[Line]]] = {
     "parse": parsing,
     "load": loading,
     "load-memory": loading_memory,
+    "convert": converting,
     "memory": inference_memory,
     "decode": decoding,
     "start": starting,
