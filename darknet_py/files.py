@@ -31,14 +31,14 @@ def replacing(path: str | Path, mode: str = "wb", **options: Any) -> Iterator[IO
     try:
         with os.fdopen(handle, mode, **options) as file:
             yield file
-        Path(name).chmod(_permissions(path))
+        Path(name).chmod(permissions(path))
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
 
 
-def _permissions(path: Path) -> int:
+def permissions(path: Path) -> int:
     """Those of the old file, or what a new file would get."""
     if path.exists():
         return path.stat().st_mode & 0o777

@@ -100,7 +100,7 @@ def _run_verb(name: str, arguments: list[str]) -> int:
 
 
 def _unknown(arguments: list[str]) -> int:
-    import difflib  # noqa: PLC0415
+    import difflib
 
     below = [name for name in VERBS if name.startswith(f"{arguments[0]} ")]
     if below and (len(arguments) < 2 or arguments[1] in ("-h", "--help")):

@@ -44,21 +44,21 @@ def _classify_arguments(parser: ArgumentParser) -> None:
 
 
 def _predict(args: Namespace) -> int:
-    from darknet_py.cfg import read_data  # noqa: PLC0415
+    from darknet_py.cfg import read_data
 
     data = read_data(args.data)
     return _run(args, data.names(), args.t or data.integer("top", 1))
 
 
 def _classify(args: Namespace) -> int:
-    from darknet_py.cfg import find_file, read_data  # noqa: PLC0415
+    from darknet_py.cfg import find_file, read_data
 
     data = read_data(find_file(IMAGENET, args.cfg))
     return _run(args, data.names(), 5)
 
 
 def _run(args: Namespace, names: tuple[str, ...], top: int) -> int:
-    from darknet_py.model import load  # noqa: PLC0415
+    from darknet_py.model import load
 
     paths = image_paths(args)
     model = load(

@@ -87,7 +87,7 @@ def sources(paths: list[str] | None, *, as_json: bool) -> Iterable[str]:
 
 
 def _progress(paths: list[str], *, quiet: bool) -> Iterator[str]:
-    from tqdm import tqdm  # noqa: PLC0415
+    from tqdm import tqdm
 
     hidden = True if quiet or len(paths) < 2 else None  # None: where stderr is no terminal
     yield from tqdm(paths, unit="picture", disable=hidden)
@@ -107,7 +107,7 @@ def asked_paths(prompt: TextIO) -> Iterator[str]:
 
 def expand(paths: list[str]) -> list[str]:
     """Pictures behind paths: a picture stands for itself, a directory for its pictures, a .txt list for its lines."""
-    from darknet_py.cfg import read_list  # noqa: PLC0415
+    from darknet_py.cfg import read_list
 
     found: list[str] = []
     for path in paths:

@@ -51,9 +51,9 @@ def _convert(args: Namespace) -> int:
     if len(args.files) != 3:
         complain(f"convert takes CFG SOURCE OUT, and {len(args.files)} files are given; see darknet-py convert --help")
         return 2
-    import torch  # noqa: PLC0415
+    import torch
 
-    from darknet_py.convert import convert  # noqa: PLC0415
+    from darknet_py.convert import convert
 
     given = {name: getattr(args, name) for name in ("layout", "bn_eps", "thresh", "iou")}
     given = {name: value for name, value in given.items() if value is not None}
@@ -96,7 +96,7 @@ def _show(files: Sequence[str], *, as_json: bool) -> int:
     if not 1 <= len(files) <= 2:
         complain("inspect takes FILE, or FILE CFG; see darknet-py inspect --help")
         return 2
-    from darknet_py.convert.inspect import inspect  # noqa: PLC0415
+    from darknet_py.convert.inspect import inspect
 
     contents = inspect(*files)
     print(json.dumps(contents.as_dict()) if as_json else "\n".join(_lines(contents)))

@@ -53,13 +53,13 @@ def _arguments(parser: ArgumentParser, *, data: bool, thresh: float, nms: float)
 
 
 def _test(args: Namespace) -> int:
-    from darknet_py.cfg import read_data  # noqa: PLC0415
+    from darknet_py.cfg import read_data
 
     return _run(args, read_data(args.data).names())
 
 
 def _detect(args: Namespace) -> int:
-    from darknet_py.cfg import find_file, read_data  # noqa: PLC0415
+    from darknet_py.cfg import find_file, read_data
 
     return _run(args, read_data(find_file(COCO, args.cfg)).names())
 
@@ -69,8 +69,8 @@ def _yolo(args: Namespace) -> int:
 
 
 def _run(args: Namespace, names: Sequence[str]) -> int:
-    from darknet_py.decode import Settings  # noqa: PLC0415
-    from darknet_py.model import load  # noqa: PLC0415
+    from darknet_py.decode import Settings
+    from darknet_py.model import load
 
     paths = image_paths(args)
     model = load(
@@ -120,9 +120,9 @@ class _Output:
         wants_files = self.args.save_labels or self.args.crop
         if self.args.json and not (self.args.out or wants_files):
             return
-        from darknet_py.draw import draw_detections  # noqa: PLC0415
-        from darknet_py.files import replacing  # noqa: PLC0415
-        from darknet_py.picture import save, to_pil  # noqa: PLC0415
+        from darknet_py.draw import draw_detections
+        from darknet_py.files import replacing
+        from darknet_py.picture import save, to_pil
 
         target = self.target(path)
         if not self.args.json or self.args.out:

@@ -18,11 +18,11 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def _run(args: Namespace) -> int:
-    import json  # noqa: PLC0415
-    from dataclasses import asdict  # noqa: PLC0415
-    from pathlib import Path  # noqa: PLC0415
+    import json
+    from dataclasses import asdict
+    from pathlib import Path
 
-    from darknet_py.download import MODELS, download  # noqa: PLC0415
+    from darknet_py.download import MODELS, download
 
     if not args.names:
         print(json.dumps(sorted(MODELS)) if args.json else "\n".join(sorted(MODELS)))
@@ -42,8 +42,8 @@ def _run(args: Namespace) -> int:
 
 
 def _expected_bytes(cfg: object) -> tuple[int, ...]:
-    from darknet_py.graph import Graph  # noqa: PLC0415
-    from darknet_py.weights import expected_bytes  # noqa: PLC0415
+    from darknet_py.graph import Graph
+    from darknet_py.weights import expected_bytes
 
     return expected_bytes(Graph.read(str(cfg)))
 

@@ -15,8 +15,8 @@ def _summary_arguments(parser: ArgumentParser) -> None:
 
 
 def _summary(args: Namespace) -> int:
-    from darknet_py.graph import Graph  # noqa: PLC0415
-    from darknet_py.summary import as_dict, table  # noqa: PLC0415
+    from darknet_py.graph import Graph
+    from darknet_py.summary import as_dict, table
 
     graph = Graph.read(args.cfg, strict=args.strict)
     print(json.dumps(as_dict(graph)) if args.json else table(graph))
@@ -33,7 +33,7 @@ def _check_arguments(parser: ArgumentParser) -> None:
 
 
 def _check(args: Namespace) -> int:
-    from darknet_py.check import check  # noqa: PLC0415
+    from darknet_py.check import check
 
     data = [path for path in args.files if path.endswith((".data", ".dataset"))]
     weights = [path for path in args.files if path not in data]

@@ -87,11 +87,11 @@ def _speed_arguments(parser: ArgumentParser) -> None:
 
 def _load(args: Namespace, path: str | None) -> Network:
     """The network in eval mode on the CPU; what a file does not hold is drawn, the same every time."""
-    import torch  # noqa: PLC0415
+    import torch
 
-    from darknet_py import weights  # noqa: PLC0415
-    from darknet_py.graph import Graph  # noqa: PLC0415
-    from darknet_py.network import Network  # noqa: PLC0415
+    from darknet_py import weights
+    from darknet_py.graph import Graph
+    from darknet_py.network import Network
 
     graph = Graph.read(args.cfg, strict=args.strict)
     whole = path is not None and weights.fills(graph, path)
@@ -102,7 +102,7 @@ def _load(args: Namespace, path: str | None) -> Network:
 
 
 def _save(network: Network, path: str) -> int:
-    from darknet_py import weights  # noqa: PLC0415
+    from darknet_py import weights
 
     weights.save(network, path)
     return 0
@@ -110,9 +110,9 @@ def _save(network: Network, path: str) -> int:
 
 def _rewrite(name: str, args: Namespace) -> int:
     """Load, call the function of surgery called `name`, save."""
-    from darknet_py import surgery  # noqa: PLC0415
-    from darknet_py.cfg import dumps  # noqa: PLC0415
-    from darknet_py.files import replacing  # noqa: PLC0415
+    from darknet_py import surgery
+    from darknet_py.cfg import dumps
+    from darknet_py.files import replacing
 
     network = _load(args, args.weights)
     network = getattr(surgery, name)(network) or network
@@ -124,16 +124,16 @@ def _rewrite(name: str, args: Namespace) -> int:
 
 
 def _partial(args: Namespace) -> int:
-    from darknet_py.surgery import partial as save_part  # noqa: PLC0415
+    from darknet_py.surgery import partial as save_part
 
     save_part(_load(args, args.weights), args.out, args.max)
     return 0
 
 
 def _average(args: Namespace) -> int:
-    from darknet_py import weights  # noqa: PLC0415
-    from darknet_py.network import Network  # noqa: PLC0415
-    from darknet_py.surgery import average  # noqa: PLC0415
+    from darknet_py import weights
+    from darknet_py.network import Network
+    from darknet_py.surgery import average
 
     first, *rest = args.weights
     network = _load(args, first)
@@ -149,7 +149,7 @@ def _average(args: Namespace) -> int:
 
 
 def _oneoff(args: Namespace) -> int:
-    from darknet_py.surgery import oneoff  # noqa: PLC0415
+    from darknet_py.surgery import oneoff
 
     network = _load(args, None)
     oneoff(network, args.weights)
@@ -157,7 +157,7 @@ def _oneoff(args: Namespace) -> int:
 
 
 def _oneoff2(args: Namespace) -> int:
-    from darknet_py.surgery import oneoff2  # noqa: PLC0415
+    from darknet_py.surgery import oneoff2
 
     network = _load(args, None)
     oneoff2(network, args.weights, args.l)
@@ -165,7 +165,7 @@ def _oneoff2(args: Namespace) -> int:
 
 
 def _statistics(args: Namespace) -> int:
-    from darknet_py.surgery import statistics  # noqa: PLC0415
+    from darknet_py.surgery import statistics
 
     found = list(statistics(_load(args, args.weights)))
     if args.json:
@@ -187,7 +187,7 @@ def _finite(value: object) -> object:
 
 
 def _print(args: Namespace) -> int:
-    from darknet_py.surgery import matrices  # noqa: PLC0415
+    from darknet_py.surgery import matrices
 
     found = matrices(_load(args, args.weights), args.n)
     if args.json:
@@ -200,8 +200,8 @@ def _print(args: Namespace) -> int:
 
 
 def _visualize(args: Namespace) -> int:
-    from darknet_py.picture import save  # noqa: PLC0415
-    from darknet_py.surgery import filters_picture  # noqa: PLC0415
+    from darknet_py.picture import save
+    from darknet_py.surgery import filters_picture
 
     save(filters_picture(_load(args, args.weights), args.layer), args.out)
     print(args.out)
@@ -209,8 +209,8 @@ def _visualize(args: Namespace) -> int:
 
 
 def _ops(args: Namespace) -> int:
-    from darknet_py.graph import Graph  # noqa: PLC0415
-    from darknet_py.surgery import operations  # noqa: PLC0415
+    from darknet_py.graph import Graph
+    from darknet_py.surgery import operations
 
     total = operations(Graph.read(args.cfg, strict=args.strict))
     if args.json:
@@ -221,8 +221,8 @@ def _ops(args: Namespace) -> int:
 
 
 def _speed(args: Namespace) -> int:
-    from darknet_py.model import load  # noqa: PLC0415
-    from darknet_py.surgery import speed  # noqa: PLC0415
+    from darknet_py.model import load
+    from darknet_py.surgery import speed
 
     network = load(args.cfg, device=device_of(args), strict=args.strict).network
     found = speed(network, args.tics or TICS)

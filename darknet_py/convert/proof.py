@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from torch import Tensor
 from darknet_py.convert.fold import resized
 from darknet_py.convert.formats import Format, Options, heads
 from darknet_py.errors import CfgError, DarknetError, WeightsError, os_reason
+from darknet_py.files import permissions
 from darknet_py.network import Network
 
 BATCH: Final = 2
@@ -124,15 +124,6 @@ def placing(target: Path) -> Iterator[Path]:
                 file.replace(target.parent / file.name)
     except OSError as error:
         raise WeightsError(f"{target}: cannot be written: {os_reason(error)}") from error
-
-
-def permissions(path: Path) -> int:
-    """Those of the old file, or what a new one gets: not every library leaves them at that."""
-    if path.exists():
-        return path.stat().st_mode & 0o777
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
 
 
 def _compare(expected: Tensor, found: Tensor, tolerance: float) -> Proof:
