@@ -15,7 +15,7 @@ import darknet_py
 PACKAGE = Path(darknet_py.__file__).parent
 ORDER = (
     {"errors"},
-    {"cfg", "files", "transfer", "boxes", "tree", "image"},
+    {"cfg", "charts", "files", "transfer", "boxes", "tree", "image"},
     {"picture"},
     {"layers", "download", "draw"},
     {"net"},
