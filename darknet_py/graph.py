@@ -111,6 +111,11 @@ class Graph:
         return any(node.layer.recurrent for node in self.nodes)
 
     @property
+    def last_frozen(self) -> int:
+        """The last layer with `stopbackward`: it and all before it get no gradient; -1 where there is none."""
+        return max((node.index for node in self.nodes if node.layer.stopbackward), default=INPUT)
+
+    @property
     def stride(self) -> int:
         """Pixels that width and height should be a multiple of: the coarsest spacing of neighbours."""
         return max((math.ceil(node.spacing) for node in self.nodes if node.receptive_field is not None), default=1)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +24,8 @@ class Network(nn.Module):
     `network(x)` takes (N, C, H, W) with values from 0 to 1, of any size that the layers can take, or (N, inputs) where
     the cfg has no picture, and gives what `net.output` is in the C program: the output of the last layer that is no
     [cost]. A network with several heads gives a tuple, a head each. Keys of the state dict are
-    `layers.N.conv.weight`, `layers.N.bn.running_mean`, ..., with N the layer's index in the cfg.
+    `layers.N.conv.weight`, `layers.N.bn.running_mean`, ..., with N the layer's index in the cfg. While training, no
+    gradient goes to layers up to the last with `stopbackward`.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class Network(nn.Module):
         self.layers = nn.ModuleList(node.layer.build(node.inputs) for node in graph.nodes)
         self._other_sizes: dict[tuple[int, int], bool] = {}
         self._last_uses = graph.last_uses(graph.outputs)
+        self._last_frozen = graph.last_frozen
         for module in self.recurrent():
             module.steps = graph.net.time_steps
         if initialize:
@@ -71,14 +75,20 @@ class Network(nn.Module):
         outputs = self._run(x, self.graph.last_uses(wanted))
         return {index: outputs[index] for index in wanted}
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Let torch.compile, with these arguments, work on what computes the layers, for `heads` and `tap` too."""
+        self._run = torch.compile(self._run, *args, **kwargs)  # type: ignore[method-assign]
+
     def _run(self, x: Tensor, last_uses: Mapping[int, tuple[int, ...]]) -> dict[int, Tensor]:
         if not torch.compiler.is_compiling():
             self._check(x)
         if x.ndim == 4 and not torch.is_grad_enabled():
             x = x.contiguous(memory_format=torch.channels_last)  # no copies between convolutions on the CPU
         outputs = {INPUT: x}
+        last_frozen = self._last_frozen if self.training else INPUT
         for index, done in last_uses.items():
-            outputs[index] = self.layers[index](*[outputs[s] for s in self.graph.nodes[index].sources])
+            with torch.no_grad() if index <= last_frozen else nullcontext():
+                outputs[index] = self.layers[index](*[outputs[s] for s in self.graph.nodes[index].sources])
             for source in done:
                 del outputs[source]
         return outputs

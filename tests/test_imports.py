@@ -15,14 +15,14 @@ import darknet_py
 PACKAGE = Path(darknet_py.__file__).parent
 ORDER = (
     {"errors"},
-    {"cfg", "charts", "files", "transfer", "boxes", "tree", "image"},
+    {"cfg", "charts", "files", "transfer", "boxes", "tree", "kinds", "labelsets", "image"},
     {"picture"},
     {"layers", "download", "draw"},
     {"net"},
     {"graph"},
     {"network", "summary", "layout"},
     {"weights", "loss", "decode", "detect", "classify"},
-    {"model", "data", "train", "evaluate", "convert", "anchors", "surgery", "check"},
+    {"model", "data", "train", "evaluate", "convert", "anchors", "joint", "surgery", "check"},
     {"cli"},
     {"__main__"},
 )

@@ -14,13 +14,14 @@ from darknet_py.graph import Graph
 
 SHIPPED = Path(__file__).parents[1] / "cfg"
 NAMES = ("yolov2", "yolov2-voc", "yolov2-tiny", "yolov2-tiny-voc", "yolo9000", "darknet19", "darknet19_448")
+OWN = ("shapes", "shapes9")
 
 
 def test_every_shipped_cfg_is_tested_here():
-    assert {path.stem for path in SHIPPED.glob("*.cfg")} == set(NAMES)
+    assert {path.stem for path in SHIPPED.glob("*.cfg")} == {*NAMES, *OWN}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES + OWN)
 def test_it_has_no_unknown_or_repeated_key(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error", CfgWarning)

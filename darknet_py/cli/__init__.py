@@ -12,13 +12,29 @@ from collections.abc import Sequence
 from typing import NoReturn, TextIO
 
 from darknet_py import __version__
-from darknet_py.cli import classifier, convert, detector, download, inspect, surgery
+from darknet_py.cli import (
+    anchors,
+    classifier,
+    convert,
+    detector,
+    download,
+    evaluate,
+    inspect,
+    joint,
+    precision,
+    surgery,
+    train,
+    tree,
+)  # fmt: skip
 from darknet_py.cli.common import Verb, complain, one_line
 from darknet_py.errors import CfgWarning, DarknetError, os_reason
 
 GROUPS: dict[str, dict[str, Verb]] = {
     "pictures": {**detector.VERBS, **classifier.VERBS},
+    "training": train.VERBS,
+    "evaluation": {**evaluate.VERBS, **precision.VERBS},
     "files": {**inspect.VERBS, **convert.VERBS, **download.VERBS},
+    "data sets": {**anchors.VERBS, **tree.VERBS, **joint.VERBS},
     "surgery on weights": surgery.VERBS,
     "a look inside": surgery.LOOKS,
 }
@@ -96,6 +112,7 @@ def _run_verb(name: str, arguments: list[str]) -> int:
     verb = VERBS[name]
     parser = _Parser(prog=f"darknet-py {name}", description=verb.help, allow_abbrev=False)
     verb.arguments(parser)
+    parser.set_defaults(command=(*name.split(), *arguments))
     return verb.run(parser.parse_intermixed_args(arguments))
 
 

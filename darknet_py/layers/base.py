@@ -99,7 +99,7 @@ class Layer:
     numload: int = key(natural, 0, "how many filters the weights file has of this layer; 0 is all of them")
     dontloadscales: bool = key(flag, False, "the weights file has no scales, means and variances of this layer")
     learning_rate: float = key(number, 1.0, "factor on the learning rate of this layer")
-    smooth: float = key(number, 0.0, "label smoothing")
+    smooth: float = key(number, 0.0, "training: [convolutional] pulls outputs together, [cost] softens labels")
 
     def sources(self, index: int) -> tuple[int, ...]:
         """The layers whose outputs this one takes, when it is layer `index`; -1 is the network's input."""

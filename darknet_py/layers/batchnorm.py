@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from darknet_py.errors import DarknetError
 from darknet_py.layers.base import Blob, Layer, Shape, register
 
 EPS, MOMENTUM = 1e-5, 0.01  # of the GPU builds; blas.c of the CPU build divides by sqrt(variance) + 1e-6
@@ -31,6 +32,8 @@ def batch_norm_1d(channels: int) -> nn.BatchNorm1d:
 
 def normalize(bn: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor) -> Tensor:
     """`bn(x)` for an x that nothing else needs: at inference it is changed in place, which saves its memory."""
+    if bn.training and x.numel() == x.shape[1]:
+        raise DarknetError("batch normalization needs more than one value a channel: train with larger mini-batches")
     if bn.training or torch.is_grad_enabled():
         y: Tensor = bn(x)
         return y
@@ -44,7 +47,7 @@ def normalize(bn: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor) -> Tensor:
 @register("batchnorm")
 @dataclass(frozen=True, kw_only=True)
 class BatchNorm(Layer):
-    """``[batchnorm]``: batch normalization of its own. Files hold no bias for it, though training learns one."""
+    """``[batchnorm]``: batch normalization of its own. Training leaves its scales and biases as they are."""
 
     def out_shape(self, inputs: Sequence[Shape]) -> Shape:
         return self.image(inputs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,20 +56,43 @@ class Connected(Layer):
         return 2 * shape.size * self.output
 
 
+class Limited(torch.autograd.Function):
+    """The same values, whose gradients are cut to plus or minus `limit`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, limit: float) -> Tensor:
+        """Any shape."""
+        ctx.limit = limit
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        """The gradient, cut."""
+        return grad.clamp(-ctx.limit, ctx.limit), None
+
+
 class Dense(nn.Module):
-    """Matrix product, batch normalization or bias, activation; rows (N, inputs) -> (N, outputs)."""
+    """Matrix product, batch normalization or bias, activation; rows (N, inputs) -> (N, outputs).
+
+    While training, the gradient of every output is cut to plus or minus `gradient_limit` where there is one: 1 in the
+    GPU builds of the C program (connected_layer.c).
+    """
 
     def __init__(self, inputs: int, outputs: int, activation: str, *, batch_normalize: bool) -> None:
         super().__init__()
         self.linear = Linear(inputs, outputs, bias=not batch_normalize)
         self.bn = batch_norm_1d(outputs) if batch_normalize else None
         self.activate = Activate(activation)
+        self.gradient_limit: float | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.linear(x)
         if self.bn is not None:
             x = normalize(self.bn, x)
-        return self.activate(x)
+        x = self.activate(x)
+        if self.training and self.gradient_limit:
+            x = Limited.apply(x, self.gradient_limit)  # type: ignore[no-untyped-call]
+        return x
 
     def initialize(self, generator: torch.Generator | None) -> None:
         """Draw the weights as Darknet does: evenly within the root of 2 / inputs."""

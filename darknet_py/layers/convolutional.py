@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -82,6 +83,7 @@ class ConvolutionalModule(nn.Module):
         )  # fmt: skip
         self.bn = batch_norm_2d(layer.filters) if layer.batch_normalize else None
         self.activate = Activate(layer.activation)
+        self.smooth = layer.smooth
         self.binary_weights = layer.binary or layer.xnor
         self.binary_inputs = layer.xnor
 
@@ -97,7 +99,10 @@ class ConvolutionalModule(nn.Module):
             x = self.conv(x)
         if self.bn is not None:
             x = normalize(self.bn, x)
-        return self.activate(x)
+        x = self.activate(x)
+        if self.training and self.smooth:
+            x = Smoothed.apply(x, self.smooth)  # type: ignore[no-untyped-call]
+        return x
 
     def initialize(self, generator: torch.Generator | None) -> None:
         """Draw the weights as Darknet does: normal with variance 2 / fan-in."""
@@ -106,6 +111,32 @@ class ConvolutionalModule(nn.Module):
             self.conv.weight.normal_(0, math.sqrt(2 / fan_in), generator=generator)
             if self.conv.bias is not None:
                 self.conv.bias.zero_()
+
+
+class Smoothed(torch.autograd.Function):
+    """The same values, each drawn towards its neighbours: `rate` times the differences in a window of 5 x 5.
+
+    That is smooth_layer of the GPU builds, which for strides above 1 takes the neighbours by the input's size, a fault.
+    """
+
+    WINDOW = 5
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rate: float) -> Tensor:
+        """(N, C, H, W)."""
+        ctx.save_for_backward(x)
+        ctx.rate = rate
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        """The gradient, less the pull."""
+        (x,) = ctx.saved_tensors
+        size = Smoothed.WINDOW
+        sums, counts = (
+            F.avg_pool2d(y, size, 1, size // 2, divisor_override=1) for y in (x, torch.ones_like(x[:1, :1]))
+        )  # the border counts as 0 and is left out of both
+        return grad - ctx.rate * (sums - counts * x), None
 
 
 def binarize(weight: Tensor) -> Tensor:

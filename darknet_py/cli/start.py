@@ -1,0 +1,83 @@
+"""What a training starts with: the network and its weights, the run that it goes on with, the pictures."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from darknet_py import weights
+from darknet_py.cfg import DataFile
+from darknet_py.data import ClassifierData, DetectionData, PictureData
+from darknet_py.graph import Graph
+from darknet_py.network import Network
+from darknet_py.train import Checkpoint, base_name, resume_beside
+
+Tell = Callable[[str], None]
+
+
+def folder_of(args: Namespace, data: DataFile) -> Path:
+    """Where weights go."""
+    return Path(args.backup) if args.backup else data.path("backup") or Path("backup")
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """The network that a run starts with, and the run that it goes on with."""
+
+    network: Network
+    checkpoint: Checkpoint | None
+    seed: int
+
+    @classmethod
+    def of(cls, args: Namespace, graph: Graph, folder: Path, tell: Tell) -> Start:
+        """Build the network and load its weights, unless a checkpoint is to give them."""
+        checkpoint = _checkpoint(args, graph, folder, tell)
+        seed = args.seed or 0
+        if checkpoint is not None:
+            if args.seed not in {None, checkpoint.seed}:
+                tell(f"the run goes on with its own seed, {checkpoint.seed}")
+            network, seed = Network(graph, initialize=False), checkpoint.seed
+            tell(f"going on from {checkpoint.path}")
+            return cls(network, checkpoint, seed)
+        network = Network(graph, generator=torch.Generator().manual_seed(seed))
+        if args.weights:
+            weights.load(network, args.weights, partial=args.partial)
+            tell(f"starting from {args.weights}")
+        if args.clear:
+            network.seen = 0
+        return cls(network, None, seed)
+
+
+def _checkpoint(args: Namespace, graph: Graph, folder: Path, tell: Tell) -> Checkpoint | None:
+    """The run to go on with: that of this folder with --resume, or the one that WEIGHTS is a backup of."""
+    if args.resume:
+        path = resume_beside(folder / f"{base_name(graph)}.backup")
+        if path.exists():
+            return Checkpoint.read(path)
+        tell(f"there is no {path} to resume from: this run starts anew")
+        return None
+    if args.clear or not args.weights or not args.weights.endswith(".backup"):
+        return None
+    path = resume_beside(args.weights)
+    if not path.exists():
+        return None
+    checkpoint = Checkpoint.read(path)
+    if Path(args.weights).exists() and not checkpoint.belongs_to(args.weights):
+        tell(f"{path} is not of {args.weights}: momentum starts from 0")
+        return None
+    return checkpoint
+
+
+def samples_of(manner: str, graph: Graph, data: DataFile, seed: int, tell: Tell) -> PictureData:
+    """The pictures to train with."""
+    if manner == "classifier":
+        return ClassifierData.from_cfg(graph, data, seed=seed, report=tell)
+    samples = DetectionData.from_cfg(graph, data, seed=seed, report=tell)
+    stated, classes = data.integer("classes", samples.head.classes), samples.head.classes
+    if stated != classes:
+        tell(f"warning: {data.source}: classes={stated}, but {graph.source} has {classes}")
+    return samples

@@ -1,0 +1,129 @@
+"""Darknet's label files: where the one of a picture is, and reading it.
+
+A line is an object: its class and x, y, w, h of its box, centre and size as shares of the picture. Zeros for the box
+mean that the picture shows the class somewhere. An empty file is a picture without objects.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from darknet_py.cfg.grammar import read_text
+from darknet_py.errors import CfgError, Location
+
+Rows: TypeAlias = "npt.NDArray[np.float64]"
+Flags: TypeAlias = "npt.NDArray[np.bool_]"
+
+MAX_BYTES: Final = 16 << 20
+FARTHEST: Final = 2.0  # shares beyond this are taken for pixels
+SHOWN: Final = 10  # problems of one file that are listed
+# data.c: the first occurrence of each, in this order.
+_REPLACED: Final = (
+    ("images", "labels"), ("JPEGImages", "labels"), ("raw", "labels"),
+    (".jpg", ".txt"), (".png", ".txt"), (".JPG", ".txt"), (".JPEG", ".txt"),
+)  # fmt: skip
+_FOLDERS: Final = re.compile(r"(^|[/\\])(?:images|JPEGImages|raw)(?=[/\\])")
+
+
+class LabelError(CfgError):
+    """A label file that cannot be used; `problems` has a line for each thing that is wrong."""
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        super().__init__(problems[0])
+
+
+def label_path(picture: str) -> str:
+    """Where the labels of a picture are: for images/x.jpg in labels/x.txt.
+
+    That is the path in which Darknet replaces the first images, JPEGImages, raw and suffix, wherever they are. Where
+    that is not there, the last folder of one of those names counts (Darknet looks for drawing.jpg in dlabelsing.txt).
+    """
+    as_darknet = picture
+    for old, new in _REPLACED:
+        as_darknet = as_darknet.replace(old, new, 1)
+    as_darknet = _with_txt(as_darknet)
+    if os.path.exists(as_darknet):  # noqa: PTH110 - never raises
+        return as_darknet
+    *_, last = [None, *_FOLDERS.finditer(picture)]
+    by_folder = _with_txt(picture if last is None else f"{picture[: last.end(1)]}labels{picture[last.end() :]}")
+    return by_folder if os.path.exists(by_folder) else as_darknet  # noqa: PTH110
+
+
+def read_labels(path: str | Path, classes: int | None = None, *, boxes_only: bool = False) -> Tensor:
+    """Read a label file -> (N, 5) float32 of class, x, y, w, h.
+
+    Raises `LabelError` where a line is not five numbers, a class is not one of `classes`, a box cannot be, or, with
+    `boxes_only`, there is none. A file that cannot be read at all is a `CfgError`.
+    """
+    allowed = Allowed(2**24 if classes is None else classes, boxes_only)
+    text = read_text(path, MAX_BYTES)
+    lines = [line.split() for line in text.split("\n")]
+    try:
+        rows = np.array([list(map(float, line)) for line in lines if line], np.float64).reshape(-1, 5)
+    except ValueError:  # a word that is no number, or lines of several lengths
+        raise LabelError(*_problems(lines, allowed, str(path))) from None
+    if any(len(line) not in {0, 5} for line in lines) or not allowed.fit(rows).all():
+        raise LabelError(*_problems(lines, allowed, str(path)))
+    return torch.from_numpy(rows.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What labels may be."""
+
+    classes: int
+    boxes_only: bool
+
+    def fit(self, rows: Rows) -> Flags:
+        """Which rows can be used."""
+        return self._known(rows) & self._possible(rows) & self._placed(rows)
+
+    def fault(self, words: list[str]) -> str | None:
+        """Why a line cannot be used, or None."""
+        expected = "class x y w h were expected, five numbers"
+        if len(words) != 5:
+            return f"{expected}, but there are {len(words)}"
+        try:
+            row = np.array([[float(word) for word in words]])
+        except ValueError:
+            return f"{expected}, not {' '.join(words)[:60]!r}"
+        if not self._known(row).all():
+            return f"the class is {words[0][:20]}, and has to be an integer from 0 to {self.classes - 1}"
+        if not self._possible(row).all():
+            return f"x y w h have to be shares of the picture, from 0 to 1, not {' '.join(words[1:])[:60]}"
+        if not self._placed(row).all():
+            return "zeros for a box, that is a class without a place, can be learnt only by a [region] with a tree"
+        return None
+
+    def _known(self, rows: Rows) -> Flags:
+        label = rows[:, 0]
+        return (label >= 0) & (label < self.classes) & (label == np.floor(label))
+
+    def _possible(self, rows: Rows) -> Flags:
+        return np.logical_and.reduce((rows[:, 1:] >= (-FARTHEST, -FARTHEST, 0, 0)) & (rows[:, 1:] <= FARTHEST), 1)
+
+    def _placed(self, rows: Rows) -> Flags:
+        return (rows[:, 1] != 0) | (rows[:, 2] != 0) | (not self.boxes_only)
+
+
+def _with_txt(path: str) -> str:
+    root, suffix = os.path.splitext(path)  # noqa: PTH122
+    return path if suffix == ".txt" else f"{root}.txt"
+
+
+def _problems(lines: list[list[str]], allowed: Allowed, source: str) -> list[str]:
+    """What is wrong, a text a line of the file."""
+    faults = ((number, allowed.fault(words)) for number, words in enumerate(lines, 1) if words)
+    found = [f"{Location(source, number)}: {fault}" for number, fault in faults if fault]
+    beyond = len(found) - SHOWN
+    return [*found[:SHOWN], f"{source}: and {beyond} lines more"] if beyond > 0 else found

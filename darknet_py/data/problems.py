@@ -1,0 +1,40 @@
+"""Pictures and labels that cannot be used: each is reported once, by whichever process found it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+
+from darknet_py.errors import DarknetWarning
+
+Report = Callable[[str], None]
+
+
+class DataWarning(DarknetWarning):
+    """A picture or a label file that training passes over."""
+
+
+def warn(problem: str) -> None:
+    """Report a problem as a `DataWarning`."""
+    warnings.warn(DataWarning(problem), stacklevel=2)
+
+
+class Problems:
+    """What has been reported so far; a copy in another process starts anew and reports by warnings."""
+
+    def __init__(self, report: Report = warn) -> None:
+        self.report = report
+        self.known: dict[str, None] = {}
+
+    def add(self, problems: Iterable[str]) -> None:
+        """Report those that are new."""
+        for problem in problems:
+            if problem not in self.known:
+                self.known[problem] = None
+                self.report(problem)
+
+    def __len__(self) -> int:
+        return len(self.known)
+
+    def __reduce__(self) -> tuple[type[Problems], tuple[()]]:
+        return Problems, ()

@@ -1,0 +1,32 @@
+"""The mean of what a network says of a picture and of its mirror image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from darknet_py.errors import DarknetError
+from darknet_py.graph import Node
+from darknet_py.layers.region import Region
+from darknet_py.layers.yolo import Yolo
+
+MIRRORS: Final = (Region, Yolo)
+
+
+def flip_averaged(heads: Sequence[Node], outputs: Sequence[Tensor]) -> list[Tensor]:  # (2, C, H, W) -> (C, H, W)
+    """Average the outputs of all heads for a picture and its mirror image.
+
+    x counts from the left of a cell, so it is 1 - x in a mirror. (The C program changes its sign instead, and that of
+    other channels too.) Raises `DarknetError` for a head that is no [region] or [yolo].
+    """
+    averaged = []
+    for head, output in zip(heads, outputs, strict=True):
+        if not isinstance(head.layer, MIRRORS):
+            raise DarknetError(f"{head} cannot be averaged with its mirror image; [region] and [yolo] can")
+        back = output[1].flip(-1).unflatten(0, (-1, head.layer.entries))  # (anchors, entries, H, W)
+        back = torch.cat((1 - back[:, :1], back[:, 1:]), 1).flatten(0, 1)
+        averaged.append((output[0] + back) / 2)
+    return averaged

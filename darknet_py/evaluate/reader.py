@@ -1,0 +1,93 @@
+"""Pictures read ahead by threads while the network looks at those before them."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from darknet_py.decode import Size
+from darknet_py.errors import DarknetError, ImageError
+from darknet_py.network import Network
+from darknet_py.picture import read
+
+Views: TypeAlias = "list[Tensor]"  # what the network sees of one picture: (V, C, H, W) each
+Outputs: TypeAlias = "tuple[Tensor, ...]"  # of the heads: (V, ...) each
+Progress = Callable[[int, int], None]  # pictures done, pictures in all
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A picture of a list: its size (width, height), and what the network is to see or why it cannot be read."""
+
+    path: str
+    size: Size
+    views: Views | ImageError
+
+
+def each_output(
+    network: Network, paths: Sequence[str], views: Callable[[Tensor], Views], *, batch: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[tuple[Opened, list[Outputs]]]:  # fmt: skip
+    """What the heads say of the `views` of every picture of a list, in its order; nothing of one that cannot be read.
+
+    Views of one size go through the network together, those of `batch` pictures at a time.
+    """
+    if batch is not None and batch < 1:
+        raise DarknetError(f"batch is {batch}; it must be 1 or more")
+    count = batch or (4 if network.device.type == "cpu" else 16)
+    done = 0
+    with closing(open_each(paths, network.input_shape.c, views, ahead=2 * count)) as opened:
+        while chunk := list(islice(opened, count)):
+            outputs = iter(_run(network, [view for one in chunk if isinstance(one.views, list) for view in one.views]))
+            for one in chunk:
+                done += 1
+                if progress is not None:
+                    progress(done, len(paths))
+                yield one, list(islice(outputs, len(one.views))) if isinstance(one.views, list) else []
+
+
+def open_each(
+    paths: Iterable[str], channels: int, views: Callable[[Tensor], Views], *, ahead: int, threads: int | None = None
+) -> Generator[Opened, None, None]:
+    """Read pictures in their order, at most `ahead` before they are taken."""
+    pool = ThreadPoolExecutor(threads or min(os.cpu_count() or 1, 8), "pictures")
+    pending: deque[Future[Opened]] = deque()
+    waiting = iter(paths)
+    try:
+        while True:
+            for path in islice(waiting, max(ahead, 1) - len(pending)):
+                pending.append(pool.submit(_open, path, channels, views))
+            if not pending:
+                return
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _open(path: str, channels: int, views: Callable[[Tensor], Views]) -> Opened:
+    try:
+        image = read(path, channels)
+        return Opened(path, (image.shape[2], image.shape[1]), views(image))
+    except ImageError as error:
+        return Opened(path, (0, 0), error)
+
+
+def _run(network: Network, views: Views) -> list[Outputs]:
+    """The outputs of the heads for each view, together where they have one size."""
+    together = len({view.shape[1:] for view in views}) == 1
+    groups = [torch.cat(views)] if together else views
+    with torch.inference_mode():
+        outputs = [network.heads(group.to(network.device, network.dtype)) for group in groups]
+    if not together:
+        return outputs
+    parts = [head.split([len(view) for view in views]) for head in outputs[0]]
+    return list(zip(*parts, strict=True))

@@ -1,0 +1,104 @@
+"""How many of the truths some box covers, whatever its class: `detector recall` of the C program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from darknet_py.boxes import nms_objectness, pairwise_iou
+from darknet_py.decode import Settings, Size, decode
+from darknet_py.detect import Detector
+from darknet_py.errors import ImageError
+from darknet_py.evaluate.reader import Progress, each_output
+from darknet_py.image import resize
+
+THRESH: Final = 0.001
+NMS: Final = 0.4
+IOU: Final = 0.5
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Counts over the pictures so far."""
+
+    pictures: int = 0
+    truths: int = 0
+    covered: int = 0  # truths that a box overlaps with an IoU above .5
+    proposals: int = 0  # boxes
+    overlap: float = 0.0  # sum of the best IoU of each truth
+
+    @property
+    def recall(self) -> float:
+        """The share of the truths that is covered."""
+        return self.covered / max(self.truths, 1)
+
+    @property
+    def average_iou(self) -> float:
+        """The mean over the truths of the best IoU."""
+        return self.overlap / max(self.truths, 1)
+
+    @property
+    def proposals_per_picture(self) -> float:
+        """Boxes a picture."""
+        return self.proposals / max(self.pictures, 1)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.pictures - 1:5d} {self.covered:5d} {self.truths:5d}\tRPs/Img: {self.proposals_per_picture:.2f}"
+            f"\tIOU: {self.average_iou * 100:.2f}%\tRecall:{self.recall * 100:.2f}%"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            "pictures": self.pictures,
+            "truths": self.truths,
+            "recall": self.recall,
+            "average_iou": self.average_iou,
+            "proposals_per_picture": self.proposals_per_picture,
+        }
+
+    def plus(self, boxes: Tensor, truths: Tensor) -> Recall:
+        """With one picture more: boxes (N, 4) and truths (M, 4), centre and size."""
+        best = pairwise_iou(truths, boxes).amax(1) if len(boxes) else torch.zeros(len(truths))
+        return replace(
+            self,
+            pictures=self.pictures + 1,
+            truths=self.truths + len(truths),
+            covered=self.covered + int((best > IOU).sum()),
+            proposals=self.proposals + len(boxes),
+            overlap=self.overlap + float(best.sum()),
+        )
+
+
+def each_recall(
+    detector: Detector, paths: Sequence[str], labels: Sequence[Tensor | None], *, batch: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Recall | ImageError]:  # fmt: skip
+    """The counts after each picture, or why it cannot be read; `labels` are rows of class, x, y, w, h.
+
+    As there, pictures are stretched to the network's input, whatever it was trained on.
+    """
+    network = detector.network
+    _, h, w = network.input_shape
+    total = Recall()
+    outputs = each_output(network, paths, lambda image: [resize(image, w, h)[None]], batch=batch, progress=progress)
+    for (one, found), rows in zip(outputs, labels, strict=True):
+        if isinstance(one.views, ImageError):
+            yield one.views
+        elif rows is not None:
+            boxes = _proposals(detector, [head[0] for head in found[0]], (w, h))
+            total = total.plus(boxes, rows[:, 1:])
+            yield total
+
+
+def _proposals(detector: Detector, outputs: Sequence[Tensor], size: Size) -> Tensor:  # -> (N, 4)
+    """Boxes that are sure enough to hold something, and that none that is surer overlaps."""
+    found = decode(detector.network.graph.heads, outputs, size, Settings(THRESH), detector.tree)
+    sure = found.objectness > THRESH
+    boxes, objectness = found.boxes[sure].cpu(), found.objectness[sure].cpu()
+    return boxes[nms_objectness(boxes, objectness, NMS)]

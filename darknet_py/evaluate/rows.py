@@ -1,0 +1,45 @@
+"""Boxes of many pictures in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """A row a box and class: what was found, or what is there. On the CPU."""
+
+    image: Tensor  # (N,) int64: which picture
+    label: Tensor  # (N,) int64
+    edges: Tensor  # (N, 4) float64: left, top, right, bottom in pixels
+    score: Tensor  # (N,) float64; 1 where somebody drew the box
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def rows(self, which: Tensor) -> Rows:
+        """Some of the rows, by a mask or by their numbers."""
+        return Rows(self.image[which], self.label[which], self.edges[which], self.score[which])
+
+    def clipped(self, sizes: Tensor, pixel: float) -> Rows:
+        """Cut off at the pictures' borders; `sizes` (I, 2) are their widths and heights, `pixel` stays free there."""
+        limit = (sizes[self.image].double() - pixel).repeat(1, 2)
+        edges = torch.minimum(self.edges.clamp(min=0), limit.clamp(min=0))
+        return Rows(self.image, self.label, edges, self.score)
+
+    @classmethod
+    def joined(cls, parts: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Rows:
+        """The labels (n,), edges (n, 4) and scores (n,) of each picture, in their order."""
+        if not parts:
+            parts = [(torch.empty(0), torch.empty(0, 4), torch.empty(0))]
+        counts = torch.tensor([len(label) for label, _, _ in parts])
+        return cls(
+            torch.arange(len(parts)).repeat_interleave(counts),
+            torch.cat([label for label, _, _ in parts]).long(),
+            torch.cat([edges for _, edges, _ in parts]).double(),
+            torch.cat([score for _, _, score in parts]).double(),
+        )

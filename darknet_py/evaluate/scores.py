@@ -1,0 +1,141 @@
+"""How well boxes were found: average precision by the rules of several benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from darknet_py.detect import class_name
+from darknet_py.errors import DarknetError
+from darknet_py.evaluate.alexeyab import Table
+from darknet_py.evaluate.coco import summary
+from darknet_py.evaluate.curves import COCO_IOUS, METHODS, Method, alexeyab, average, precision_recall
+from darknet_py.evaluate.matching import ALEXEYAB, COCO, Pairs, Rules
+from darknet_py.evaluate.rows import Rows
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What was found in pictures beside what is there; a class without truths has no average precision (NaN)."""
+
+    found: Rows
+    truths: Rows
+    sizes: Tensor  # (I, 2) int64: width and height of each picture
+    classes: int
+    names: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()  # pictures that were left out and labels that were not there, a line each
+    _pairs: dict[tuple[Rules, float], Pairs] = field(default_factory=dict, repr=False)
+
+    def average_precisions(self, iou: float | Sequence[float] = 0.5, method: str | Method = "area") -> Tensor:
+        """A class each -> (classes,); `method` is voc07, area (VOC from 2010) or coco; several IoUs are averaged.
+
+        A detection has found a truth of its class where their IoU reaches `iou`. As each benchmark wants it, "voc07"
+        and "area" count whole pixels, and "coco" the hundred best detections of a class in a picture.
+        """
+        ious = tuple(iou) if isinstance(iou, Sequence) else (iou,)
+        chosen = method_of(method)
+        result = torch.full((self.classes,), torch.nan, dtype=torch.float64)
+        for label, precision, recall in self._curves(ious, chosen):
+            result[label] = average(precision, recall, chosen.recalls).mean()
+        return result
+
+    def mean_average_precision(self, iou: float | Sequence[float] = 0.5, method: str | Method = "area") -> float:
+        """The mean of `average_precisions` over the classes that have truths; NaN where there are none."""
+        return float(self.average_precisions(iou, method).nanmean())
+
+    def precision_recall(
+        self, label: int, iou: float = 0.5, method: str | Method = "area"
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        """Precision, recall and score of the class after each of its detections, the best first -> three of (n,)."""
+        pairs = self.pairs(method_of(method).rules, iou)
+        rows = self._span(pairs, label)
+        hit = pairs.match(iou, method_of(method).rules)[None, rows] >= 0
+        precision, recall = precision_recall(hit, torch.ones_like(hit), int(self.truth_counts[label]))
+        return precision[0], recall[0], pairs.found.score[rows]
+
+    @cached_property
+    def truth_counts(self) -> Tensor:  # (classes,)
+        """How many truths each class has."""
+        return self.truths.label.bincount(minlength=self.classes)
+
+    @cached_property
+    def detection_counts(self) -> Tensor:  # (classes,)
+        """How many detections each class has."""
+        return self.found.label.bincount(minlength=self.classes)
+
+    @cached_property
+    def coco(self) -> dict[str, float]:
+        """The twelve numbers of COCO: AP, AP50, AP75 and AP and AR by size; NaN where there are no truths."""
+        return summary(self.pairs(COCO, min(COCO_IOUS)), self.classes)
+
+    def alexeyab(self, thresh: float = 0.25, iou: float = 0.5, points: int = 0) -> Table:
+        """The table that AlexeyAB's `detector map` prints; precision and recall count scores above `thresh`."""
+        precisions = self.average_precisions(iou, alexeyab(points))
+        return Table.of(self.pairs(ALEXEYAB, iou), precisions, self.names, thresh, iou, points)
+
+    def name(self, label: int) -> str:
+        """The name of a class, or its number."""
+        return class_name(self.names, label)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers, ready for JSON; what is not defined is None."""
+        wanted: dict[str, tuple[float | Sequence[float], str]]
+        wanted = {"voc07": (0.5, "voc07"), "area": (0.5, "area"), "coco50": (0.5, "coco"), "coco": (COCO_IOUS, "coco")}
+        columns = {key: self.average_precisions(iou, method) for key, (iou, method) in wanted.items()}
+        classes = [
+            {"class_id": label, "name": self.name(label), "truths": int(self.truth_counts[label])}
+            | {"detections": int(self.detection_counts[label])}
+            | {key: number(column[label]) for key, column in columns.items()}
+            for label in (self.truth_counts + self.detection_counts).nonzero()[:, 0].tolist()
+        ]
+        return {
+            "pictures": len(self.sizes),
+            "truths": len(self.truths),
+            "detections": len(self.found),
+            "mean_average_precision": {key: number(column.nanmean()) for key, column in columns.items()},
+            "coco": {key: number(value) for key, value in self.coco.items()},
+            "classes": classes,
+            "problems": list(self.problems),
+        }
+
+    def pairs(self, rules: Rules, floor: float) -> Pairs:
+        """The pairs that overlap by these rules, made once."""
+        if not 0 <= floor <= 1:
+            raise DarknetError(f"the IoU threshold is {floor}; it must be from 0 to 1")
+        if (rules, floor) not in self._pairs:
+            found = self.found.clipped(self.sizes, rules.pixel) if rules.clips else self.found
+            self._pairs[rules, floor] = Pairs.of(found, self.truths, rules, floor)
+        return self._pairs[rules, floor]
+
+    def _span(self, pairs: Pairs, label: int) -> slice:
+        start, end = torch.searchsorted(pairs.found.label, torch.tensor([label, label + 1])).tolist()
+        return slice(start, end)
+
+    def _curves(self, ious: tuple[float, ...], method: Method) -> list[tuple[int, Tensor, Tensor]]:
+        pairs = self.pairs(method.rules, min(ious))
+        hit = torch.stack([pairs.match(iou, method.rules) >= 0 for iou in ious])
+        curves = []
+        for label in self.truth_counts.nonzero()[:, 0].tolist():
+            inside = hit[:, self._span(pairs, label)]
+            counts = torch.ones_like(inside)
+            curves.append((label, *precision_recall(inside, counts, int(self.truth_counts[label]))))
+        return curves
+
+
+def method_of(method: str | Method) -> Method:
+    """The method of that name; raises `DarknetError` for one that is not there."""
+    if isinstance(method, Method):
+        return method
+    if method not in METHODS:
+        raise DarknetError(f"there is no method {method!r}; use one of {', '.join(METHODS)}")
+    return METHODS[method]
+
+
+def number(value: Tensor | float) -> float | None:
+    """A number for JSON, None for NaN."""
+    return None if value != value else float(value)  # noqa: PLR0124 - NaN

@@ -1,0 +1,74 @@
+"""The pictures that a .data file lists for validation, and their label files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from darknet_py.boxes import xyxy_from_cxcywh
+from darknet_py.cfg import DataFile, find_file, read_list
+from darknet_py.data.labels import LabelError, label_path, read_labels
+from darknet_py.decode import Size
+from darknet_py.errors import CfgError, DarknetError, Location, os_reason
+
+
+def valid_paths(data: DataFile) -> list[str]:
+    """The pictures that ``valid=`` of a .data file lists; those not found from here are looked for beside the list."""
+    source = data.path("valid")
+    if source is None:
+        raise CfgError("there is no valid=, the list of pictures to look at", Location(data.source))
+    paths = read_list(source)
+    return [path if os.path.exists(path) else str(find_file(path, str(source))) for path in paths]  # noqa: PTH110
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """What the label files say, a table a picture: rows of class, x, y, w, h; None where it cannot be read."""
+
+    tables: tuple[Tensor | None, ...]
+    problems: tuple[str, ...]  # a line each
+
+
+def read_all(paths: Sequence[str], classes: int, classes_of: Sequence[int] | None = None) -> Labels:
+    """Read the label files of pictures; a picture without one has no objects.
+
+    With `classes_of` class n of the files is class `classes_of[n]` here. Lines of zeros, which say that a class is
+    somewhere, are left out. Raises `DarknetError` where there is not a single label file.
+    """
+    table = None if classes_of is None else torch.tensor(classes_of)
+    tables: list[Tensor | None] = []
+    problems: list[str] = []
+    missing: list[str] = []
+    for path in map(label_path, paths):
+        if not os.path.exists(path):  # noqa: PTH110 - never raises
+            missing.append(path)
+            tables.append(torch.empty(0, 5))
+            continue
+        try:
+            rows = read_labels(path, classes if table is None else len(table))
+        except LabelError as error:
+            problems += error.problems
+            tables.append(None)
+        except (CfgError, OSError) as error:
+            problems.append(f"{path}: {os_reason(error)}" if isinstance(error, OSError) else str(error))
+            tables.append(None)
+        else:
+            rows = rows[(rows[:, 3:] > 0).all(1)]
+            if table is not None:
+                rows[:, 0] = table[rows[:, 0].long()].to(rows.dtype)
+            tables.append(rows)
+    if missing and len(missing) == len(paths):
+        raise DarknetError(f"none of the {len(paths)} pictures has a label file; the first would be {missing[0]}")
+    if missing:
+        problems.append(f"{len(missing)} of {len(paths)} pictures have no label file, the first of them {missing[0]}")
+    return Labels(tuple(tables), tuple(problems))
+
+
+def in_pixels(rows: Tensor, size: Size) -> tuple[Tensor, Tensor, Tensor]:  # (N, 5) -> (N,), (N, 4), (N,)
+    """Classes, left, top, right, bottom in a picture of that width and height, and scores of 1."""
+    boxes = rows[:, 1:].double() * torch.tensor((*size, *size), dtype=torch.float64)
+    return rows[:, 0].long(), xyxy_from_cxcywh(boxes), torch.ones(len(rows), dtype=torch.float64)

@@ -1,0 +1,152 @@
+"""Files that a run leaves: Darknet's weights, and NAME.resume beside NAME.backup with all that it takes to go on."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from darknet_py import weights
+from darknet_py.errors import WeightsError, os_reason
+from darknet_py.files import replacing
+from darknet_py.network import Network
+
+FORMAT: Final = 1
+CHUNK: Final = 1 << 20
+KINDS: Final = {"seed": int, "average": float, "backups": list, "network": dict, "stepper": dict, "history": dict}
+HINT: Final = "remove it to start anew, or train with -clear"
+
+
+class Saver:
+    """Saves under a name in a folder; `last` is what was saved last."""
+
+    def __init__(self, folder: Path, name: str, final: str = "_final") -> None:
+        self.folder, self.name, self._final = folder, name, final
+        self.path = folder / f"{name}.backup"
+        self.last: Path | None = None
+
+    def prepare(self) -> None:
+        """Make the folder, and remove what a run that was killed had only half written there."""
+        name = rf"\.+{re.escape(self.name)}(_\w+)?\.(backup|resume|weights)(\.part)?(\.\w+\.part)?"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for path in self.folder.glob(".*.part"):
+                if re.fullmatch(name, path.name):
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            raise WeightsError(f"{self.folder}: weights cannot be saved here: {os_reason(error)}") from error
+
+    def numbered(self, network: Network, number: int) -> Path:
+        """Save NAME_N.weights, after so many updates or epochs."""
+        return self._save(network, f"{self.name}_{number}.weights")
+
+    def final(self, network: Network) -> Path:
+        """Save the weights of the end."""
+        return self._save(network, f"{self.name}{self._final}.weights")
+
+    def _save(self, network: Network, name: str) -> Path:
+        self.last = self.folder / name
+        weights.save(network, self.last)
+        return self.last
+
+    def backup(self, network: Network, state: Mapping[str, Any]) -> Path:
+        """Write NAME.resume with `state` and the network, then NAME.backup; each takes its place in one step.
+
+        A run that is killed between the two leaves a new NAME.resume and an old NAME.backup; the first knows the
+        digests of both backups, and it holds the weights itself. So what is on the disk always goes together. `state`
+        is made of plain numbers, strings, tensors, lists and dicts. Raises `WeightsError` where the disk is full; the
+        old files stay.
+        """
+        part = self.folder / f".{self.path.name}.part"
+        try:
+            weights.save(network, part)
+            backups = [digest(path) for path in (part, self.path) if path.exists()]
+            values = {**state, "format": FORMAT, "backups": backups, "network": network.state_dict()}
+            _write(resume_beside(self.path), values)
+            part.replace(self.path)
+        except WeightsError as error:
+            raise WeightsError(str(error).replace(str(part), str(self.path))) from error
+        except OSError as error:
+            raise WeightsError(f"{resume_beside(self.path)}: cannot be written: {os_reason(error)}") from error
+        finally:
+            part.unlink(missing_ok=True)
+        self.last = self.path
+        return self.path
+
+
+def resume_beside(backup: str | Path) -> Path:
+    """The resume file that belongs to a NAME.backup."""
+    return Path(backup).with_suffix(".resume")
+
+
+def _write(path: Path, values: Mapping[str, Any]) -> None:
+    with replacing(path) as file:
+        try:
+            torch.save(dict(values), file)
+        except RuntimeError as error:  # of closing the archive, which hides what stopped the writing
+            raise error.__context__ or error from None
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """What a NAME.resume holds."""
+
+    path: Path
+    values: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, path: str | Path) -> Checkpoint:
+        """Read a resume file onto the CPU; raises `WeightsError` where it is none. Code in it is never run."""
+        path = Path(path)
+        try:
+            with zipfile.ZipFile(path) as archive:  # compressed records may be any size when unpacked
+                stored = all(record.compress_type == zipfile.ZIP_STORED for record in archive.infolist())
+            values: Any = torch.load(path, map_location="cpu", weights_only=True) if stored else None
+        except OSError as error:
+            raise WeightsError(f"{path}: cannot be read: {os_reason(error)}") from error
+        except Exception as error:  # torch lets through whatever a broken or hostile pickle makes it do
+            raise WeightsError(f"{path}: it is broken, or no resume file; {HINT}") from error
+        known = isinstance(values, dict) and values.get("format") == FORMAT
+        if not known or not all(isinstance(values.get(key), kind) for key, kind in KINDS.items()):
+            raise WeightsError(f"{path}: it is no resume file of this version; {HINT}")
+        return cls(path, values)
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run."""
+        seed: int = self.values["seed"]
+        return seed
+
+    def belongs_to(self, backup: str | Path) -> bool:
+        """Whether this was written with this NAME.backup, or right after it."""
+        return digest(Path(backup)) in self.values["backups"]
+
+    def restore(self, network: Network) -> None:
+        """Give a network these weights; raises `WeightsError` where they are another network's."""
+        mine, found = network.state_dict(), self.values["network"]
+        wrong = next((key for key in mine if not _alike(mine[key], found.get(key))), None)
+        if wrong is None and len(mine) != len(found):
+            wrong = next(key for key in found if key not in mine)
+        if wrong is not None:
+            raise WeightsError(f"{self.path}: {wrong} does not fit {network.graph.source}; {HINT}")
+        network.load_state_dict(found)
+
+
+def _alike(mine: Tensor, stored: object) -> bool:
+    return isinstance(stored, Tensor) and stored.shape == mine.shape and stored.dtype == mine.dtype
+
+
+def digest(path: Path) -> str:
+    """A fingerprint of a file."""
+    found = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            found.update(chunk)
+    return found.hexdigest()

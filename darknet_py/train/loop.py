@@ -1,0 +1,242 @@
+"""The loop around the updates: samples and sizes, losses, and when to save, to measure and to end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from darknet_py.data import PictureData, batches
+from darknet_py.errors import DarknetError
+from darknet_py.evaluate import measure
+from darknet_py.graph import Graph
+from darknet_py.loss.criterion import Losses
+from darknet_py.network import Network
+from darknet_py.train.backends import set_up
+from darknet_py.train.checkpoint import Checkpoint, Saver
+from darknet_py.train.distributed import ALONE, World
+from darknet_py.train.finite import blame_output, blame_weights, diverged
+from darknet_py.train.plan import Plan
+from darknet_py.train.progress import History, Observer, Observers, Update
+from darknet_py.train.settings import TrainSettings
+from darknet_py.train.step import Stepper
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a training ended."""
+
+    batch: int  # updates there are
+    updates: int  # updates that this run did
+    average: float  # the smoothed loss
+    stopped: bool  # by `stop`
+    complete: bool  # there are max_batches updates
+    saved: Path | None  # the last weights
+
+
+def train(
+    network: Network, data: PictureData, settings: TrainSettings | None = None, *,
+    resumed: Checkpoint | None = None, history: History | None = None, observers: Sequence[Observer] = (),
+    on_update: Callable[[Update], None] | None = None, stop: Callable[[], bool] = lambda: False, world: World = ALONE,
+) -> Result:  # fmt: skip
+    """Train a network, on the device it is on, until there are the cfg's max_batches updates.
+
+    It goes on from `network.seen`, or with `resumed` exactly where that run was. After an update for which `stop` says
+    so it saves and ends. Of several processes each calls this; the first alone saves and
+    tells `observers` and `on_update`. Raises `DarknetError` where the network cannot be trained, and as soon as a loss
+    or the weights are no longer finite; what was saved last is still good then.
+    """
+    settings, history = settings or TrainSettings(), History() if history is None else history
+    run = _Run(network, data, settings, world, history)
+    if world.is_first:
+        run.observers = Observers((history, *observers), on_update)
+    with set_up(deterministic=settings.deterministic):
+        try:
+            run.restore(resumed)
+            return run.go(stop)
+        finally:
+            run.observers.finished()
+
+
+class _Run:
+    """A training that is going on."""
+
+    def __init__(
+        self, network: Network, data: PictureData, settings: TrainSettings, world: World, history: History
+    ) -> None:  # fmt: skip
+        self.network, self.data, self.settings, self.world, self.history = network, data, settings, world, history
+        self.stepper = Stepper(
+            network, amp=settings.amp, compile=settings.compile, channels_last=settings.channels_last, world=world,
+            seed=settings.seed,
+        )  # fmt: skip
+        self.average, self.observers = math.nan, Observers(())
+        self.saver: Saver | None = None
+        if world.is_first and settings.folder is not None:
+            self.saver = Saver(settings.folder, settings.name or base_name(network.graph), settings.manner.final)
+        self.rows = self.stepper.share.count * self.stepper.share.rows * world.size  # pictures an update
+
+    def restore(self, checkpoint: Checkpoint | None) -> None:
+        """Put everything where a run was, and plan the rest."""
+        if checkpoint is not None:
+            checkpoint.restore(self.network)
+            self.stepper.load_state_dict(checkpoint.values["stepper"])
+            self.average = checkpoint.values["average"]
+            self.history.load_state_dict(checkpoint.values["history"])
+            if self.saver is not None:
+                self.saver.last = checkpoint.path
+        self.plan = Plan.of(
+            self.settings, self.network.graph, self.stepper.batch, resumed=checkpoint is not None
+        )  # fmt: skip
+
+    def go(self, stop: Callable[[], bool]) -> Result:
+        """Update until the end."""
+        if self.saver is not None:
+            self.saver.prepare()
+        self.observers.started(self.stepper.batch, self.plan.last)
+        stopped = False
+        keys = self.plan.keys(self.stepper.share, self.rows, self.network.seen)
+        pins = self.network.device.type == "cuda"
+        with closing(batches(self.data, keys, self.settings.workers, pin_memory=pins)) as samples:
+            while not stopped and self.stepper.batch < self.plan.end:
+                update, stopped = self._update(samples, stop)
+                self.observers.updated(update)
+                if self.plan.measures(update.batch) and self.world.is_first:
+                    stopped = self._measure(update.batch, stop) or stopped
+                self._save(update, ending=stopped or update.batch == self.plan.end)
+        self._fit(*self.plan.own_size)
+        batch, saved = self.stepper.batch, self.saver.last if self.saver else None
+        if batch < self.plan.max_batches:
+            return Result(batch, batch - self.plan.start, self.average, stopped, complete=False, saved=saved)
+        return Result(batch, batch - self.plan.start, self.average, stopped=False, complete=True, saved=self._end())
+
+    def _update(self, samples: Iterator[tuple[Tensor, Tensor]], stop: Callable[[], bool]) -> tuple[Update, bool]:
+        """Do one batch: what happened, and whether some process was told to stop."""
+        batch, seen, start, waited = self.stepper.batch, self.network.seen, time.perf_counter(), 0.0
+        size, resized = self.plan.size(batch), self.plan.resizes(batch)
+        if resized:
+            self._fit(*size)
+        found: list[Losses] = []
+        for _ in range(self.stepper.share.count):
+            asked = time.perf_counter()
+            images, truth = next(samples)
+            waited += time.perf_counter() - asked
+            losses = self.stepper.accumulate(images, truth)
+            found.append(replace(losses, objective=losses.objective.detach()))  # so that its graph is not kept
+        cost, stopped, lines = self._fetch(found, stop())
+        if not math.isfinite(cost):
+            raise self._blame(batch, seen, found)
+        self.stepper.update()
+        loss = cost / self.rows
+        self.average = 0.9 * (loss if math.isnan(self.average) else self.average) + 0.1 * loss
+        update = Update(
+            batch=self.stepper.batch, loss=loss, average=self.average, rate=self.stepper.rate,
+            seconds=time.perf_counter() - start - waited, loaded=waited, pictures=self.rows, seen=self.network.seen,
+            listed=len(self.data.paths), size=size, resized=resized, lines=lines,
+        )  # fmt: skip
+        return update, stopped
+
+    def _fetch(self, found: Sequence[Losses], stop: bool) -> tuple[float, bool, tuple[str, ...]]:
+        """The cost of the batch, whether to stop, and the lines of this process; this waits for the device, once."""
+        own = torch.stack([losses.cost for losses in found])
+        common = self.world.total(torch.stack((own.sum(), torch.full_like(own[0], float(stop)))))
+        statistics = [values for losses in found for values in losses.statistics]
+        cost, stopped, *rest = torch.cat((common, *(values.to(common) for values in statistics))).tolist()
+        parts = iter(rest)
+        lines: list[str] = []
+        for losses in found:
+            rows = [list(islice(parts, values.numel())) for values in losses.statistics]
+            lines += self.stepper.criterion.lines(rows)
+        return cost, stopped > 0, tuple(lines)
+
+    def _fit(self, width: int, height: int) -> None:
+        """Make the network take an input size; most take any as they are."""
+        if not self.network.input_shape.is_image:
+            return
+        old, new = self.network.graph.nodes, self.network.graph.resized(width, height).nodes
+        if any(before.layer is not after.layer for before, after in zip(old, new, strict=True)):
+            self.network.resize(width, height)
+            self.network.to(self.network.device)
+
+    def _measure(self, batch: int, stop: Callable[[], bool]) -> bool:
+        """Measure the network at the cfg's size; gives whether that was cut short because of `stop`."""
+
+        def progress(_done: int, _total: int) -> None:
+            if stop():
+                raise _StoppedError
+
+        size = self.network.input_shape.w, self.network.input_shape.h
+        self._fit(*self.plan.own_size)
+        try:
+            scores = measure(self.network, self.settings.valid, self.settings.names, progress=progress)
+        except _StoppedError:
+            return self.world.size == 1  # the others hear of it with the next batch
+        except DarknetError as error:
+            self.observers.failed(f"not measured: {error}")
+            return False
+        finally:
+            self._fit(*size)
+        self.observers.measured(batch, scores)
+        return False
+
+    def _save(self, update: Update, *, ending: bool) -> None:
+        """Save what is due after an update; an error of that ends a run that ends anyway."""
+        number, backs_up = self.plan.number(update), ending or self.plan.backs_up(update.batch)
+        if self.saver is None or (number is None and not backs_up):
+            return
+        self._check_weights()
+        try:
+            if number is not None:
+                self.observers.saved(self.saver.numbered(self.network, number))
+            if backs_up:
+                self.observers.saved(self.saver.backup(self.network, self._state()))
+        except DarknetError as error:
+            if ending:
+                raise
+            self.observers.failed(f"{error}; training goes on")
+
+    def _end(self) -> Path | None:
+        """Save the weights of a run that is complete."""
+        if self.saver is None:
+            return None
+        self._check_weights()
+        self.observers.saved(self.saver.final(self.network))
+        return self.saver.last
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "stepper": self.stepper.state_dict(), "average": self.average, "history": self.history.state_dict(),
+            "seed": self.settings.seed,
+        }  # fmt: skip
+
+    def _check_weights(self) -> None:
+        if (cause := blame_weights(self.network)) is not None:
+            raise diverged(f"after batch {self.stepper.batch}", cause, self.saver.last if self.saver else None)
+
+    def _blame(self, batch: int, seen: int, found: Sequence[Losses]) -> DarknetError:
+        """The error of a loss that is not finite: where it comes from."""
+        kept = self.saver.last if self.saver else None
+        bad = [place for place, losses in enumerate(found) if not math.isfinite(losses.cost)]
+        cause = blame_weights(self.network)
+        if cause is None and bad:
+            keys = self.plan.mini_batch(batch, self.stepper.share, bad[0], seen)
+            images, _ = next(batches(self.data, [keys]))  # the same ones again: they follow from the keys
+            cause = blame_output(self.network, images, self.settings.amp)
+        return diverged(f"in batch {batch + 1}", cause or "in another process", kept)
+
+
+def base_name(graph: Graph) -> str:
+    """The name of a cfg without folder and suffixes (basecfg in utils.c)."""
+    name = Path(graph.source).name
+    return name.split(".")[0] or Path(graph.source).stem
+
+
+class _StoppedError(Exception):
+    """Measuring was cut short."""

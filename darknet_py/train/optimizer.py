@@ -1,0 +1,158 @@
+"""Darknet's two ways to update weights (update_*_layer_gpu and adam_update_gpu)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from darknet_py.graph import Node
+from darknet_py.network import Network
+
+UNTRAINED: Final = ("batchnorm",)  # no update function in the C program: scales and biases stay
+SCALE_KEY_IGNORED: Final = ("rnn", "gru", "lstm", "crnn")  # their parts do not get the key learning_rate
+CLIPPED: Final = ("convolutional",)
+WITHOUT_ADAM: Final = ("local",)
+
+
+class DarknetSGD(torch.optim.Optimizer):
+    """Momentum: v = momentum v - gradient - decay batch w, then w += rate / batch v.
+
+    Gradients are sums over the `batch` rows of an update. A parameter without a gradient still moves: decay and
+    momentum act on it, as they do in the C program on layers that `stopbackward` cuts off.
+    """
+
+    def __init__(self, network: Network) -> None:
+        """Take over a network's parameters, in groups of those that are updated alike."""
+        net = network.graph.net
+        defaults = {
+            "lr": net.learning_rate, "momentum": net.momentum, "decay": net.decay, "clip": net.clip,
+            "batch": net.network_batch * net.subdivisions,
+        }  # fmt: skip
+        super().__init__([_group(kind, members) for kind, members in _kinds(network).items()], defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Update all parameters; a closure is called first."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            self._update(group)
+            if group["clips"] and group["clip"]:
+                torch._foreach_clamp_min_(group["params"], -group["clip"])
+                torch._foreach_clamp_max_(group["params"], group["clip"])
+        return loss
+
+    def _update(self, group: dict[str, Any]) -> None:
+        self._momentum(group, group["decay"] if group["decays"] else 0.0)
+
+    def _momentum(self, group: dict[str, Any], decay: float) -> None:
+        weights, batch = group["params"], group["batch"]
+        velocity = self._buffers(group, "velocity")
+        torch._foreach_mul_(velocity, group["momentum"])
+        _subtract_gradients(velocity, weights)
+        if decay:
+            torch._foreach_add_(velocity, weights, alpha=-decay * batch)
+        torch._foreach_add_(weights, velocity, alpha=group["lr"] * group["scale"] / batch)
+
+    def _buffers(self, group: dict[str, Any], name: str) -> list[Tensor]:
+        """A tensor a parameter, zeros at first."""
+        states = [self.state[weight] for weight in group["params"]]
+        for state, weight in zip(states, group["params"], strict=True):
+            if name not in state:
+                state[name] = torch.zeros_like(weight)
+        return [state[name] for state in states]
+
+
+class DarknetAdam(DarknetSGD):
+    """Adam on the summed gradients, with decay inside them, on biases and scales too."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        net = network.graph.net
+        for group in self.param_groups:
+            group.update(beta1=net.beta1, beta2=net.beta2, eps=net.eps, updates=0)
+
+    def _update(self, group: dict[str, Any]) -> None:
+        if not group["adam"]:
+            super()._update(group)
+            return
+        group["updates"] += 1
+        first, second, weights = self._buffers(group, "first"), self._buffers(group, "second"), group["params"]
+        beta1, beta2, count = group["beta1"], group["beta2"], group["updates"]
+        delta = [torch.zeros_like(weight) for weight in weights]
+        _subtract_gradients(delta, weights)
+        torch._foreach_add_(delta, weights, alpha=-group["decay"] * group["batch"])
+        torch._foreach_mul_(first, beta1)
+        torch._foreach_add_(first, delta, alpha=1 - beta1)
+        torch._foreach_mul_(second, beta2)
+        torch._foreach_addcmul_(second, delta, delta, 1 - beta2)
+        roots = [(square / (1 - beta2**count)).sqrt_() for square in second]
+        torch._foreach_add_(roots, group["eps"])
+        torch._foreach_addcdiv_(weights, first, roots, group["lr"] * group["scale"] / (1 - beta1**count))
+
+
+def optimizer_of(network: Network) -> DarknetSGD:
+    """The optimizer that the cfg asks for."""
+    return DarknetAdam(network) if network.graph.net.adam else DarknetSGD(network)
+
+
+def cpu_optimizer_of(network: Network) -> DarknetSGD:
+    """The optimizer of the CPU build, which knows neither adam nor clip."""
+    optimizer = DarknetSGD(network)
+    for group in optimizer.param_groups:
+        group["clip"] = 0.0
+    return optimizer
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What tells one way to update from another."""
+
+    scale: float  # factor on the rate
+    decays: bool
+    clips: bool
+    adam: bool
+
+
+def _kinds(network: Network) -> dict[_Kind, list[Tensor]]:
+    kinds: dict[_Kind, list[Tensor]] = {}
+    for kind, weight in _parameters(network):
+        kinds.setdefault(kind, []).append(weight)
+    return kinds
+
+
+def _parameters(network: Network) -> Iterator[tuple[_Kind, Tensor]]:
+    """All that is learned, in the order of the layers."""
+    for node in network.graph.nodes:
+        if node.layer.type not in UNTRAINED:
+            for blob in node.blobs:
+                if blob.learned:
+                    yield _kind(node, blob.role), network.stored(node.index, blob)
+
+
+def _kind(node: Node, role: str) -> _Kind:
+    name, is_weight = node.layer.type, role == "weight"
+    return _Kind(
+        scale=1.0 if name in SCALE_KEY_IGNORED else node.layer.learning_rate,
+        decays=is_weight,
+        clips=is_weight and name in CLIPPED,
+        adam=name not in WITHOUT_ADAM,
+    )
+
+
+def _group(kind: _Kind, members: list[Tensor]) -> dict[str, Any]:
+    return {
+        "params": members, "scale": kind.scale, "decays": kind.decays, "clips": kind.clips, "adam": kind.adam
+    }  # fmt: skip
+
+
+def _subtract_gradients(sums: list[Tensor], weights: list[Tensor]) -> None:
+    pairs = [(total, weight.grad) for total, weight in zip(sums, weights, strict=True) if weight.grad is not None]
+    if pairs:
+        torch._foreach_sub_([total for total, _ in pairs], [grad for _, grad in pairs])

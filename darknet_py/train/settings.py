@@ -1,0 +1,92 @@
+"""What can be chosen about a training beside the cfg, and what Darknet's commands do differently."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from darknet_py.graph import Graph
+from darknet_py.layers.region import Region
+from darknet_py.layers.yolo import Yolo
+from darknet_py.train.progress import Update
+from darknet_py.train.sizes import CLASSIFIER as CLASSIFIER_SIZES
+from darknet_py.train.sizes import DETECTOR as DETECTOR_SIZES
+from darknet_py.train.sizes import Sizes
+
+SMALL: Final = 1 << 18  # pixels of a mini-batch that are loaded faster here than in another process
+
+
+@dataclass(frozen=True)
+class Manner:
+    """What tells `detector train`, `classifier train` and `yolo train` from each other."""
+
+    sizes: Sizes  # those of random=1
+    draws_sizes: Callable[[Graph], bool]  # whether the cfg asks for them
+    backup_every: int  # batches between two NAME.backup
+    number: Callable[[Update], int | None]  # the N where this update gets a NAME_N.weights
+    final: str  # added to the name at the end
+    endless: bool  # whether max_batches=0 is training without end
+
+
+def _head_random(graph: Graph) -> bool:
+    layer = graph.nodes[-1].layer
+    return isinstance(layer, (Region, Yolo)) and bool(layer.random)
+
+
+def _net_random(graph: Graph) -> bool:
+    return bool(graph.net.random)
+
+
+def _never(_graph: Graph) -> bool:
+    return False
+
+
+def _by_hundreds(every: int) -> Callable[[Update], int | None]:
+    """Every hundred batches up to a thousand, then less often."""
+    return lambda update: (
+        update.batch if update.batch % every == 0 or (update.batch < 1000 and update.batch % 100 == 0) else None
+    )
+
+
+def _epoch(update: Update) -> int | None:
+    """The number of an epoch where this update ends it."""
+    epochs = update.seen // update.listed
+    return epochs if epochs > (update.seen - update.pictures) // update.listed else None
+
+
+DETECTOR: Final = Manner(DETECTOR_SIZES, _head_random, 100, _by_hundreds(10000), "_final", endless=False)
+CLASSIFIER: Final = Manner(CLASSIFIER_SIZES, _net_random, 1000, _epoch, "", endless=True)
+YOLO: Final = Manner(DETECTOR_SIZES, _never, 100, _by_hundreds(1000), "_final", endless=False)
+MANNERS: Final[Mapping[str, Manner]] = {"detector": DETECTOR, "classifier": CLASSIFIER, "yolo": YOLO}
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How to train, beside what the cfg says."""
+
+    folder: Path | None = None  # where weights go; None saves nothing
+    name: str = ""  # that they get; empty is the cfg's
+    manner: Manner = DETECTOR
+    seed: int = 0
+    batches: int | None = None  # updates of this run at most; rates follow the cfg's max_batches all the same
+    save_every: int | None = None  # batches between two NAME.backup, instead of the manner's
+    sizes: tuple[int, int] | None = None  # the smallest and the largest of random=1
+    workers: int = 0  # processes that load pictures
+    amp: torch.dtype | None = None  # autocast in this type
+    compile: bool = False
+    channels_last: bool = True
+    deterministic: bool = False
+    valid: Sequence[str] = ()  # pictures to measure on
+    names: Sequence[str] = field(default=(), repr=False)
+    map_every: int = 0  # batches between two measurements; 0 is never
+
+
+def default_workers(device: str, values: int) -> int:
+    """Processes that load pictures where nothing else is said; `values` are the pixels of a mini-batch."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if values < SMALL else min(cores, 2 if device == "cpu" else 8)

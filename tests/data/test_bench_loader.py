@@ -1,0 +1,48 @@
+"""tools/bench_loader.py runs and says what it measured; no time is judged."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+tool = importlib.import_module("bench_loader")
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(tool, "PICTURES", 2)
+    monkeypatch.setattr(tool, "BATCH", 2)
+    monkeypatch.setattr(tool, "PICTURE", tool.Size(20, 15))
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--workers", "0", "1", "--size", "32", "--batches", "1", "--rounds", "1"]
+    assert tool.main([*options, "--json"]) == 0
+    lines = json.loads(capsys.readouterr().out)["lines"]
+    assert [line["name"] for line in lines if line["cost"] == "loader"] == [
+        "a picture, 0 workers", "pictures a second, 0 workers", "a picture, 1 worker", "pictures a second, 1 worker",
+    ]  # fmt: skip
+    assert all(line["value"] > 0 for line in lines)
+    assert tool.main(options) == 0
+    assert "place it and change its colours" in capsys.readouterr().out
+
+
+def test_a_limit_that_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tool, "LIMIT", 0.0)
+    assert tool.main(["--workers", "0", "--size", "32", "--batches", "1", "--rounds", "1", "--check"]) == 1
+
+
+@pytest.mark.parametrize("option", ["--size", "--batches", "--rounds"])
+def test_numbers_start_at_one(option: str) -> None:
+    with pytest.raises(SystemExit):
+        tool.main([option, "0"])

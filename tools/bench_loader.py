@@ -1,0 +1,139 @@
+"""Measure how fast training pictures are made, and where the time goes.
+
+Usage::
+
+    python tools/bench_loader.py [--workers N ...] [--size PIXELS] [--batches N] [--rounds N] [--json] [--check]
+
+Made JPEGs of 500 x 375 with boxes become the input of a region layer, one thread a worker. 0 workers is this process.
+A line gives the median and the quartiles of the rounds; of images a second it is more that is better. `--check` exits
+with 1 where a limit does not hold. Other work on the machine spoils the numbers, so its load is stated too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from benchmarks import Line, environment, milliseconds, sample, spread, table, timed
+from PIL import Image
+
+from darknet_py import picture
+from darknet_py.cfg import read_data
+from darknet_py.data import DetectionData, Key, batches
+from darknet_py.data.amounts import Amounts, Size, roll
+from darknet_py.data.augment import Colours, DetectionDraw
+from darknet_py.data.base import generator_for
+from darknet_py.data.labels import read_labels
+from darknet_py.data.pixels import distort, read
+from darknet_py.graph import Graph
+
+PICTURES, BATCH = 32, 8
+PICTURE = Size(500, 375)
+LIMIT = 1000 / 60  # ms a picture
+CFG = """[net]
+width={size}
+height={size}
+channels=3
+hue=.1
+saturation=1.5
+exposure=1.5
+[convolutional]
+filters=25
+[region]
+"""
+AMOUNTS = Amounts(0.2, 0.1, 1.5, 1.5)
+COLOURS = Colours(0.05, 1.3, 0.8)
+
+
+def make_pictures(folder: Path) -> Path:
+    """Write pictures of a photograph's file size, their labels and a .data file."""
+    random = np.random.default_rng(0)
+    (folder / "images").mkdir()
+    (folder / "labels").mkdir()
+    for number in range(PICTURES):
+        coarse = Image.fromarray(random.integers(0, 256, (30, 40, 3), np.uint8)).resize(
+            PICTURE, Image.Resampling.BICUBIC
+        )
+        noisy = np.asarray(coarse) + random.normal(0, 10, (PICTURE.height, PICTURE.width, 3))
+        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / f"images/{number}.jpg", quality=90)
+        rows = np.column_stack((random.integers(0, 20, 3), random.uniform(0.1, 0.9, (3, 4))))
+        (folder / f"labels/{number}.txt").write_text("\n".join(" ".join(map(str, row)) for row in rows))
+    (folder / "train.list").write_text("\n".join(str(path) for path in (folder / "images").iterdir()))
+    (folder / "made.data").write_text("train=train.list\n")
+    return folder / "made.data"
+
+
+def parts(folder: Path, size: int, rounds: int) -> Iterator[Line]:
+    """What one picture costs, step by step."""
+    canvas = Size(size, size)
+    path, labels = str(folder / "images/0.jpg"), folder / "labels/0.txt"
+    pixels = read(path, 3)
+    image = torch.rand(3, size, size, generator=torch.Generator().manual_seed(0))
+    plain = DetectionDraw.of(Amounts(0.2), PICTURE, canvas, roll(generator_for(0, 0)))
+    drawn = DetectionDraw.of(AMOUNTS, PICTURE, canvas, roll(generator_for(0, 0)))
+    works: dict[str, Callable[[], object]] = {
+        "read labels": partial(read_labels, labels),
+        "read a picture as floats (picture.read)": partial(picture.read, path),
+        "read a picture": partial(read, path, 3),
+        "place it": partial(plain.apply, pixels),
+        "colours, if all of the canvas": partial(distort, image, COLOURS.hue, COLOURS.saturation, COLOURS.exposure),
+        "place it and change its colours": partial(drawn.apply, pixels),
+    }
+    for name, seconds in sample({name: timed(work) for name, work in works.items()}, rounds * 5).items():
+        yield milliseconds("part", name, seconds)
+
+
+def whole(data: DetectionData, size: int, workers: int, count: int, rounds: int) -> Iterator[Line]:
+    """Pictures a second, after the first batch of every worker."""
+    rates = []
+    for turn in range(rounds):
+        keys = ([Key(turn + batch * BATCH + n, size, size) for n in range(BATCH)] for batch in range(count + 1))
+        made = batches(data, keys, workers)
+        next(made)
+        start = time.perf_counter()
+        for _ in made:
+            pass
+        rates.append(count * BATCH / (time.perf_counter() - start))
+    name = f"{workers} worker{'s' * (workers != 1)}"
+    limit = LIMIT if workers < 2 else None
+    yield milliseconds("loader", f"a picture, {name}", [1 / rate for rate in rates], limit)
+    yield spread("loader", f"pictures a second, {name}", rates, "/s")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print; gives the exit code."""
+    parser = argparse.ArgumentParser(description="Measure how fast training pictures are made.")
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="numbers of workers")
+    parser.add_argument("--size", type=int, default=416, metavar="PIXELS", help="width and height of the input")
+    parser.add_argument("--batches", type=int, default=20, metavar="N", help=f"batches of {BATCH} a round")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--check", action="store_true", help="exit with 1 where a limit does not hold")
+    args = parser.parse_args(argv)
+    if min(args.size, args.batches, args.rounds) < 1 or min(args.workers) < 0:
+        parser.error("sizes, batches and rounds start at 1, workers at 0")
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="darknet-bench-") as name:
+        data_file = make_pictures(Path(name))
+        data = DetectionData.from_cfg(Graph.parse(CFG.format(size=args.size)), read_data(data_file))
+        lines = list(parts(Path(name), args.size, args.rounds))
+        for workers in args.workers:
+            lines += whole(data, args.size, workers, args.batches, args.rounds)
+    if args.json:
+        print(json.dumps({"environment": environment(), "lines": [line.as_dict() for line in lines]}, indent=2))
+    else:
+        print("\n".join(f"{name}: {value}" for name, value in environment().items()))
+        print(table(lines))
+    return 1 if args.check and any(line.holds is False for line in lines) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
