@@ -4,12 +4,14 @@
 
     DarknetError                    one line for the user; the command line prints it and exits with 1
     ├── CfgError                    a cfg, .data, .names, .tree, .map or list file; knows file and line
+    │   └── LabelError              a label file; knows every line that is wrong
     ├── WeightsError                a .weights file that does not fit its network, or no weights file at all
     ├── ImageError                  a picture that cannot be read, or an array of the wrong shape
     └── DownloadError               a download that failed, was cut short, or is not what was asked for
 
     DarknetWarning (UserWarning)
-    └── CfgWarning                  text that Darknet would accept, but that is probably a mistake
+    ├── CfgWarning                  text that Darknet would accept, but that is probably a mistake
+    └── DataWarning                 a picture or a label file that training passes over
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class Net:
     beta2: float = key(number, 0.999, "second moment of Adam", name="B2")
     eps: float = key(number, 1e-7, "what Adam adds to the root")
     clip: float = key(number, 0.0, "limit of gradients; 0 is none")
-    notruth: bool = key(flag, False, "the network gets no truth")
+    notruth: bool = key(flag, False, "read by Darknet, without effect")
     random: int = key(integer, 0, "not 0: another input size every 10 batches while training")
     angle: float = key(number, 0.0, "augmentation of classifiers: rotation in degrees")
     aspect: float = key(number, 1.0, "augmentation of classifiers: aspect ratio")

@@ -81,7 +81,7 @@ class Network(nn.Module):
 
     def _run(self, x: Tensor, last_uses: Mapping[int, tuple[int, ...]]) -> dict[int, Tensor]:
         if not torch.compiler.is_compiling():
-            self._check(x)
+            self.check_input(x)
         if x.ndim == 4 and not torch.is_grad_enabled():
             x = x.contiguous(memory_format=torch.channels_last)  # no copies between convolutions on the CPU
         outputs = {INPUT: x}
@@ -93,7 +93,7 @@ class Network(nn.Module):
                 del outputs[source]
         return outputs
 
-    def _check(self, x: Tensor) -> None:
+    def check_input(self, x: Tensor) -> None:
         """Raise `ImageError` for an input that does not fit."""
         wanted, steps = self.input_shape, self.graph.net.time_steps
         if self.graph.recurrent and x.ndim and x.shape[0] % steps:

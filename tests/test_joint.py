@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from darknet_py.cfg import read_data, read_list
@@ -15,6 +16,7 @@ from darknet_py.data.labels import label_path, read_labels
 from darknet_py.errors import DarknetError
 from darknet_py.graph import Graph
 from darknet_py.joint import LabelFinder
+from darknet_py.loss.region import RegionLoss
 
 TREE = "shape -1\ncircle 0\nsquare 0\nred_circle 1\nblue_circle 1\n"
 CFG = """[net]
@@ -99,6 +101,24 @@ def test_training_gets_boxes_and_classes(run) -> None:
         found.add((bool(first[0] > 100_000), int(first[4])))
     assert found == {(False, 2), (False, 4), (True, 3), (True, 2)}
     assert not problems
+
+
+def test_the_map_of_the_cfg_is_for_the_classes_of_boxes(run) -> None:
+    assert run()[0] == 0
+    Path("x.cfg").write_text(f"{CFG}map=det.map\n")
+    graph = Graph.read("x.cfg")
+    data = DetectionData.from_cfg(graph, read_data("out/joint.data"))
+    loss = RegionLoss(graph.nodes[-1], graph)
+    found = {}
+    for index in range(40):
+        _, truth = data[Key(index, 32, 32)]
+        raw = torch.zeros(1, 20, 32, 32, requires_grad=True)
+        loss(raw, truth[None], 20_000).objective.backward()
+        learnt = (raw.grad.view(2, 10, -1)[:, 5:] < 0).any(2).any(0)
+        first = truth[:5]
+        found[bool(first[0] > 100_000), int(first[4])] = learnt.nonzero().flatten().tolist()
+    # Labels 0 and 1 of boxes are nodes 2 and 4; 3 and 2 of classes alone are nodes. The top level has one node.
+    assert found == {(False, 0): [2], (False, 1): [1, 4], (True, 3): [1, 3], (True, 2): [2]}
 
 
 def test_a_map_rewrites_the_classes_of_boxes(run) -> None:

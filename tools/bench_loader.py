@@ -1,10 +1,13 @@
-"""Measure how fast training pictures are made, and where the time goes.
+"""Measure how fast training pictures are made, where the time goes, and whether training waits for them.
 
 Usage::
 
-    python tools/bench_loader.py [--workers N ...] [--size PIXELS] [--batches N] [--rounds N] [--json] [--check]
+    python tools/bench_loader.py [--workers N ...] [--size PIXELS] [--batches N] [--rounds N] [--cfg FILE]
+        [--threads N] [--json] [--check]
 
 Made JPEGs of 500 x 375 with boxes become the input of a region layer, one thread a worker. 0 workers is this process.
+Then the network of --cfg trains at that size on one batch that is there, and on what the loader gives.
+
 A line gives the median and the quartiles of the rounds; of images a second it is more that is better. `--check` exits
 with 1 where a limit does not hold. Other work on the machine spoils the numbers, so its load is stated too.
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -22,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from benchmarks import Line, environment, milliseconds, sample, spread, table, timed
+from benchmarks import ROOT, Line, environment, milliseconds, sample, spread, table, timed
 from PIL import Image
 
 from darknet_py import picture
@@ -34,8 +38,11 @@ from darknet_py.data.base import generator_for
 from darknet_py.data.labels import read_labels
 from darknet_py.data.pixels import distort, read
 from darknet_py.graph import Graph
+from darknet_py.network import Network
+from darknet_py.train import Stepper
 
 PICTURES, BATCH = 32, 8
+CFG_FILE = ROOT / "cfg/yolov2-tiny-voc.cfg"
 PICTURE = Size(500, 375)
 LIMIT = 1000 / 60  # ms a picture
 CFG = """[net]
@@ -64,7 +71,7 @@ def make_pictures(folder: Path) -> Path:
         )
         noisy = np.asarray(coarse) + random.normal(0, 10, (PICTURE.height, PICTURE.width, 3))
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / f"images/{number}.jpg", quality=90)
-        rows = np.column_stack((random.integers(0, 20, 3), random.uniform(0.1, 0.9, (3, 4))))
+        rows = np.column_stack((random.integers(0, 6, 3), random.uniform(0.1, 0.9, (3, 4))))
         (folder / f"labels/{number}.txt").write_text("\n".join(" ".join(map(str, row)) for row in rows))
     (folder / "train.list").write_text("\n".join(str(path) for path in (folder / "images").iterdir()))
     (folder / "made.data").write_text("train=train.list\n")
@@ -108,6 +115,31 @@ def whole(data: DetectionData, size: int, workers: int, count: int, rounds: int)
     yield spread("loader", f"pictures a second, {name}", rates, "/s")
 
 
+def steps(data_file: Path, cfg: Path, size: int, workers: int, count: int) -> Iterator[Line]:
+    """Pictures a second of training: without a loader, and with one; the seconds that steps waited for it."""
+    graph = Graph.read(cfg).resized(size, size)
+    stepper = Stepper(Network(graph, generator=torch.Generator().manual_seed(0)))
+    data = DetectionData.from_cfg(graph, read_data(data_file))
+    keys = [[Key(BATCH * batch + n, size, size) for n in range(BATCH)] for batch in range(count + 2)]
+    made = batches(data, keys, workers)
+    alone = next(made)
+    waited, seconds = [], []
+    for batch in (alone, *[alone] * count, *[None] * (count + 1)):
+        start = time.perf_counter()
+        images, truth = batch or next(made)
+        waited.append(time.perf_counter() - start)
+        stepper.accumulate(images, truth)
+        stepper.update()
+        seconds.append(time.perf_counter() - start)
+    name = f"{cfg.name}, {torch.get_num_threads()} threads"
+    yield spread(
+        "step", f"pictures a second without a loader, {name}", [BATCH / t for t in seconds[1 : count + 1]], "/s"
+    )
+    fed = [BATCH / t for t in seconds[count + 2 :]]
+    yield spread("step", f"pictures a second with {workers} workers, {name}", fed, "/s")
+    yield milliseconds("step", "waiting for a batch", waited[count + 2 :])
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; gives the exit code."""
     parser = argparse.ArgumentParser(description="Measure how fast training pictures are made.")
@@ -115,11 +147,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=416, metavar="PIXELS", help="width and height of the input")
     parser.add_argument("--batches", type=int, default=20, metavar="N", help=f"batches of {BATCH} a round")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds")
+    parser.add_argument("--cfg", type=Path, default=CFG_FILE, metavar="FILE", help="network that trains")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="of training")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--check", action="store_true", help="exit with 1 where a limit does not hold")
     args = parser.parse_args(argv)
-    if min(args.size, args.batches, args.rounds) < 1 or min(args.workers) < 0:
-        parser.error("sizes, batches and rounds start at 1, workers at 0")
+    if min(args.size, args.batches, args.rounds, args.threads) < 1 or min(args.workers) < 0:
+        parser.error("sizes, batches, rounds and threads start at 1, workers at 0")
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="darknet-bench-") as name:
         data_file = make_pictures(Path(name))
@@ -127,6 +161,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         lines = list(parts(Path(name), args.size, args.rounds))
         for workers in args.workers:
             lines += whole(data, args.size, workers, args.batches, args.rounds)
+        torch.set_num_threads(args.threads)
+        lines += steps(data_file, args.cfg, args.size, max(args.workers), max(args.batches // 4, 1))
     if args.json:
         print(json.dumps({"environment": environment(), "lines": [line.as_dict() for line in lines]}, indent=2))
     else:

@@ -57,9 +57,10 @@ class Classes:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The .tree file."""
-        parents = [-1] * len(SHAPES) + [kind for kind in range(len(SHAPES)) for _ in COLOURS]
-        return tuple(f"{name.replace(' ', '-')} {parent}" for name, parent in zip(self.names, parents, strict=False))
+        """The .tree file: name and parent of each class."""
+        parents = [kind for kind in range(len(SHAPES)) for _ in COLOURS] if self.tree else []
+        rows = zip(self.names, [-1] * len(SHAPES) + parents, strict=True)
+        return tuple(f"{name.replace(' ', '-')} {parent}" for name, parent in rows)
 
     def label(self, shape: Shape, *, coloured: bool) -> int:
         """The class of a shape, as exact as wanted and as the classes go."""

@@ -36,9 +36,9 @@ class BoxHead:
 
     draw: type[BoxDraw]
     lay_out: Callable[[Tensor], Tensor]  # rows of class, x, y, w, h on the canvas -> (T,)
-    classes: int  # in the label files
+    classes: int  # of boxes in the label files
     jitter: float
-    boxes_only: bool = True  # lines of zeros, for a class somewhere in the picture, are of no use
+    alone: int = 0  # classes of lines of zeros, for a class somewhere in the picture; 0 where they are of no use
 
 
 class DetectionData(PictureData):
@@ -72,7 +72,7 @@ class DetectionData(PictureData):
         labels = label_path(path)
         if not os.path.exists(labels):  # noqa: PTH110 - never raises
             raise LabelError(f"{labels}: there are no labels for {path}; a picture of nothing has an empty file")
-        rows = read_labels(labels, self.head.classes, boxes_only=self.head.boxes_only)
+        rows = read_labels(labels, self.head.classes, alone=self.head.alone)
         pixels = read(path, self.channels)
         height, width, _ = pixels.shape
         draw = self.head.draw.of(self.amounts, Size(width, height), Size(key.width, key.height), roll(generator))
@@ -92,7 +92,8 @@ def _region(layer: Region) -> BoxHead:
         raise layer.error(f"coords={layer.coords}: label files have no masks")
     lay_out = partial(listed, most=REGION_TRUTHS, coords=layer.coords)
     classes = _classes(layer, layer.classes, layer.map)
-    return BoxHead(DetectionDraw, lay_out, classes, _jitter(layer, layer.jitter, 1), layer.tree is None)
+    nodes = 0 if layer.tree is None else layer.classes  # which are not mapped
+    return BoxHead(DetectionDraw, lay_out, classes, _jitter(layer, layer.jitter, 1), nodes)
 
 
 @box_head.register
@@ -110,7 +111,7 @@ def _detection(layer: Detection) -> BoxHead:
 
 
 def _classes(layer: Layer, classes: int, mapped: str | None) -> int:
-    """How many classes the labels may have: with a map as many as it has lines."""
+    """How many classes the boxes in labels may have: with a map as many as it has lines."""
     return classes if mapped is None else len(read_map(find_file(mapped, layer.where.file)))
 
 

@@ -25,6 +25,7 @@ Flags: TypeAlias = "npt.NDArray[np.bool_]"
 
 MAX_BYTES: Final = 16 << 20
 FARTHEST: Final = 2.0  # shares beyond this are taken for pixels
+MOST: Final = 2**24  # classes that a float32 can count
 SHOWN: Final = 10  # problems of one file that are listed
 # data.c: the first occurrence of each, in this order.
 _REPLACED: Final = (
@@ -59,13 +60,14 @@ def label_path(picture: str) -> str:
     return by_folder if os.path.exists(by_folder) else as_darknet  # noqa: PTH110
 
 
-def read_labels(path: str | Path, classes: int | None = None, *, boxes_only: bool = False) -> Tensor:
+def read_labels(path: str | Path, classes: int = MOST, *, alone: int | None = None) -> Tensor:
     """Read a label file -> (N, 5) float32 of class, x, y, w, h.
 
-    Raises `LabelError` where a line is not five numbers, a class is not one of `classes`, a box cannot be, or, with
-    `boxes_only`, there is none. A file that cannot be read at all is a `CfgError`.
+    The class of a box is one of `classes`, that of a line of zeros one of `alone`: of as many where it is None, and
+    with 0 there may be no such line. Raises `LabelError` where a line is not five numbers, or one of them cannot be.
+    A file that cannot be read at all is a `CfgError`.
     """
-    allowed = Allowed(2**24 if classes is None else classes, boxes_only)
+    allowed = Allowed(classes, classes if alone is None else alone)
     text = read_text(path, MAX_BYTES)
     lines = [line.split() for line in text.split("\n")]
     try:
@@ -82,7 +84,7 @@ class Allowed:
     """What labels may be."""
 
     classes: int
-    boxes_only: bool
+    alone: int  # classes of lines of zeros; 0 where there may be none
 
     def fit(self, rows: Rows) -> Flags:
         """Which rows can be used."""
@@ -98,7 +100,7 @@ class Allowed:
         except ValueError:
             return f"{expected}, not {' '.join(words)[:60]!r}"
         if not self._known(row).all():
-            return f"the class is {words[0][:20]}, and has to be an integer from 0 to {self.classes - 1}"
+            return f"the class is {words[0][:20]}, and has to be an integer from 0 to {int(self._classes(row)[0]) - 1}"
         if not self._possible(row).all():
             return f"x y w h have to be shares of the picture, from 0 to 1, not {' '.join(words[1:])[:60]}"
         if not self._placed(row).all():
@@ -107,13 +109,20 @@ class Allowed:
 
     def _known(self, rows: Rows) -> Flags:
         label = rows[:, 0]
-        return (label >= 0) & (label < self.classes) & (label == np.floor(label))
+        return (label >= 0) & (label < self._classes(rows)) & (label == np.floor(label))
+
+    def _classes(self, rows: Rows) -> Rows:
+        return np.where(_has_box(rows) | (not self.alone), self.classes, self.alone)
 
     def _possible(self, rows: Rows) -> Flags:
         return np.logical_and.reduce((rows[:, 1:] >= (-FARTHEST, -FARTHEST, 0, 0)) & (rows[:, 1:] <= FARTHEST), 1)
 
     def _placed(self, rows: Rows) -> Flags:
-        return (rows[:, 1] != 0) | (rows[:, 2] != 0) | (not self.boxes_only)
+        return _has_box(rows) | (self.alone > 0)
+
+
+def _has_box(rows: Rows) -> Flags:
+    return (rows[:, 1] != 0) | (rows[:, 2] != 0)
 
 
 def _with_txt(path: str) -> str:

@@ -1,78 +1,96 @@
-"""Faster ways to compute a network than layer by layer, with outputs equal to the plain network's.
-
-An engine is made of a network and follows it: after training or loading other weights it takes those. Which one is
-used follows from the device and from what the machine has, by the rule of `choose`.
-"""
+"""Faster ways to compute a network than layer by layer, with outputs equal to the plain network's."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from threading import Lock
+from typing import Any, Final
 
+import torch
 from torch import Tensor
 
 from darknet_py.engine import fused, winograd
-from darknet_py.engine.steps import Convolutions, Stepwise
+from darknet_py.engine.prepared import Prepared
+from darknet_py.engine.steps import Convolutions, Step, run
 from darknet_py.errors import DarknetError
 from darknet_py.network import Network
-
-
-class Engine(Protocol):
-    """Computes the heads of one network."""
-
-    name: str
-
-    def heads(self, x: Tensor) -> tuple[Tensor, ...]:
-        """What `Network.heads` gives, without gradients."""
-        ...
-
-
-class Plain:
-    """The network itself."""
-
-    name = "plain"
-
-    def __init__(self, network: Network) -> None:
-        self.network = network
-
-    def heads(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The outputs of the network's heads."""
-        return self.network.heads(x)
-
 
 CONVOLUTIONS: Final[Mapping[str, Callable[[], Convolutions | None]]] = {
     "winograd": winograd.convolutions,
     "fused": fused.convolutions,
-}
+}  # the fastest first
 ENGINES: Final = ("plain", *CONVOLUTIONS)
+NEEDS: Final = {
+    "winograd": "it needs Linux, oneDNN in torch, and gcc, which compiles the kernel at its first use",
+    "fused": "it needs oneDNN in torch",
+}
 
 
-def choose(network: Network) -> str:
-    """The engine for a network where it is: the first that this machine has of winograd, fused, plain."""
-    if network.device.type != "cpu" or network.graph.recurrent:
-        return "plain"
+def fastest() -> str:
+    """The first that this machine has of winograd, fused and plain."""
     return next((name for name, make in CONVOLUTIONS.items() if make() is not None), "plain")
 
 
-def engine_for(network: Network, name: str | None = None) -> Engine:
-    """An engine for a network on its device; `name` None lets `choose` decide.
+class Engine:
+    """Computes the heads of one network, the fastest way or the one of that `name`.
 
-    Raises `DarknetError` for a name that there is not, or an engine that this machine or device does not have.
+    It prepares itself at the first call, and follows the network: after training, loading or resizing it takes what
+    is there then, by the rules of `Watch`. What it is not made for goes through the network as it is: other devices
+    than the CPU, other types than float32, rows, recurrent layers, a network that trains, was compiled or has hooks.
+
+    Raises `DarknetError` for a name that there is not, and for an engine that this machine or device does not have.
     """
-    name = name or choose(network)
-    if name == "plain":
-        return Plain(network)
-    if name not in CONVOLUTIONS:
+
+    def __init__(self, network: Network, name: str | None = None) -> None:
+        if name is not None:
+            _check(name, network)
+        self.network, self._wanted = network, name
+        self._lock = Lock()
+        self._prepared: Prepared | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Engine, (self.network, self._wanted)
+
+    @property
+    def name(self) -> str:
+        """The one of `ENGINES` that computes the network as it is."""
+        return (self._wanted or fastest()) if self._steps() else "plain"
+
+    @torch.inference_mode()
+    def heads(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What `Network.heads` gives, without gradients."""
+        network = self.network
+        suits = x.ndim == 4 and len(x) and x.dtype == torch.float32 and x.device.type == "cpu"
+        steps = self._steps() if suits else ()
+        if not steps:
+            return network.heads(x)
+        network.check_input(x)
+        return run(steps, x.contiguous(memory_format=torch.channels_last), network.graph.outputs)
+
+    def forget(self) -> None:
+        """Give back the memory; the next call takes the weights anew, also those changed where torch does not see."""
+        self._prepared = None
+
+    @torch.inference_mode()
+    def _steps(self) -> tuple[Step, ...]:
+        """The steps for the network as it is; none where it computes itself."""
+        network = self.network
+        alone = self._wanted == "plain" or "_run" in vars(network)  # compiled
+        if alone or network.training or torch.is_autocast_enabled("cpu"):
+            return ()
+        with self._lock:
+            if self._prepared is None:
+                make = CONVOLUTIONS.get(self._wanted or fastest(), lambda: None)()
+                self._prepared = None if make is None else Prepared(make)
+            return () if self._prepared is None else self._prepared.steps(network)
+
+
+def _check(name: str, network: Network) -> None:
+    if name not in ENGINES:
         raise DarknetError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
+    if name == "plain":
+        return
     if network.device.type != "cpu":
         raise DarknetError(f"the engine {name} is for the CPU, and the network is on {network.device}")
-    convolutions = CONVOLUTIONS[name]()
-    if convolutions is None:
-        raise DarknetError(f"this machine does not have the engine {name}: it needs {NEEDS[name]}")
-    return Stepwise(network, name, convolutions)
-
-
-NEEDS: Final = {
-    "winograd": "Linux, oneDNN in torch, and gcc, which compiles the kernel at its first use",
-    "fused": "oneDNN in torch",
-}
+    if CONVOLUTIONS[name]() is None:
+        raise DarknetError(f"this machine cannot run the engine {name}: {NEEDS[name]}")

@@ -1,24 +1,30 @@
-"""A convolution with its batch normalization in the weights, and what comes after it, as plain values."""
+"""A convolution with its batch normalization in its weights, as plain values."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from darknet_py.layers.activation import Activation
+from darknet_py.layers.blank import Conv2d
 from darknet_py.layers.convolutional import ConvolutionalModule
 from darknet_py.layers.shortcut import ShortcutModule
 
-SLOPES: Final = {"linear": 1.0, "leaky": 0.1, "relu": 0.0, "relie": 0.01}  # activations that are x, or slope * x below 0
+SLOPES: Final = {
+    "linear": 1.0,
+    "leaky": 0.1,
+    "relu": 0.0,
+    "relie": 0.01,
+}  # activations that are x, or slope * x below 0
 
 
 @dataclass(frozen=True, eq=False)
 class Folded:
-    """activate(conv(x)), or leaky(activate(conv(x)) + other) where a shortcut follows."""
+    """activate(conv(x)) without anything of the module that it was made of."""
 
     weight: Tensor  # (K, C / groups, h, w)
     bias: Tensor  # (K,)
@@ -26,43 +32,47 @@ class Folded:
     padding: tuple[int, int]
     groups: int
     slope: float | None  # of the activation below 0, if it is such a one
-    activate: Callable[[Tensor], Tensor]
-    sum_slope: float = 1.0
-
-    def finish(self, y: Tensor, other: Tensor | None) -> Tensor:
-        """What follows the activation, in place."""
-        if other is not None:
-            y += other
-            if self.sum_slope != 1:
-                F.leaky_relu_(y, self.sum_slope)
-        return y
+    activate: Activation  # may change its argument
 
 
-def is_plain_convolution(module: object) -> bool:
-    """Whether this is a convolution whose weights and inputs count as they are."""
-    return isinstance(module, ConvolutionalModule) and not (module.binary_weights or module.binary_inputs)
+def is_plain_convolution(module: nn.Module) -> bool:
+    """Whether this is a convolution as the cfg describes it, whose weights and inputs count as they are."""
+    if type(module) is not ConvolutionalModule or module.binary_weights or module.binary_inputs:
+        return False
+    bn, conv = module.bn, module.conv
+    whole = bn is None or (type(bn) is nn.BatchNorm2d and bn.affine and bn.track_running_stats)
+    return whole and type(conv) is Conv2d and conv.dilation == (1, 1) and conv.padding_mode == "zeros"
 
 
-def is_plain_sum(module: object) -> bool:
+def is_plain_sum(module: nn.Module) -> bool:
     """Whether this is a shortcut of two equal sizes, each with factor 1, and an activation of `SLOPES`."""
     return (
-        isinstance(module, ShortcutModule) and module.plain and module.alpha == module.beta == 1
+        type(module) is ShortcutModule and module.plain and module.alpha == module.beta == 1
         and module.activate.name in SLOPES
     )  # fmt: skip
 
 
 @torch.no_grad()
-def folded(module: Any, total: Any = None) -> Folded:
-    """The convolution of a module, computed in float64, and the shortcut `total` after it."""
+def folded(module: ConvolutionalModule) -> Folded:
+    """The convolution of a module, computed in float64."""
     conv, bn = module.conv, module.bn
-    weight, bias = conv.weight.detach(), conv.bias
+    weight = conv.weight.detach()
+    bias = torch.zeros(len(weight)) if conv.bias is None else conv.bias.detach().clone()
     if bn is not None:
-        scale = bn.weight.double() / torch.sqrt(bn.running_var.double() + bn.eps)
+        mean, variance = bn.get_buffer("running_mean"), bn.get_buffer("running_var")
+        scale = bn.weight.double() / torch.sqrt(variance.double() + bn.eps)
         weight = (weight * scale.view(-1, 1, 1, 1)).to(weight.dtype)
-        bias = bn.bias - bn.running_mean * scale
-    bias = bias.detach().to(weight.dtype, copy=True)
-    slope = SLOPES.get(module.activate.name)
-    sum_slope = 1.0 if total is None else SLOPES[total.activate.name]
+        bias = (bn.bias + (bias - mean) * scale).to(weight.dtype)
+    stride, padding = conv.stride, conv.padding
     return Folded(
-        weight, bias, conv.stride, conv.padding, conv.groups, slope, module.activate.function, sum_slope
+        weight, bias.detach(), (stride[0], stride[1]), (int(padding[0]), int(padding[1])), conv.groups,
+        SLOPES.get(module.activate.name), module.activate.in_place,
     )  # fmt: skip
+
+
+def add(y: Tensor, other: Tensor | None, slope: float) -> Tensor:
+    """`y` plus `other` if there is one, then leaky with this slope; in place."""
+    if other is None:
+        return y
+    y += other
+    return y if slope == 1 else F.leaky_relu_(y, slope)

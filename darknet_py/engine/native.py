@@ -6,7 +6,7 @@ import ctypes
 import hashlib
 import os
 import platform
-import shutil
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -15,30 +15,35 @@ from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("winograd.c")
-FLAGS = ("-std=gnu11", "-O3", "-march=native", "-mprefer-vector-width=512", "-fopenmp", "-fPIC", "-shared", "-Wno-psabi")
+FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fopenmp", "-fPIC", "-Wno-psabi")
+X86_FLAGS = ("-mprefer-vector-width=512",)
 SECONDS = 60
 
 
 class Job(Structure):
     """The sizes of one convolution; the `Job` of winograd.c."""
 
-    _fields_ = [(name, c_ssize_t) for name in ("n", "h", "w", "c", "k", "superblock", "block", "packed", "threads")] + [
+    _fields_ = (
+        *((name, c_ssize_t) for name in ("n", "h", "w", "c", "k", "superblock", "block", "packed", "threads")),
         ("slope", c_float),
         ("from_slope", c_float),
-    ]  # fmt: skip  # noqa: RUF012
+    )
 
 
 @cache
 def library() -> ctypes.CDLL | None:
     """The compiled kernel, or None where there is no compiler for it; DARKNET_PY_NATIVE=0 goes without."""
-    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("cc")
-    if os.environ.get("DARKNET_PY_NATIVE") == "0" or sys.platform != "linux" or compiler is None:
+    if os.environ.get("DARKNET_PY_NATIVE") == "0" or sys.platform != "linux":
         return None
     try:
-        path = _cached(compiler)
-        kernel = ctypes.CDLL(str(path))
-    except (OSError, subprocess.SubprocessError):
+        return opened(compiled(shlex.split(os.environ.get("CC") or "gcc"), _flags(), _folder()))
+    except (OSError, RuntimeError, ValueError, subprocess.SubprocessError):
         return None
+
+
+def opened(path: Path) -> ctypes.CDLL:
+    """The functions of a compiled kernel; raises `OSError` where it does not fit torch's OpenMP."""
+    kernel = ctypes.CDLL(str(path))
     job, size, pointer = POINTER(Job), c_ssize_t, c_void_p
     kernel.column.restype, kernel.column.argtypes = size, ()
     kernel.workspace.restype, kernel.workspace.argtypes = size, (job,)
@@ -47,21 +52,23 @@ def library() -> ctypes.CDLL | None:
     return kernel
 
 
-def _cached(compiler: str) -> Path:
-    """Where the library is, after compiling it if this machine has none of this source yet."""
-    folder = _folder()
-    told = "\n".join((compiler, *FLAGS, platform.machine(), _processor(), SOURCE.read_text(encoding="utf-8")))
+def compiled(compiler: list[str], flags: tuple[str, ...], folder: Path) -> Path:
+    """Where the library is in `folder`, after compiling it if there is none of this source, machine and command yet."""
+    told = "\n".join((*compiler, *flags, platform.machine(), _processor(), SOURCE.read_text(encoding="utf-8")))
     path = folder / f"winograd-{hashlib.sha256(told.encode()).hexdigest()[:20]}.so"
     if path.exists():
         return path
-    handle, made = tempfile.mkstemp(suffix=".so", dir=folder)
-    os.close(handle)
-    try:
-        subprocess.run((compiler, *FLAGS, str(SOURCE), "-o", made), check=True, capture_output=True, timeout=SECONDS)  # noqa: S603
-        Path(made).replace(path)
-    finally:
-        Path(made).unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        made, whole = f"{work}/winograd.o", f"{work}/winograd.so"
+        # Linked without -fopenmp, it takes the OpenMP that torch has loaded: a second one would fight for the cores.
+        for arguments in ((*flags, "-c", str(SOURCE), "-o", made), ("-shared", made, "-o", whole)):
+            subprocess.run((*compiler, *arguments), check=True, capture_output=True, timeout=SECONDS)  # noqa: S603
+        Path(whole).replace(path)
     return path
+
+
+def _flags() -> tuple[str, ...]:
+    return FLAGS + (X86_FLAGS if platform.machine() == "x86_64" else ())
 
 
 def _folder() -> Path:
@@ -77,8 +84,5 @@ def _folder() -> Path:
 
 def _processor() -> str:
     """What the compiler makes of -march=native depends on the processor: its flags."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor()
-    return next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
+    with Path("/proc/cpuinfo").open(encoding="utf-8") as file:  # not to its end: that is slow with many processors
+        return next((line for line in file if line.startswith(("flags", "Features"))), platform.processor())

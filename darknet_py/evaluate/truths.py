@@ -11,7 +11,7 @@ from torch import Tensor
 
 from darknet_py.boxes import xyxy_from_cxcywh
 from darknet_py.cfg import DataFile, find_file, read_list
-from darknet_py.data.labels import LabelError, label_path, read_labels
+from darknet_py.data.labels import MOST, LabelError, label_path, read_labels
 from darknet_py.decode import Size
 from darknet_py.errors import CfgError, DarknetError, Location, os_reason
 
@@ -37,9 +37,10 @@ def read_all(paths: Sequence[str], classes: int, classes_of: Sequence[int] | Non
     """Read the label files of pictures; a picture without one has no objects.
 
     With `classes_of` class n of the files is class `classes_of[n]` here. Lines of zeros, which say that a class is
-    somewhere, are left out. Raises `DarknetError` where there is not a single label file.
+    somewhere, are left out, whatever their class. Raises `DarknetError` where there is not a single label file.
     """
     table = None if classes_of is None else torch.tensor(classes_of)
+    known = classes if table is None else len(table)
     tables: list[Tensor | None] = []
     problems: list[str] = []
     missing: list[str] = []
@@ -49,7 +50,7 @@ def read_all(paths: Sequence[str], classes: int, classes_of: Sequence[int] | Non
             tables.append(torch.empty(0, 5))
             continue
         try:
-            rows = read_labels(path, classes if table is None else len(table))
+            rows = read_labels(path, known, alone=MOST)
         except LabelError as error:
             problems += error.problems
             tables.append(None)
@@ -57,7 +58,7 @@ def read_all(paths: Sequence[str], classes: int, classes_of: Sequence[int] | Non
             problems.append(f"{path}: {os_reason(error)}" if isinstance(error, OSError) else str(error))
             tables.append(None)
         else:
-            rows = rows[(rows[:, 3:] > 0).all(1)]
+            rows = rows[(rows[:, 3:] > 0).all(1) & (rows[:, 0] < known)]
             if table is not None:
                 rows[:, 0] = table[rows[:, 0].long()].to(rows.dtype)
             tables.append(rows)

@@ -20,7 +20,7 @@ class Cost(Layer):
 
     kind: str = key(one_of(COSTS, fallback="sse"), "sse", "which loss", name="type")
     scale: float = key(number, 1.0, "factor on the gradient")
-    ratio: float = key(number, 0.0, "share of the errors that count, the largest first; the GPU builds alone do it")
+    ratio: float = key(number, 0.0, "read by Darknet, without effect")
     noobj: float = key(number, 1.0, "factor where the truth is 0")
     thresh: float = key(number, 0.0, "errors below this do not count; the GPU builds alone do it")
 

@@ -29,6 +29,7 @@ class HeadLoss:
 class Loss(nn.Module):
     """The loss of one layer; it has no parameters."""
 
+    draws = False  # random numbers, from torch's own generators
     input_size: tuple[int, int] = (0, 0)  # width, height of the pictures; `Criterion` keeps it to those it is given
 
     def forward(self, raw: Tensor, truth: Tensor, seen: int) -> HeadLoss:

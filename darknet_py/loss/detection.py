@@ -33,6 +33,7 @@ class DetectionLoss(Loss):
     def __init__(self, node: Node, graph: Graph) -> None:
         super().__init__()
         self.layer = cast("Detection", node.layer)
+        self.draws = bool(self.layer.random)
         if self.layer.coords < 4:
             raise self.layer.error(f"coords={self.layer.coords} cannot be trained; boxes have 4")
         if self.layer.forced and self.layer.num < 2:

@@ -16,13 +16,14 @@ from darknet_py.errors import DarknetError
 from darknet_py.layers.connected import Dense
 from darknet_py.layers.convolutional import ConvolutionalModule
 from darknet_py.layers.crop import CropModule
+from darknet_py.loss.base import Loss
 from darknet_py.loss.criterion import Criterion, Losses
 from darknet_py.network import Network
 from darknet_py.train.distributed import ALONE, RunningStatistics, World, share_of
 from darknet_py.train.optimizer import cpu_optimizer_of, optimizer_of
 from darknet_py.train.schedule import rate_at
 
-DRAWING = (nn.Dropout, CropModule)  # modules that draw random numbers while training
+DRAWING = (nn.Dropout, CropModule)  # layers that draw random numbers while training
 GRADIENT_LIMIT = 1.0  # backward_connected_layer_gpu
 OPTIMIZERS = {"gpu": optimizer_of, "cpu": cpu_optimizer_of}
 
@@ -31,7 +32,7 @@ class Stepper:
     """Trains a network batch by batch, where it is.
 
     For every update `accumulate` is called for each of the `share.count` mini-batches, then `update`. `amp` is the
-    type of autocast. What dropout draws follows from `seed` and the number of pictures seen, so that a resumed run
+    type of autocast. What layers draw follows from `seed` and the number of pictures seen, so that a resumed run
     draws what it would have. With `build="cpu"` it trains as that build of the C program does, which most recordings
     are from: without adam, clip and smooth, and without the GPU build's limit on gradients of dense layers.
     """
@@ -52,7 +53,7 @@ class Stepper:
         self.optimizer = OPTIMIZERS[build](network)
         _set_build(network, build)
         self._statistics = RunningStatistics(network, world)
-        self._draws = any(isinstance(module, DRAWING) for module in network.modules())
+        self._draws = any(map(_draws, self.criterion.modules()))
         self._run = _parallel(self.criterion, world)
         self._done = 0  # mini-batches since the last update
         self.rate = self.rate_at(self.batch)
@@ -134,6 +135,11 @@ class Stepper:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(_number(self.seed, seen))
             yield
+
+
+def _draws(module: nn.Module) -> bool:
+    """Whether a module draws random numbers while training."""
+    return isinstance(module, DRAWING) or (isinstance(module, Loss) and module.draws)
 
 
 def _set_build(network: Network, build: str) -> None:

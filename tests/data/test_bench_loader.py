@@ -18,6 +18,7 @@ tool = importlib.import_module("bench_loader")
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     threads = torch.get_num_threads()
+    monkeypatch.setattr(tool, "CFG_FILE", tool.ROOT / "cfg/shapes.cfg")
     monkeypatch.setattr(tool, "PICTURES", 2)
     monkeypatch.setattr(tool, "BATCH", 2)
     monkeypatch.setattr(tool, "PICTURE", tool.Size(20, 15))
@@ -26,20 +27,23 @@ def few(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--workers", "0", "1", "--size", "32", "--batches", "1", "--rounds", "1"]
+    options = ["--workers", "0", "1", "--size", "64", "--batches", "1", "--rounds", "1"]
     assert tool.main([*options, "--json"]) == 0
     lines = json.loads(capsys.readouterr().out)["lines"]
     assert [line["name"] for line in lines if line["cost"] == "loader"] == [
         "a picture, 0 workers", "pictures a second, 0 workers", "a picture, 1 worker", "pictures a second, 1 worker",
     ]  # fmt: skip
     assert all(line["value"] > 0 for line in lines)
+    assert [line["name"].split(",")[0] for line in lines if line["cost"] == "step"] == [
+        "pictures a second without a loader", "pictures a second with 1 workers", "waiting for a batch",
+    ]  # fmt: skip
     assert tool.main(options) == 0
     assert "place it and change its colours" in capsys.readouterr().out
 
 
 def test_a_limit_that_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tool, "LIMIT", 0.0)
-    assert tool.main(["--workers", "0", "--size", "32", "--batches", "1", "--rounds", "1", "--check"]) == 1
+    assert tool.main(["--workers", "0", "--size", "64", "--batches", "1", "--rounds", "1", "--check"]) == 1
 
 
 @pytest.mark.parametrize("option", ["--size", "--batches", "--rounds"])

@@ -53,10 +53,10 @@ def test_where_labels_are_that_darknet_would_not_find(tmp_path: Path, picture: s
     assert label_path(str(tmp_path / picture)) == str(tmp_path / label)
 
 
-def read(tmp_path: Path, text: str | bytes, classes: int | None = None, *, boxes_only: bool = False) -> torch.Tensor:
+def read(tmp_path: Path, text: str | bytes, classes: int | None = None, *, alone: int | None = None) -> torch.Tensor:
     path = tmp_path / "x.txt"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return read_labels(path, classes, boxes_only=boxes_only)
+    return read_labels(path, classes, alone=alone)
 
 
 @pytest.mark.parametrize(
@@ -116,9 +116,19 @@ def test_every_bad_line_is_listed_up_to_a_limit(tmp_path: Path) -> None:
 
 def test_a_class_without_a_place_is_of_no_use_where_boxes_are_needed(tmp_path: Path) -> None:
     assert len(read(tmp_path, "1 0 0 0 0")) == 1
-    assert len(read(tmp_path, "1 0 .1 .1 .1", boxes_only=True)) == 1
+    assert len(read(tmp_path, "1 0 .1 .1 .1", alone=0)) == 1
     with pytest.raises(LabelError, match=r"x\.txt:1: .* \[region\] with a tree"):
-        read(tmp_path, "1 0 0 .3 .3", boxes_only=True)
+        read(tmp_path, "1 0 0 .3 .3", alone=0)
+
+
+def test_a_class_without_a_place_may_be_of_more_or_fewer_classes(tmp_path: Path) -> None:
+    assert read(tmp_path, "2 .5 .5 .5 .5\n9 0 0 0 0\n", 3, alone=10)[:, 0].tolist() == [2, 9]
+    with pytest.raises(LabelError) as caught:
+        read(tmp_path, "3 .5 .5 .5 .5\n10 0 0 0 0\n2 0 0 0 0\n", 3, alone=10)
+    said = ["class is 3, and has to be an integer from 0 to 2", "class is 10, and has to be an integer from 0 to 9"]
+    assert [problem.partition("the ")[2] for problem in caught.value.problems] == said
+    with pytest.raises(LabelError, match="the class is 2, and has to be an integer from 0 to 1"):
+        read(tmp_path, "2 0 0 0 0\n", 3, alone=2)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,6 +146,18 @@ def test_a_tree_takes_pictures_with_a_class_alone(tmp_path: Path) -> None:
         detection(made)[Key(0, 64, 48)]
 
 
+def test_a_map_is_not_for_classes_alone(tmp_path: Path) -> None:
+    (tmp_path / "x.tree").write_text("".join(f"n{n} -1\n" for n in range(20)))
+    (tmp_path / "x.map").write_text("7\n9\n")
+    keys = f"tree={tmp_path / 'x.tree'}\nmap={tmp_path / 'x.map'}"
+    made = make_data(tmp_path, 1, "19 0 0 0 0\n")
+    assert detection(made, keys)[Key(0, 64, 48)][1][:5].tolist() == [999999] * 4 + [19]
+    for line, last in (("20 0 0 0 0", 19), ("2 .5 .5 .5 .5", 1)):
+        (tmp_path / "labels/0.txt").write_text(line)
+        with pytest.raises(DarknetError, match=f"the class is .*, and has to be an integer from 0 to {last}"):
+            detection(made, keys)[Key(0, 64, 48)]
+
+
 def test_joint_lists_of_boxes_and_of_classes_alone(tmp_path: Path) -> None:
     (tmp_path / "x.tree").write_text("".join(f"n{n} -1\n" for n in range(20)))
     with_boxes, alone = make_data(tmp_path / "a", 3), make_data(tmp_path / "b", 3, "1{n} 0 0 0 0\n")

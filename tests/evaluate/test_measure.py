@@ -153,6 +153,17 @@ def test_class_only_labels_are_no_boxes(paths):
     assert labels.tables[0].tolist() == [[2, 0.5, 0.5, pytest.approx(0.1), pytest.approx(0.1)]]
 
 
+def test_class_only_labels_may_be_beyond_the_map(paths):
+    label_of(paths[0]).write_text("9 0 0 0 0\n1 .5 .5 .1 .1\n")
+    label_of(paths[1]).write_text("2 .5 .5 .1 .1\n")
+    labels = read_all(paths[:2], 10, (3, 7))
+    assert labels.tables[0].tolist() == [[7, 0.5, 0.5, pytest.approx(0.1), pytest.approx(0.1)]]
+    assert labels.tables[1] is None
+    assert len(labels.problems) == 1
+    label_of(paths[0]).write_text("9 0 0 .1 .1\n")
+    assert read_all(paths[:1], 10, (3, 7)).tables[0].tolist() == []
+
+
 @pytest.mark.parametrize("name", ["boxes_region", "boxes_yolo"])
 def test_the_mirror_image_of_a_picture_gives_mirrored_boxes(tmp_path, name):
     path = draw_pictures(tmp_path)[0]
