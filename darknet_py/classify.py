@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from darknet_py.detect import Picture, class_name, each_picture
+from darknet_py.engine import Engine
 from darknet_py.errors import DarknetError
 from darknet_py.image import letterbox
 from darknet_py.network import Network
@@ -40,6 +41,11 @@ class Classifier:
 
     network: Network
     names: tuple[str, ...] = ()
+    engine: Engine = field(default=None, compare=False, repr=False)  # type: ignore[assignment]  # None: one of its own
+
+    def __post_init__(self) -> None:
+        if self.engine is None:
+            object.__setattr__(self, "engine", Engine(self.network))
 
     def classify(self, images: Sequence[Tensor], top: int) -> list[Classification]:
         """The `top` classes of pictures (C, H, W) of any sizes, letterboxed as predict_classifier does it."""
@@ -50,7 +56,7 @@ class Classifier:
         _, h, w = self.network.input_shape
         with torch.inference_mode():
             batch = torch.stack([letterbox(image, w, h).to(self.network.device) for image in images])
-            rows = self.leaves(self.network.heads(batch.to(self.network.dtype))[-1].flatten(1).float())
+            rows = self.leaves(self.engine.heads(batch.to(self.network.dtype))[-1].flatten(1).float())
         return [self.best(row, top) for row in rows.cpu()]
 
     def classify_each(self, sources: Iterable[ImageLike], top: int, batch: int) -> Iterator[Picture[Classification]]:

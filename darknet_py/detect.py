@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from darknet_py.boxes import xyxy_from_cxcywh
 from darknet_py.decode import Candidates, Settings, Size, decode
+from darknet_py.engine import Engine
 from darknet_py.errors import DarknetError, ImageError
 from darknet_py.image import letterbox, resize
 from darknet_py.layers.detection import Detection
@@ -94,6 +95,11 @@ class Detector:
     network: Network
     names: tuple[str, ...] = ()
     as_printed: bool = False  # rows in the order in which the C program prints them, not best first
+    engine: Engine = field(default=None, compare=False, repr=False)  # type: ignore[assignment]  # None: one of its own
+
+    def __post_init__(self) -> None:
+        if self.engine is None:
+            object.__setattr__(self, "engine", Engine(self.network))
 
     @property
     def tree(self) -> WordTree | None:
@@ -125,7 +131,7 @@ class Detector:
         device, dtype = self.network.device, self.network.dtype
         with torch.inference_mode():
             batch = torch.stack([self.fit(image).to(device) for image in images]).to(dtype)
-            outputs = self.network.heads(batch)
+            outputs = self.engine.heads(batch)
         return [
             self.decode([output[n] for output in outputs], (image.shape[2], image.shape[1]), settings, nms)
             for n, image in enumerate(images)

@@ -20,14 +20,14 @@ def resize(image: Tensor, width: int, height: int) -> Tensor:
     image = floats(image)
     _check_size(width, height)
     *lead, h, w = image.shape
-    left, along = _corner_aligned(w, width, image.device)
+    left, along = corner_aligned(w, width, image.device)
     right = (left + 1).clamp(max=w - 1)
     part = torch.gather(image, -1, left.expand(*lead, h, width)).mul_(1 - along)
     part += torch.gather(image, -1, right.expand(*lead, h, width)).mul_(along)
     part[..., -1] = image[..., -1]
     if height == 1:  # the last row, as one column is the last; the C program reads outside the picture here
         return part[..., -1:, :].contiguous()
-    above, down = _corner_aligned(h, height, image.device)
+    above, down = corner_aligned(h, height, image.device)
     # image.c adds nothing to the last row, so it comes out black where rounding leaves `above` at h - 2.
     below = (above + 1).clamp(max=h - 1)[:-1]
     down = down[:, None]
@@ -111,8 +111,8 @@ def place(image: Tensor, width: int, height: int, dx: int, dy: int, canvas: Tens
             f"a picture {tuple(image.shape)} does not go on a canvas {tuple(canvas.shape)}: channels differ"
         )
     *lead, h, w = image.shape
-    left, along, x = _placed(w, width, dx, canvas.shape[-1], image.device)
-    above, down, y = _placed(h, height, dy, canvas.shape[-2], image.device)
+    left, along, x = placed(w, width, dx, canvas.shape[-1], image.device)
+    above, down, y = placed(h, height, dy, canvas.shape[-2], image.device)
     if not (len(left) and len(above)):
         return canvas
     wide = F.pad(image, (0, 1, 0, 1))  # the zeros outside
@@ -136,12 +136,7 @@ def rotate_crop(
     if not all(map(math.isfinite, (radians, scale, dx, dy, aspect))) or scale == 0:
         raise ImageError(f"cannot rotate by {radians} at scale {scale}, aspect {aspect}, shift ({dx}, {dy})")
     *_, h, w = image.shape
-    angle, zoom, stretch, shift_x, shift_y = map(np.float32, (radians, scale, aspect, dx, dy))  # float in C
-    x = (torch.arange(width, dtype=torch.float64) - width / 2) / float(zoom) * float(stretch)
-    y = (torch.arange(height, dtype=torch.float64)[:, None] - height / 2) / float(zoom)
-    x, y = x + float(shift_x / zoom * stretch), y + float(shift_y / zoom)
-    cos, sin = math.cos(angle), math.sin(angle)
-    return _bilinear(image, (cos * x - sin * y + w / 2).float(), (sin * x + cos * y + h / 2).float())
+    return _bilinear(image, *turned(w, h, radians, scale, width, height, dx, dy, aspect))
 
 
 def distort(image: Tensor, hue: float, saturation: float, exposure: float) -> Tensor:
@@ -198,7 +193,7 @@ def _check_size(width: int, height: int) -> None:
         raise ImageError(f"a picture needs at least one pixel, not {width} x {height}")
 
 
-def _corner_aligned(size: int, new: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def corner_aligned(size: int, new: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Where each of `new` samples falls on an axis of `size`, ends on ends: index below, fraction."""
     scale = np.float32(size - 1) / np.float32(max(new - 1, 1))
     at = torch.arange(new, dtype=torch.float32, device=device) * float(scale)
@@ -206,7 +201,7 @@ def _corner_aligned(size: int, new: int, device: torch.device) -> tuple[Tensor, 
     return index, at - index
 
 
-def _placed(size: int, new: int, offset: int, limit: int, device: torch.device) -> tuple[Tensor, Tensor, slice]:
+def placed(size: int, new: int, offset: int, limit: int, device: torch.device) -> tuple[Tensor, Tensor, slice]:
     """Where those of `new` samples fall that a canvas of `limit` shows: index, fraction, place there."""
     first, last = max(0, -offset), min(new, limit - offset)
     scale = np.float32(1) / np.float32(new) * np.float32(size)  # in the order of Darknet's -Ofast build
@@ -215,10 +210,27 @@ def _placed(size: int, new: int, offset: int, limit: int, device: torch.device) 
     return index, at - index, slice(first + offset, last + offset)
 
 
+def turned(
+    image_w: int, image_h: int, radians: float, scale: float, width: int, height: int, dx: float, dy: float,
+    aspect: float,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Where `rotate_crop` looks in a picture of `image_w` x `image_h`: columns and rows, (height, width) each.
+
+    Those outside are at most 2 before the first pixel, or 2 behind the last.
+    """
+    angle, zoom, stretch, shift_x, shift_y = map(np.float32, (radians, scale, aspect, dx, dy))  # float in C
+    x = (torch.arange(width, dtype=torch.float64) - width / 2) / float(zoom) * float(stretch)
+    y = (torch.arange(height, dtype=torch.float64)[:, None] - height / 2) / float(zoom)
+    x, y = x + float(shift_x / zoom * stretch), y + float(shift_y / zoom)
+    cos, sin = math.cos(angle), math.sin(angle)
+    column, row = cos * x - sin * y + image_w / 2, sin * x + cos * y + image_h / 2
+    return column.float().clamp_(-2, image_w + 1), row.float().clamp_(-2, image_h + 1)
+
+
 def _bilinear(image: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Sample (..., C, H, W) at x, y (h, w) in pixels, zero outside -> (..., C, h, w)."""
-    *_, h, w = image.shape
-    x, y = x.clamp(-2, w + 1).to(image.device), y.clamp(-2, h + 1).to(image.device)
+    """Sample (..., C, H, W) at x, y (h, w) as `turned` gives them, zero outside -> (..., C, h, w)."""
+    w = image.shape[-1]
+    x, y = x.to(image.device), y.to(image.device)
     left, top = x.floor(), y.floor()
     dx, dy = x - left, y - top
     wide = w + 5  # room for indices -2 .. w + 2

@@ -18,6 +18,7 @@ from darknet_py.cfg import read_data, read_names
 from darknet_py.classify import Classification, Classifier
 from darknet_py.decode import DECODERS, Settings
 from darknet_py.detect import Detections, Detector, class_name
+from darknet_py.engine import Engine
 from darknet_py.errors import DarknetError
 from darknet_py.graph import Graph
 from darknet_py.network import Network
@@ -29,11 +30,16 @@ Names: TypeAlias = "str | Path | Sequence[str]"
 
 
 class Model:
-    """A network in eval mode with the names of its classes; `network` is the torch module."""
+    """A network in eval mode with the names of its classes; `network` is the torch module.
 
-    def __init__(self, network: Network, names: Sequence[str] = ()) -> None:
+    What it says is computed by `engine`, which follows the network: "plain", "fused" or "winograd", or None for the
+    fastest one that there is. Raises `DarknetError` for an engine that this machine or the network's device lacks.
+    """
+
+    def __init__(self, network: Network, names: Sequence[str] = (), engine: str | None = None) -> None:
         self.network = network.eval()
         self.names = tuple(names)
+        self.engine = Engine(network, engine)
 
     @property
     def detects(self) -> bool:
@@ -45,7 +51,7 @@ class Model:
         """The network as a detector; raises `DarknetError` where it is none."""
         if not self.detects:
             raise DarknetError(f"{self.network.graph.source} has no layer that gives boxes: is this a classifier?")
-        return Detector(self.network, self.names)
+        return Detector(self.network, self.names, engine=self.engine)
 
     @property
     def classifier(self) -> Classifier:
@@ -53,7 +59,7 @@ class Model:
         head = next((node for node in self.network.graph.heads if node.layer.is_head), None)
         if head is not None:
             raise DarknetError(f"{self.network.graph.source} ends in {head}, so it is no classifier")
-        return Classifier(self.network, self.names)
+        return Classifier(self.network, self.names, engine=self.engine)
 
     @overload
     def detect(
@@ -128,14 +134,15 @@ class Model:
 def load(
     cfg: str | Path, weights: str | Path | None = None, *, names: Names | None = None, data: str | Path | None = None,
     device: str | torch.device | None = None, size: int | tuple[int, int] | None = None, strict: bool = False,
-    partial: bool = False,
+    partial: bool = False, engine: str | None = None,
 ) -> Model:  # fmt: skip
     """Build the network of a cfg, load its weights and put it on a device.
 
     `names` is a .names file or the names themselves; otherwise the .data file `data` says where they are, and
     without either classes go by their numbers. `device` None takes the first GPU if there is one. `size`, a width
     and height or one number for both, is another input size. `strict` makes unknown and repeated keys errors;
-    `partial` takes a weights file that ends early or goes on. Without `weights` they are random.
+    `partial` takes a weights file that ends early or goes on. Without `weights` they are random. `engine` is as in
+    `Model`.
     """
     graph = Graph.read(cfg, strict=strict)
     if size is not None:
@@ -150,7 +157,7 @@ def load(
     if isinstance(names, (str, Path)):
         names = read_names(names)
     network.to(target).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Model(network, names or ())
+    return Model(network, names or (), engine)
 
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:

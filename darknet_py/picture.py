@@ -41,11 +41,11 @@ def read(source: str | os.PathLike[str] | bytes | BinaryIO, channels: int = 3) -
     """
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
-        with _named(name), Path(source).open("rb") as file, Image.open(file, formats=FORMATS) as picture:
+        with named(name), Path(source).open("rb") as file, Image.open(file, formats=FORMATS) as picture:
             return _from_pil(picture, channels)
     if not isinstance(source, bytes) and not hasattr(source, "read"):
         raise ImageError(f"expected a path, bytes, a binary stream or a picture, got {type(source).__name__}")
-    with _named(str(getattr(source, "name", "picture"))):
+    with named(str(getattr(source, "name", "picture"))):
         content = source if isinstance(source, bytes) else source.read()
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             return _from_pil(picture, channels)
@@ -60,7 +60,7 @@ def as_image(x: ImageLike, channels: int = 3) -> Tensor:
     memory of `x`.
     """
     if isinstance(x, Image.Image):
-        with _named(str(getattr(x, "filename", "") or "picture")):
+        with named(str(getattr(x, "filename", "") or "picture")):
             return _from_pil(x, channels)
     if isinstance(x, np.ndarray):
         x = _from_array(x)
@@ -95,7 +95,7 @@ def save(image: Tensor | Image.Image, path: str | os.PathLike[str]) -> None:
     if kind not in Image.SAVE:
         raise ImageError(f"{path}: no picture format has the suffix {path.suffix!r}; use .png or .jpg")
     picture = to_pil(image) if isinstance(image, Tensor) else image
-    with _named(str(path)), replacing(path) as file:
+    with named(str(path)), replacing(path) as file:
         picture.save(file, kind, **({"quality": 80} if kind == "JPEG" else {}))
 
 
@@ -108,7 +108,7 @@ def _check_range(image: Tensor) -> None:
 
 
 @contextmanager
-def _named(name: str) -> Iterator[None]:
+def named(name: str) -> Iterator[None]:
     """Turn whatever Pillow raises into an `ImageError` of one line that starts with `name`."""
     try:
         yield
@@ -125,7 +125,7 @@ def _from_pil(picture: Image.Image, channels: int) -> Tensor:
         raise ImageError(f"a picture file gives 1, 3 or 4 channels, not {channels}")
     if picture.width * picture.height > MAX_PIXELS:
         raise ImageError(f"{picture.width} x {picture.height} is more than {MAX_PIXELS} pixels")
-    pixels = _eight_bit(picture)  # (H, W, 3 or 4)
+    pixels = eight_bit(picture)  # (H, W, 3 or 4)
     if channels == 1:
         pixels = (pixels[..., :3].astype(np.uint16) @ np.array([77, 150, 29], np.uint16) >> 8)[..., None]
     elif channels > pixels.shape[2]:
@@ -134,7 +134,7 @@ def _from_pil(picture: Image.Image, channels: int) -> Tensor:
     return chosen.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
 
-def _eight_bit(picture: Image.Image) -> Array:
+def eight_bit(picture: Image.Image) -> Array:
     """Return the pixels as a writable uint8 array, RGB or RGBA."""
     if picture.mode == "F":
         raise ImageError("pictures of 32-bit floats are not read; save it with 8 or 16 bits")

@@ -131,6 +131,7 @@ def _fill(target: Tensor, slot: Slot, file: BufferedReader, header: Header) -> N
     elif rows.device.type == "cpu" and rows.dtype == torch.float32:
         _advise_large_pages(rows)
         _read_into(rows.view(-1), file)  # straight from the system's cache: no second copy
+        torch.autograd.graph.increment_version(target)  # which torch would do for what it writes itself
     else:
         for part in rows.view(-1).split(CHUNK):
             part.copy_(_read_into(torch.empty(len(part)), file))

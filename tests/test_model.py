@@ -20,6 +20,7 @@ from darknet_py.boxes import cxcywh_from_xyxy
 from darknet_py.classify import Classification
 from darknet_py.decode import Settings
 from darknet_py.detect import Detections, class_name
+from darknet_py.engine import Engine
 from darknet_py.errors import CfgError, DarknetError, ImageError, WeightsError
 from darknet_py.image import letterbox, resize
 from darknet_py.model import Model, load, pick_device
@@ -247,8 +248,8 @@ def test_the_batch_changes_nothing(region, softmax, batch):
 
 
 def test_lists_go_through_the_network_a_batch_at_a_time(region, pixels, monkeypatch):
-    sizes, heads = [], Network.heads
-    monkeypatch.setattr(Network, "heads", lambda self, x: sizes.append(len(x)) or heads(self, x))
+    sizes, heads = [], Engine.heads
+    monkeypatch.setattr(Engine, "heads", lambda self, x: sizes.append(len(x)) or heads(self, x))
     region.detect([pixels] * 11, batch=4)
     region.detect([pixels] * 5)
     assert sizes == [4, 4, 3, 4, 1]

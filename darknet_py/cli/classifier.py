@@ -12,9 +12,10 @@ from darknet_py.cli.common import (
     complain,
     count,
     device_arguments,
-    device_of,
+    engine_argument,
     image_arguments,
     image_paths,
+    load_model,
     option,
     sources,
     switch,
@@ -40,6 +41,7 @@ def _classify_arguments(parser: ArgumentParser) -> None:
     image_arguments(parser)
     option(parser, "batch", count, None, "pictures that go through the network together")
     device_arguments(parser)
+    engine_argument(parser)
     switch(parser, "json", "print one JSON object a picture")
 
 
@@ -58,12 +60,8 @@ def _classify(args: Namespace) -> int:
 
 
 def _run(args: Namespace, names: tuple[str, ...], top: int) -> int:
-    from darknet_py.model import load
-
     paths = image_paths(args)
-    model = load(
-        args.cfg, args.weights, names=names, device=device_of(args), strict=args.strict, partial=args.partial
-    )  # fmt: skip
+    model = load_model(args, names)
     batch = 1 if paths is None else args.batch or model.batch
     pictures = model.classifier.classify_each(sources(paths, as_json=args.json), top, batch)
     return 1 if sum(not _give(picture, as_json=args.json) for picture in pictures) else 0

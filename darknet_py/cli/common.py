@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from darknet_py.errors import CfgError, Location
+
+if TYPE_CHECKING:
+    from darknet_py.model import Model
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".psd", ".tga", ".tif", ".tiff", ".webp"}
 
@@ -51,6 +54,21 @@ def device_arguments(parser: ArgumentParser) -> None:
     switch(parser, "nogpu", "use the CPU")
     switch(parser, "strict", "unknown and repeated keys in the cfg are errors")
     switch(parser, "partial", "take a weights file that ends early or goes on")
+
+
+def engine_argument(parser: ArgumentParser) -> None:
+    """The option --engine."""
+    option(parser, "engine", str, None, "how to compute: plain, fused or winograd (default: the fastest there is)")
+
+
+def load_model(args: Namespace, names: Sequence[str]) -> Model:
+    """The network that the arguments name, on the device that they name."""
+    from darknet_py.model import load
+
+    return load(
+        args.cfg, args.weights, names=names, device=device_of(args), strict=args.strict, partial=args.partial,
+        engine=args.engine,
+    )  # fmt: skip
 
 
 def device_of(args: Namespace) -> str | None:

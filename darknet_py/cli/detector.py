@@ -15,10 +15,11 @@ from darknet_py.cli.common import (
     complain,
     count,
     device_arguments,
-    device_of,
+    engine_argument,
     fraction,
     image_arguments,
     image_paths,
+    load_model,
     option,
     sources,
     switch,
@@ -47,6 +48,7 @@ def _arguments(parser: ArgumentParser, *, data: bool, thresh: float, nms: float)
     option(parser, "out", str, None, "where to draw: a picture, or a folder for several (default: predictions)")
     option(parser, "batch", count, None, "pictures that go through the network together")
     device_arguments(parser)
+    engine_argument(parser)
     switch(parser, "json", "print one JSON object a picture; draws only with -out")
     switch(parser, "save-labels", "write class, centre and size of each box beside the drawn picture")
     switch(parser, "crop", "write each box as a picture of its own beside the drawn picture")
@@ -70,12 +72,9 @@ def _yolo(args: Namespace) -> int:
 
 def _run(args: Namespace, names: Sequence[str]) -> int:
     from darknet_py.decode import Settings
-    from darknet_py.model import load
 
     paths = image_paths(args)
-    model = load(
-        args.cfg, args.weights, names=names, device=device_of(args), strict=args.strict, partial=args.partial
-    )  # fmt: skip
+    model = load_model(args, names)
     detector = replace(model.detector, as_printed=not args.json)
     output = _Output(args, detector, paths or ())
     batch = 1 if paths is None else args.batch or model.batch

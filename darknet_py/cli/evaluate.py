@@ -17,8 +17,9 @@ from darknet_py.cli.common import (
     complain,
     count,
     device_arguments,
-    device_of,
+    engine_argument,
     fraction,
+    load_model,
     option,
     switch,
 )  # fmt: skip
@@ -40,6 +41,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("weights", metavar="WEIGHTS")
     option(parser, "batch", count, None, "pictures that go through the network together")
     device_arguments(parser)
+    engine_argument(parser)
     switch(parser, "json", "print one JSON object at the end, and no lines")
 
 
@@ -115,7 +117,7 @@ def _recall(args: Namespace) -> int:
     from darknet_py.evaluate.truths import read_all, valid_paths
 
     data = _read_data(args)
-    model = _load(args, ())
+    model = load_model(args, ())
     detector = model.detector
     paths = valid_paths(data)
     labels = read_all(paths, 2**24)
@@ -148,7 +150,7 @@ def _classifier(args: Namespace, views: str) -> int:
     if not 0 < classes <= len(labels):
         raise CfgError(f"classes={classes}, but {names} has {len(labels)} names", Location(data.source))
     leaves = data.path("leaves")
-    classifier = _load(args, labels).classifier
+    classifier = load_model(args, labels).classifier
     accuracy = Accuracy(args.t or data.integer("top", 1))
     failed = 0
     with progress_bar(args, lines=True) as progress:
@@ -177,7 +179,7 @@ def prepared(args: Namespace, thresh: float) -> tuple[DataFile, Model, Any]:
     from darknet_py.tree import read_map
 
     data = _read_data(args)
-    model = _load(args, data.names())
+    model = load_model(args, data.names())
     path = data.path("map")
     if path is not None and model.detector.tree is None:
         raise CfgError("there is a map=, but the network has no tree", Location(data.source))
@@ -188,14 +190,6 @@ def _read_data(args: Namespace) -> DataFile:
     from darknet_py.cfg import read_data
 
     return read_data(args.data)
-
-
-def _load(args: Namespace, names: tuple[str, ...]) -> Model:
-    from darknet_py.model import load
-
-    return load(
-        args.cfg, args.weights, names=names, device=device_of(args), strict=args.strict, partial=args.partial
-    )  # fmt: skip
 
 
 def tell(problems: Iterable[str]) -> int:

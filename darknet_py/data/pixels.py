@@ -6,11 +6,9 @@ fraction of their time: only the pixels that are seen become floats.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -18,8 +16,8 @@ from torch import Tensor
 
 from darknet_py import picture
 from darknet_py.errors import ImageError
-from darknet_py.image import _corner_aligned, _placed
-from darknet_py.picture import FORMATS, MAX_PIXELS, _eight_bit, _named
+from darknet_py.image import corner_aligned, placed, turned
+from darknet_py.picture import FORMATS, MAX_PIXELS, eight_bit, named
 
 CPU: Final = torch.device("cpu")
 TINY: Final = 1e-30  # no division by zero, where grey has no hue
@@ -38,14 +36,14 @@ class Axis:
     @classmethod
     def placed(cls, size: int, new: int, offset: int, limit: int) -> tuple[Axis, slice]:
         """Of a side of `size` made `new` long, `offset` along a canvas of `limit`: what is seen, and where there."""
-        near, fraction, seen = _placed(size, new, offset, limit, CPU)
+        near, fraction, seen = placed(size, new, offset, limit, CPU)
         inside = near + 1 < size  # zeros are outside
         return cls(near, (near + 1).clamp_(max=size - 1), 1 - fraction, fraction * inside), seen
 
     @classmethod
     def resized(cls, size: int, start: int, length: int, new: int, *, rows: bool = False) -> Axis:
         """Of the `length` from `start` on, made `new` long as by `image.crop` and `resize`."""
-        at, far = _corner_aligned(length, new, CPU)
+        at, far = corner_aligned(length, new, CPU)
         near = 1 - far
         if not rows or new == 1:
             at[-1], near[-1] = length - 1, 1
@@ -62,10 +60,10 @@ def read(path: str, channels: int) -> Tensor:
     """Read a picture file -> (H, W, channels) uint8, as `picture.read` does."""
     if channels != 3:
         return (picture.read(path, channels) * 255).round_().to(torch.uint8).permute(1, 2, 0).contiguous()
-    with _named(path), Image.open(path, formats=FORMATS) as file:
+    with named(path), Image.open(path, formats=FORMATS) as file:
         if file.width * file.height > MAX_PIXELS:
             raise ImageError(f"{file.width} x {file.height} is more than {MAX_PIXELS} pixels")
-        pixels = torch.from_numpy(_eight_bit(file))
+        pixels = torch.from_numpy(eight_bit(file))
     return pixels if pixels.shape[2] == 3 else pixels[..., :3].contiguous()
 
 
@@ -85,13 +83,7 @@ def turn(
 ) -> Tensor:
     """Cut `width` x `height` out of (H, W, C) uint8 turned by `radians`, as `image.rotate_crop` does -> (C, h, w)."""
     h, w, channels = pixels.shape
-    angle, zoom, stretch, shift_x, shift_y = map(np.float32, (radians, scale, aspect, dx, dy))  # float in C
-    x = (torch.arange(width, dtype=torch.float64) - width / 2) / float(zoom) * float(stretch)
-    y = (torch.arange(height, dtype=torch.float64)[:, None] - height / 2) / float(zoom)
-    x, y = x + float(shift_x / zoom * stretch), y + float(shift_y / zoom)
-    cos, sin = math.cos(angle), math.sin(angle)
-    column = (cos * x - sin * y + w / 2).float().clamp_(-2, w + 1).flatten()
-    row = (sin * x + cos * y + h / 2).float().clamp_(-2, h + 1).flatten()
+    column, row = (place.flatten() for place in turned(w, h, radians, scale, width, height, dx, dy, aspect))
     left, top = column.floor(), row.floor()
     across, down = column - left, row - top
     wide = w + 5  # room for indices -2 .. w + 2

@@ -36,7 +36,7 @@ def library() -> ctypes.CDLL | None:
     if os.environ.get("DARKNET_PY_NATIVE") == "0" or sys.platform != "linux":
         return None
     try:
-        return opened(compiled(shlex.split(os.environ.get("CC") or "gcc"), _flags(), _folder()))
+        return opened(compiled(shlex.split(os.environ.get("CC") or "gcc"), machine_flags(), _folder()))
     except (OSError, RuntimeError, ValueError, subprocess.SubprocessError):
         return None
 
@@ -67,7 +67,8 @@ def compiled(compiler: list[str], flags: tuple[str, ...], folder: Path) -> Path:
     return path
 
 
-def _flags() -> tuple[str, ...]:
+def machine_flags() -> tuple[str, ...]:
+    """How the kernel is compiled here."""
     return FLAGS + (X86_FLAGS if platform.machine() == "x86_64" else ())
 
 

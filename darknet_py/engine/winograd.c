@@ -20,6 +20,7 @@
 #endif
 #define COLUMN (2 * LANES)
 #define CHUNK 32 /* channels whose weights are transformed at a time */
+#define PART 128 /* channels summed at a time where they are packed: longer sums lose digits */
 #define TAPS 36
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
@@ -151,7 +152,7 @@ static void multiply(size rows, const float *a, size step, const float *b, size 
         vec sum[R][2];                                                                             \
         const float *row = b;                                                                      \
         for (size r = 0; r < R; r++)                                                               \
-            for (size v = 0; v < 2; v++) sum[r][v] = add ? load(sums + r * COLUMN + v * LANES) : (vec){0}; \
+            for (size v = 0; v < 2; v++) sum[r][v] = (vec){0};                                     \
         for (size c = 0; c < channels; c++, row += COLUMN) {                                       \
             vec left = load(row), right = load(row + LANES);                                       \
             _Pragma("GCC unroll 12") for (size r = 0; r < R; r++) {                                \
@@ -161,7 +162,10 @@ static void multiply(size rows, const float *a, size step, const float *b, size 
             }                                                                                      \
         }                                                                                          \
         for (size r = 0; r < R; r++)                                                               \
-            for (size v = 0; v < 2; v++) store(sums + r * COLUMN + v * LANES, sum[r][v]);          \
+            for (size v = 0; v < 2; v++) {                                                         \
+                float *at = sums + r * COLUMN + v * LANES;                                         \
+                store(at, add ? load(at) + sum[r][v] : sum[r][v]);                                 \
+            }                                                                                      \
         a += R * step;                                                                             \
         sums += R * COLUMN;                                                                        \
         rows -= R;                                                                                 \
@@ -207,10 +211,10 @@ void convolve(
 #pragma omp for schedule(dynamic, 1)
             for (size task = 0; task < blocks * columns; task++) {
                 size n = task / blocks, first = task % blocks * job->block, rows = least(job->block, count - first);
-                size part = job->packed ? channels : CHUNK;
+                size part = job->packed ? PART : CHUNK;
                 for (size c = 0; c < channels; c += part) {
                     size some = least(part, channels - c), width = job->packed ? channels : CHUNK;
-                    const float *taps = weights + n * TAPS * channels * COLUMN;
+                    const float *taps = weights + (n * TAPS * channels + c) * COLUMN;
                     if (!job->packed) {
                         transform_weights(weights + (n * channels + c) * 9 * COLUMN, some, u, CHUNK * COLUMN);
                         taps = u;

@@ -107,7 +107,9 @@ def answers(
     if not 0 < len(labels) <= outputs:
         raise DarknetError(f"there are {len(labels)} names of classes, but the network gives {outputs}")
     mask = _leaves(tree, leaves)
-    seen = each_output(network, paths, lambda image: VIEWS[views](image, size), batch=batch, progress=progress)
+    seen = each_output(
+        classifier.engine, paths, lambda image: VIEWS[views](image, size), batch=batch, progress=progress
+    )
     for one, found in seen:
         if isinstance(one.views, ImageError):
             yield one.views

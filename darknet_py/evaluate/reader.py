@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from darknet_py.decode import Size
+from darknet_py.engine import Engine
 from darknet_py.errors import DarknetError, ImageError
-from darknet_py.network import Network
 from darknet_py.picture import read
 
 Views: TypeAlias = "list[Tensor]"  # what the network sees of one picture: (V, C, H, W) each
@@ -34,7 +34,7 @@ class Opened:
 
 
 def each_output(
-    network: Network, paths: Sequence[str], views: Callable[[Tensor], Views], *, batch: int | None = None,
+    engine: Engine, paths: Sequence[str], views: Callable[[Tensor], Views], *, batch: int | None = None,
     progress: Progress | None = None,
 ) -> Iterator[tuple[Opened, list[Outputs]]]:  # fmt: skip
     """What the heads say of the `views` of every picture of a list, in its order; nothing of one that cannot be read.
@@ -43,11 +43,12 @@ def each_output(
     """
     if batch is not None and batch < 1:
         raise DarknetError(f"batch is {batch}; it must be 1 or more")
+    network = engine.network
     count = batch or (4 if network.device.type == "cpu" else 16)
     done = 0
     with closing(open_each(paths, network.input_shape.c, views, ahead=2 * count)) as opened:
         while chunk := list(islice(opened, count)):
-            outputs = iter(_run(network, [view for one in chunk if isinstance(one.views, list) for view in one.views]))
+            outputs = iter(_run(engine, [view for one in chunk if isinstance(one.views, list) for view in one.views]))
             for one in chunk:
                 done += 1
                 if progress is not None:
@@ -81,12 +82,12 @@ def _open(path: str, channels: int, views: Callable[[Tensor], Views]) -> Opened:
         return Opened(path, (0, 0), error)
 
 
-def _run(network: Network, views: Views) -> list[Outputs]:
+def _run(engine: Engine, views: Views) -> list[Outputs]:
     """The outputs of the heads for each view, together where they have one size."""
     together = len({view.shape[1:] for view in views}) == 1
     groups = [torch.cat(views)] if together else views
     with torch.inference_mode():
-        outputs = [network.heads(group.to(network.device, network.dtype)) for group in groups]
+        outputs = [engine.heads(group.to(engine.network.device, engine.network.dtype)) for group in groups]
     if not together:
         return outputs
     parts = [head.split([len(view) for view in views]) for head in outputs[0]]

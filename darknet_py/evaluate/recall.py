@@ -83,10 +83,11 @@ def each_recall(
 
     As there, pictures are stretched to the network's input, whatever it was trained on.
     """
-    network = detector.network
-    _, h, w = network.input_shape
+    _, h, w = detector.network.input_shape
     total = Recall()
-    outputs = each_output(network, paths, lambda image: [resize(image, w, h)[None]], batch=batch, progress=progress)
+    outputs = each_output(
+        detector.engine, paths, lambda image: [resize(image, w, h)[None]], batch=batch, progress=progress
+    )  # fmt: skip
     for (one, found), rows in zip(outputs, labels, strict=True):
         if isinstance(one.views, ImageError):
             yield one.views

@@ -86,7 +86,7 @@ def look(
         return [torch.stack((fitted, fitted.flip(-1))) if flip else fitted[None]]
 
     heads = detector.network.graph.heads
-    for one, outputs in each_output(detector.network, paths, views, batch=batch, progress=progress):
+    for one, outputs in each_output(detector.engine, paths, views, batch=batch, progress=progress):
         if isinstance(one.views, ImageError):
             yield Seen(one.path, one.size, one.views)
             continue

@@ -53,7 +53,7 @@ def test_where_labels_are_that_darknet_would_not_find(tmp_path: Path, picture: s
     assert label_path(str(tmp_path / picture)) == str(tmp_path / label)
 
 
-def read(tmp_path: Path, text: str | bytes, classes: int | None = None, *, alone: int | None = None) -> torch.Tensor:
+def read(tmp_path: Path, text: str | bytes, classes: int = labels.MOST, *, alone: int | None = None) -> torch.Tensor:
     path = tmp_path / "x.txt"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     return read_labels(path, classes, alone=alone)

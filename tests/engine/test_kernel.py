@@ -1,0 +1,155 @@
+"""The C kernel against convolutions in float64, inside its bounds."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import platform
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from engines import needs_winograd
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from darknet_py.engine import native, winograd
+from darknet_py.engine.folded import Folded, add
+
+pytestmark = needs_winograd
+CLOSE = 1e-5  # of the largest value
+X86 = platform.machine() == "x86_64"
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class Fenced:
+    """Float32 values in memory of their own, after which, or before which, no byte can be read or written."""
+
+    def __init__(self, values: Tensor, *, end: bool) -> None:
+        size = values.numel() * 4
+        pages = -(-size // mmap.PAGESIZE)
+        self.memory = mmap.mmap(-1, (pages + 2) * mmap.PAGESIZE)
+        base = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
+        for page in (0, pages + 1):
+            assert LIBC.mprotect(ctypes.c_void_p(base + page * mmap.PAGESIZE), ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+        start = mmap.PAGESIZE + (pages * mmap.PAGESIZE - size if end else 0)
+        self.tensor = torch.frombuffer(self.memory, dtype=torch.float32, count=values.numel(), offset=start)
+        self.tensor.copy_(values.reshape(-1))
+
+    @property
+    def place(self) -> int:
+        return self.tensor.data_ptr()
+
+
+def variants() -> dict[str, tuple[str, ...]]:
+    """The flags for each width of vectors that this processor has."""
+    flags = {"native": native.machine_flags()}
+    if X86:
+        narrow = tuple(flag for flag in native.FLAGS if not flag.startswith("-march"))
+        flags["sse2"] = (*narrow, "-march=x86-64")
+        if torch.backends.cpu.get_cpu_capability() != "DEFAULT":
+            flags["avx2"] = (*narrow, "-march=x86-64-v3")
+    return flags
+
+
+@pytest.fixture(scope="module", params=variants())
+def kernel(request, tmp_path_factory) -> ctypes.CDLL:
+    folder = tmp_path_factory.mktemp("kernel")
+    library = native.opened(native.compiled(["gcc"], variants()[request.param], folder))
+    assert request.param == "native" or library.column() == {"sse2": 8, "avx2": 16}[request.param]
+    return library
+
+
+def reference(x: Tensor, weight: Tensor, bias: Tensor, slope: float, other: Tensor | None, sum_slope: float) -> Tensor:
+    y = F.leaky_relu(F.conv2d(x.double(), weight.double(), bias.double(), padding=1), slope)
+    return add(y, None if other is None else other.double(), sum_slope)
+
+
+def close(found: Tensor, wanted: Tensor) -> bool:
+    return float((found - wanted).abs().max()) <= CLOSE * float(wanted.abs().max())
+
+
+def drawn(seed: int, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    n=st.integers(1, 3), h=st.integers(1, 14), w=st.integers(1, 14), channels=st.integers(1, 5),
+    columns=st.integers(1, 3), tiles=st.sampled_from([1, 5, 12, 48, 200]), block=st.sampled_from([1, 4, 7, 12, 48]),
+    packed=st.booleans(), threads=st.integers(1, 3), slope=st.sampled_from([1.0, 0.1, 0.0]),
+    sum_slope=st.sampled_from([None, 1.0, 0.1]), end=st.booleans(), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_it_computes_the_convolution_inside_its_bounds(
+    kernel, n, h, w, channels, columns, tiles, block, packed, threads, slope, sum_slope, end, seed
+):
+    column, c = kernel.column(), 16 * channels
+    k = columns * column
+    x, weight, bias, other = (
+        drawn(seed, *shape) for shape in ((n, c, h, w), (k, c, 3, 3), (k,), (n, k, h, w))
+    )  # fmt: skip
+    job = native.Job(n, h, w, c, k, tiles, block, packed, threads, slope, 1.0 if sum_slope is None else sum_slope)
+    ordered = weight.reshape(columns, column, c, 9).permute(0, 2, 3, 1)
+    given_weights = Fenced(ordered, end=end)
+    if packed:
+        plain, given_weights = given_weights, Fenced(torch.empty(columns * 36 * c * column), end=end)
+        kernel.pack(plain.place, given_weights.place, c, columns)
+    last = [Fenced(tensor.permute(0, 2, 3, 1), end=end) for tensor in (x, other)]
+    output = Fenced(torch.full((n * h * w * k,), float("nan")), end=end)
+    space = Fenced(torch.full((kernel.workspace(job),), float("nan")), end=end)
+    added = None if sum_slope is None else last[1].place
+    shift = Fenced(bias, end=end)
+    kernel.convolve(job, last[0].place, given_weights.place, shift.place, added, output.place, space.place)
+    found = output.tensor.view(n, h, w, k).permute(0, 3, 1, 2)
+    assert close(found, reference(x, weight, bias, slope, None if sum_slope is None else other, sum_slope or 1.0))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n=st.integers(1, 3), h=st.integers(1, 40), w=st.integers(1, 40), c=st.integers(1, 40), k=st.integers(1, 70),
+    slope=st.sampled_from([1.0, 0.1, 0.0, None]), sums=st.booleans(), last=st.booleans(), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_any_channels_with_the_operation_that_suits(n, h, w, c, k, slope, sums, last, seed):
+    x, weight, bias = drawn(seed, n, c, h, w), drawn(seed + 1, k, c, 3, 3), drawn(seed + 2, k)
+    other = drawn(seed + 3, n, k, h, w) if sums else None
+    make = winograd.convolutions()
+    operation = make(Folded(weight, bias, (1, 1), (1, 1), 1, slope, torch.sigmoid_))
+    if last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        found = operation(x, other, 0.1) if sums else operation(x)
+    if slope is None:
+        wanted = add(F.conv2d(x.double(), weight.double(), bias.double(), padding=1).sigmoid(), other, 0.1)
+    else:
+        wanted = reference(x, weight, bias, slope, other, 0.1)
+    assert close(found, wanted)
+
+
+@pytest.mark.parametrize(("c", "k"), [(32, 32), (48, 96), (256, 64), (512, 512)])
+def test_sizes_of_real_layers(c, k):
+    """Weights that are kept transformed, and weights that are not."""
+    weight, bias, x = drawn(0, k, c, 3, 3), drawn(1, k), drawn(2, 2, c, 13, 15)
+    conv = Folded(weight, bias, (1, 1), (1, 1), 1, 0.1, F.leaky_relu)
+    assert winograd.suits(conv, 32) == (c % 16 == 0 and k % 32 == 0)
+    operation = winograd.convolutions()(conv)
+    assert isinstance(operation, winograd.Winograd)
+    assert operation.packed == (c * k * 36 * 4 <= winograd.PACKED_BYTES)
+    assert close(operation(x), reference(x, weight, bias, 0.1, None, 1.0))
+
+
+def test_what_does_not_suit():
+    conv = Folded(torch.empty(64, 64, 3, 3), torch.empty(64), (1, 1), (1, 1), 1, 0.1, F.leaky_relu)
+    assert winograd.suits(conv, 32)
+    shapes = ((64, 64, 1, 1), (64, 16, 3, 3), (64, 40, 3, 3), (33, 64, 3, 3))
+    others = [conv.__class__(**{**vars(conv), "weight": torch.empty(shape)}) for shape in shapes]
+    changes = ({"stride": (2, 2)}, {"padding": (0, 0)}, {"groups": 2}, {"slope": None})
+    others += [conv.__class__(**{**vars(conv), **change}) for change in changes]
+    assert not any(winograd.suits(other, 32) for other in others)
+
+
+def test_the_source_is_a_part_of_the_package():
+    text = Path(winograd.__file__).parents[2].joinpath("pyproject.toml").read_text(encoding="utf-8")
+    assert native.SOURCE.is_file()
+    assert '"engine/*.c"' in text
