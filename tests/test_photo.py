@@ -15,6 +15,8 @@ import darknet_py
 from darknet_py.boxes import cxcywh_from_xyxy
 
 DATA = {"yolov2": "coco.data", "yolov2-tiny-voc": "voc.data", "yolo9000": "combine9k.data"}
+# Without the formula of the recording build overlaps differ by 2e-5, and one recorded beside the limit is 0.449991.
+NMS_MARGIN = 1e-4
 pytestmark = [needs_photo, pytest.mark.filterwarnings("ignore::darknet_py.CfgWarning")]
 
 
@@ -42,6 +44,7 @@ def detect(name, recording, path, *, cpu_formula):
     if cpu_formula:
         use_cpu_formula(model.network)
     thresh, hier, nms = (float(recording[key]) for key in ("thresh", "hier_thresh", "nms"))
+    nms += 0 if cpu_formula else NMS_MARGIN
     found = model.detect(str(PHOTO / "dog.png"), thresh=thresh, hier=hier, nms=nms)
     return found, (cxcywh_from_xyxy(found.boxes) / torch.tensor([*found.image_size] * 2)).numpy()
 
@@ -69,7 +72,7 @@ def test_in_python_with_the_formula_of_the_recording_build(name, synthetic_weigh
 @pytest.mark.parametrize("name", DATA)
 def test_on_the_command_line(name, synthetic_weights):
     recording = np.load(PHOTO / f"dog_{name}.npz")
-    options = {"-thresh": recording["thresh"], "-hier": recording["hier_thresh"], "-nms": recording["nms"]}
+    options = {"-thresh": recording["thresh"], "-hier": recording["hier_thresh"], "-nms": recording["nms"] + NMS_MARGIN}
     command = [sys.executable, "-m", "darknet_py", "detector", "test", f"cfg/{DATA[name]}", f"cfg/{name}.cfg"]
     command += [str(synthetic_weights(name)), str(PHOTO / "dog.png"), "--json", "-nogpu"]
     command += [text for key, value in options.items() for text in (key, str(float(value)))]

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from darknet_py.layers.activation import Activation
+from darknet_py.layers.activation import Activate, Activation
 from darknet_py.layers.blank import Conv2d
 from darknet_py.layers.convolutional import ConvolutionalModule
 from darknet_py.layers.shortcut import ShortcutModule
@@ -41,7 +41,8 @@ def is_plain_convolution(module: nn.Module) -> bool:
         return False
     bn, conv = module.bn, module.conv
     whole = bn is None or (type(bn) is nn.BatchNorm2d and bn.affine and bn.track_running_stats)
-    return whole and type(conv) is Conv2d and conv.dilation == (1, 1) and conv.padding_mode == "zeros"
+    own = type(conv) is Conv2d and type(module.activate) is Activate
+    return whole and own and conv.dilation == (1, 1) and conv.padding_mode == "zeros"
 
 
 def is_plain_sum(module: nn.Module) -> bool:

@@ -157,3 +157,8 @@ def difference(x: torch.Tensor, *engines: Engine) -> float:
 def all_engines(network: Network) -> list[Engine]:
     return [Engine(network, name) for name in AVAILABLE]
 
+
+def own_bytes(engine: Engine) -> int:
+    """The memory of the tensors that an engine holds beside those of the network."""
+    tensors = [value for made in engine._prepared._made.values() for value in vars(made).values()]
+    return sum(value.nbytes for value in tensors if isinstance(value, torch.Tensor))
