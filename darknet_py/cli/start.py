@@ -77,7 +77,8 @@ def samples_of(manner: str, graph: Graph, data: DataFile, seed: int, tell: Tell)
     if manner == "classifier":
         return ClassifierData.from_cfg(graph, data, seed=seed, report=tell)
     samples = DetectionData.from_cfg(graph, data, seed=seed, report=tell)
-    stated, classes = data.integer("classes", samples.head.classes), samples.head.classes
+    classes: int = getattr(graph.heads[-1].layer, "classes")  # noqa: B009 - labels may have others, by `map`
+    stated = data.integer("classes", classes)
     if stated != classes:
         tell(f"warning: {data.source}: classes={stated}, but {graph.source} has {classes}")
     return samples

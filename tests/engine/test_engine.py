@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -106,6 +107,17 @@ def test_outputs_are_not_written_again():
     kept = one.clone()
     engine.heads(x)
     assert one.equal(kept)
+
+
+@needs_engine
+def test_several_threads_may_call_it():
+    network = parsed()
+    xs = [picture(network, batch) for batch in (1, 2, 3, 1)]
+    wanted = [Engine(network).heads(x)[0] for x in xs]
+    engine = Engine(network)
+    with ThreadPoolExecutor(4) as pool:
+        for found, expected in zip(pool.map(lambda x: engine.heads(x)[0], xs * 4), wanted * 4, strict=True):
+            torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
 @needs_engine

@@ -330,6 +330,13 @@ def test_classes_that_do_not_fit(kit, capsys):
     assert "3 classes and 2 names, but the network gives 2" in capsys.readouterr().err
 
 
+def test_labels_may_have_more_classes_than_the_network_by_a_map(kit, capsys):
+    Path("three.map").write_text("0\n1\n1\n")
+    Path("mapped.cfg").write_text(Path("tiny.cfg").read_text() + "\nmap=three.map\n")
+    assert command("--batches", "1", cfg="mapped.cfg") == 0
+    assert "warning" not in capsys.readouterr().err
+
+
 def test_a_full_disk_is_told_of(kit, capsys, monkeypatch):
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
