@@ -22,7 +22,7 @@ ORDER = (
     {"graph"},
     {"network", "summary", "layout"},
     {"engine"},
-    {"weights", "loss", "decode", "detect", "classify", "engine"},
+    {"weights", "loss", "decode", "detect", "classify"},
     {"model", "data", "train", "evaluate", "convert", "anchors", "joint", "surgery", "check"},
     {"cli"},
     {"__main__"},

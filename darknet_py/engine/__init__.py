@@ -60,6 +60,8 @@ class Engine:
     def heads(self, x: Tensor) -> tuple[Tensor, ...]:
         """What `Network.heads` gives, without gradients."""
         network = self.network
+        if x.device.type != "cpu":
+            self.forget()
         suits = x.ndim == 4 and len(x) and x.dtype == torch.float32 and x.device.type == "cpu"
         steps = self._steps() if suits else ()
         if not steps:

@@ -1,4 +1,4 @@
-"""Whether modules are still as they were, told in less than a ten-thousandth of the time that their network takes."""
+"""Whether modules are still as they were, told without reading all their weights."""
 
 from __future__ import annotations
 
@@ -68,4 +68,4 @@ def _sample(modules: Sequence[nn.Module]) -> list[Tensor]:
     if any(tensor.is_inference() for _, tensor in named):
         return [vector.view(torch.int32) for _, vector in vectors]
     biases = [vector.view(torch.int32) for name, vector in vectors if name.endswith("bias")]
-    return biases[:: -(-len(biases) // SAMPLED) or 1]
+    return biases[:: -(-(-len(biases) // SAMPLED) or 1)]  # the last one among them, which fine-tuning changes

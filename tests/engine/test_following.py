@@ -199,6 +199,28 @@ def test_memory_of_the_weights():
         assert 0.9 * size < own_bytes(engine) < 1.01 * size
 
 
+def test_the_last_biases_are_looked_at():
+    """Fine-tuning may change those of the last layer alone."""
+    conv = "[convolutional]\nfilters=4\nsize=1\nactivation=linear\n"
+    for count in (1, 2, 16, 17, 40):
+        network = parsed("[net]\nwidth=4\nheight=4\nchannels=4\n" + count * conv)
+        watch = Watch(network.layers)
+        assert watch.unchanged()
+        network.layers[-1].conv.bias.data += 1
+        assert not watch.unchanged()
+
+
+def test_nothing_is_kept_for_a_network_that_moved():
+    network = parsed()
+    engine = Engine(network)
+    engine.heads(picture(network))
+    old = weakref.ref(next(iter(engine._prepared._made.values())))
+    network.to("meta")
+    engine.heads(torch.empty(1, 3, 64, 64, device="meta"))
+    gc.collect()
+    assert old() is None
+
+
 def test_looking_for_changes_takes_no_time():
     """Even with a picture of 64 x 64 it is a small share of a call."""
     network = parsed(MIXED + HEAD)
