@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.engine import fused, winograd
+from darknet_py.engine.memory import Memory
 from darknet_py.engine.prepared import Prepared
 from darknet_py.engine.steps import Convolutions, Step, run
 from darknet_py.errors import DarknetError
@@ -47,6 +48,7 @@ class Engine:
         self.network, self._wanted = network, name
         self._lock = Lock()
         self._prepared: Prepared | None = None
+        self._memories: list[Memory] = []  # one for each call at the same time
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Engine, (self.network, self._wanted)
@@ -67,11 +69,18 @@ class Engine:
         if not steps:
             return network.heads(x)
         network.check_input(x)
-        return run(steps, x.contiguous(memory_format=torch.channels_last), network.graph.outputs)
+        try:
+            memory = self._memories.pop()
+        except IndexError:
+            memory = Memory()
+        outputs = run(steps, x.contiguous(memory_format=torch.channels_last), network.graph.outputs, memory)
+        self._memories.append(memory)
+        return outputs
 
     def forget(self) -> None:
         """Give back the memory; the next call takes the weights anew, also those changed where torch does not see."""
         self._prepared = None
+        self._memories.clear()
 
     @torch.inference_mode()
     def _steps(self) -> tuple[Step, ...]:

@@ -10,13 +10,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_py.engine.folded import Folded, add
-from darknet_py.engine.steps import Convolutions
+from darknet_py.engine.memory import Memory
+from darknet_py.engine.steps import Convolution, Convolutions
+from darknet_py.layers.activation import Activation
 
 USUAL_SIDE = 26  # the picture for which oneDNN orders the weights; others take them as they are
 
 
 class Fused:
     """One convolution by private operators of torch, which `convolutions` has tried."""
+
+    pools = False
 
     def __init__(self, conv: Folded) -> None:
         pad, stride = list(conv.padding), list(conv.stride)
@@ -25,28 +29,68 @@ class Fused:
         size = [1, channels, USUAL_SIDE, USUAL_SIDE]
         self.weight: Tensor = order(conv.weight.contiguous().to_mkldnn(), pad, stride, [1, 1], conv.groups, size)
         self.bias, self.geometry = conv.bias, (pad, stride, [1, 1], conv.groups)
-        self.activate = conv.activate if conv.slope is None else None
-        leaky = conv.slope is not None and conv.slope != 1
-        self.activation = ("leaky_relu", [conv.slope]) if leaky else ("none", [])
+        self.activate, self.activation = _activation(conv)
 
-    def __call__(self, x: Tensor, other: Tensor | None = None, slope: float = 1.0) -> Tensor:
-        """(N, C, H, W) and what is added, (N, K, H', W') -> (N, K, H', W'); `slope` is of leaky after the sum."""
+    def __call__(
+        self, memory: Memory, x: Tensor, other: Tensor | None = None, *, slope: float = 1.0, pool: bool = False
+    ) -> Tensor:
         y: Tensor = torch.ops.mkldnn._convolution_pointwise(  # noqa: SLF001
             x, self.weight, self.bias, *self.geometry, *self.activation, ""
         )
         return add(y if self.activate is None else self.activate(y), other, slope)
 
 
+class Pointwise:
+    """A 1 x 1 convolution as a product of matrices.
+
+    Its weights need no order, where a convolution of many channels whose weights were ordered for another number of
+    pixels can take thirty times as long.
+    """
+
+    pools = False
+
+    def __init__(self, conv: Folded) -> None:
+        self.weight, self.bias = conv.weight.flatten(1).contiguous(), conv.bias
+        self.activate, self.activation = _activation(conv)
+
+    def __call__(
+        self, memory: Memory, x: Tensor, other: Tensor | None = None, *, slope: float = 1.0, pool: bool = False
+    ) -> Tensor:
+        n, c, h, w = x.shape
+        rows = x.permute(0, 2, 3, 1).reshape(-1, c)
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, *self.activation, "")  # noqa: SLF001
+        y = y.view(n, h, w, -1).permute(0, 3, 1, 2)
+        return add(y if self.activate is None else self.activate(y), other, slope)
+
+
+def _activation(conv: Folded) -> tuple[Activation | None, tuple[str, list[float]]]:
+    """The activation as a function, or as oneDNN knows it."""
+    if conv.slope is None:
+        return conv.activate, ("none", [])
+    return None, ("none", []) if conv.slope == 1 else ("leaky_relu", [conv.slope])
+
+
+def _convolution(conv: Folded) -> Convolution:
+    plain = conv.stride == (1, 1) and conv.padding == (0, 0) and conv.groups == 1
+    return Pointwise(conv) if plain and conv.weight.shape[2:] == (1, 1) else Fused(conv)
+
+
 @cache
 def convolutions() -> Convolutions | None:
-    """`Fused`, or None where torch has no such operators or they give something else."""
-    generator = torch.Generator().manual_seed(0)
-    x, weight, bias = (torch.randn(shape, generator=generator) for shape in ((1, 16, 9, 9), (32, 16, 3, 3), (32,)))
-    expected = F.leaky_relu(F.conv2d(x, weight, bias, padding=1), 0.1)
+    """What makes them, or None where torch has no such operators or they give something else."""
     try:
-        with torch.inference_mode():
-            conv = Fused(Folded(weight, bias, (1, 1), (1, 1), 1, 0.1, F.leaky_relu))
-            found = conv(x.contiguous(memory_format=torch.channels_last))
+        return _convolution if _agrees(3, 1) and _agrees(1, 0) else None
     except (RuntimeError, AttributeError, TypeError):
         return None
-    return Fused if torch.allclose(found, expected, atol=1e-4) else None
+
+
+@torch.inference_mode()
+def _agrees(window: int, padding: int) -> bool:
+    """Whether the operators give what torch gives, for a small input."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = (1, 16, 9, 9), (32, 16, window, window), (32,)
+    x, weight, bias = (torch.randn(shape, generator=generator) for shape in shapes)
+    expected = F.leaky_relu(F.conv2d(x, weight, bias, padding=padding), 0.1)
+    conv = _convolution(Folded(weight, bias, (1, 1), (padding, padding), 1, 0.1, F.leaky_relu))
+    found = conv(Memory(), x.contiguous(memory_format=torch.channels_last))
+    return torch.allclose(found, expected, atol=1e-4)

@@ -1,4 +1,4 @@
-"""The C kernel: compiled once by the machine's own compiler and kept in the user's cache; used where that works."""
+"""The C kernels: compiled once by the machine's own compiler and kept in the user's cache; used where that works."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from ctypes import POINTER, Structure, c_float, c_ssize_t, c_void_p
 from functools import cache
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("winograd.c")
+SOURCES = [Path(__file__).with_name(name) for name in ("kernel.h", "winograd.c", "narrow.c")]
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fopenmp", "-fPIC", "-Wno-psabi")
 X86_FLAGS = ("-mprefer-vector-width=512",)
 SECONDS = 60
 
 
+NUMBERS = ("n", "h", "w", "c", "k", "pool", "packed", "threads", "superblock", "block", "group")
+
+
 class Job(Structure):
-    """The sizes of one convolution; the `Job` of winograd.c."""
+    """The sizes of one convolution; the `Job` of kernel.h."""
 
     _fields_ = (
-        *((name, c_ssize_t) for name in ("n", "h", "w", "c", "k", "superblock", "block", "packed", "threads")),
+        *((name, c_ssize_t) for name in NUMBERS),
         ("slope", c_float),
         ("from_slope", c_float),
     )
@@ -45,23 +48,32 @@ def opened(path: Path) -> ctypes.CDLL:
     """The functions of a compiled kernel; raises `OSError` where it does not fit torch's OpenMP."""
     kernel = ctypes.CDLL(str(path))
     job, size, pointer = POINTER(Job), c_ssize_t, c_void_p
-    kernel.column.restype, kernel.column.argtypes = size, ()
-    kernel.workspace.restype, kernel.workspace.argtypes = size, (job,)
-    kernel.pack.restype, kernel.pack.argtypes = None, (pointer, pointer, size, size)
-    kernel.convolve.restype, kernel.convolve.argtypes = None, (job, *(pointer,) * 6)
+    for name, result, *arguments in (
+        ("column", size),
+        ("winograd_workspace", size, job),
+        ("winograd_pack", size, pointer, pointer, size, size),
+        ("winograd", None, job, *(pointer,) * 6),
+        ("narrow_workspace", size, job),
+        ("narrow", None, job, *(pointer,) * 5),
+    ):
+        function = getattr(kernel, name)
+        function.restype, function.argtypes = result, arguments
     return kernel
 
 
 def compiled(compiler: list[str], flags: tuple[str, ...], folder: Path) -> Path:
     """Where the library is in `folder`, after compiling it if there is none of this source, machine and command yet."""
-    told = "\n".join((*compiler, *flags, platform.machine(), _processor(), SOURCE.read_text(encoding="utf-8")))
-    path = folder / f"winograd-{hashlib.sha256(told.encode()).hexdigest()[:20]}.so"
+    sources = (source.read_text(encoding="utf-8") for source in SOURCES)
+    told = "\n".join((*compiler, *flags, platform.machine(), _processor(), *sources))
+    path = folder / f"kernels-{hashlib.sha256(told.encode()).hexdigest()[:20]}.so"
     if path.exists():
         return path
     with tempfile.TemporaryDirectory(dir=folder) as work:
-        made, whole = f"{work}/winograd.o", f"{work}/winograd.so"
+        whole, kernels = f"{work}/kernels.so", [source for source in SOURCES if source.suffix == ".c"]
+        objects = [f"{work}/{source.stem}.o" for source in kernels]
+        made = [(*flags, "-c", str(source), "-o", to) for source, to in zip(kernels, objects, strict=True)]
         # Linked without -fopenmp, it takes the OpenMP that torch has loaded: a second one would fight for the cores.
-        for arguments in ((*flags, "-c", str(SOURCE), "-o", made), ("-shared", made, "-o", whole)):
+        for arguments in (*made, ("-shared", *objects, "-o", whole)):
             subprocess.run((*compiler, *arguments), check=True, capture_output=True, timeout=SECONDS)  # noqa: S603
         Path(whole).replace(path)
     return path

@@ -10,12 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.engine.folded import folded, is_plain_convolution
-from darknet_py.engine.steps import Convolutions, Operation, Step, steps_of
+from darknet_py.engine.steps import Convolution, Convolutions, Step, steps_of
 from darknet_py.engine.watch import Watch
 from darknet_py.graph import Graph
 from darknet_py.layers.convolutional import ConvolutionalModule
+from darknet_py.layers.maxpool import MaxPoolModule
 from darknet_py.layers.shortcut import ShortcutModule
 from darknet_py.network import Network
+
+JOINED = ShortcutModule, MaxPoolModule  # may become a part of the convolution before
 
 
 class Prepared:
@@ -23,7 +26,7 @@ class Prepared:
 
     def __init__(self, convolutions: Convolutions) -> None:
         self._convolutions = convolutions
-        self._made: dict[nn.Module, Operation] = {}
+        self._made: dict[nn.Module, Convolution] = {}
         self._steps: tuple[Step, ...] = ()
         self._graph: Graph | None = None
         self._layers: list[nn.Module] = []
@@ -45,10 +48,10 @@ class Prepared:
             return
         self._steps = steps_of(network.graph, layers, self._operation)
         self._made = {layer: self._made[layer] for layer in layers if layer in self._made}
-        self._watch = Watch([*self._made, *(layer for layer in layers if isinstance(layer, ShortcutModule))])
+        self._watch = Watch([*self._made, *(layer for layer in layers if isinstance(layer, JOINED))])
         self._graph, self._layers = network.graph, layers
 
-    def _operation(self, module: nn.Module) -> Operation | None:
+    def _operation(self, module: nn.Module) -> Convolution | None:
         """What computes a plain convolution; None for other layers."""
         if not is_plain_convolution(module):
             return None

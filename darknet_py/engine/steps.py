@@ -5,14 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Protocol, TypeAlias
 
 from torch import Tensor, nn
 
 from darknet_py.engine.folded import SLOPES, Folded, is_plain_sum
+from darknet_py.engine.memory import Memory
 from darknet_py.graph import INPUT, Graph, Node
+from darknet_py.layers.maxpool import MaxPoolModule
 
-Operation = Callable[..., Tensor]
-Convolutions = Callable[[Folded], Operation]  # makes the operation of a convolution
+Operation: TypeAlias = Callable[..., Tensor]  # of a memory and the outputs of the sources
+
+
+class Convolution(Protocol):
+    """A convolution with bias, activation and what follows."""
+
+    pools: bool  # whether it can do so
+
+    def __call__(
+        self, memory: Memory, x: Tensor, other: Tensor | None = None, *, slope: float = 1.0, pool: bool = False
+    ) -> Tensor:
+        """(N, C, H, W) -> (N, K, H', W'): plus `other`, then leaky with this slope; or the largest of each 2 x 2."""
+
+
+Convolutions = Callable[[Folded], Convolution]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,28 +38,32 @@ class Step:
     index: int
     sources: tuple[int, ...]
     operation: Operation
+    module: nn.Module | None = None  # that the operation calls; its output may lie in the memory of its sources
     done: tuple[int, ...] = ()
 
 
-def run(steps: Sequence[Step], x: Tensor, outputs: Sequence[int]) -> tuple[Tensor, ...]:
-    """The outputs of the layers `outputs`."""
+def run(steps: Sequence[Step], x: Tensor, outputs: Sequence[int], memory: Memory) -> tuple[Tensor, ...]:
+    """The outputs of the layers `outputs`, which have memory of their own."""
     values = {INPUT: x}
+    fresh = Memory()
     for step in steps:
-        values[step.index] = step.operation(*[values[source] for source in step.sources])
+        lender = fresh if step.index in outputs else memory
+        values[step.index] = step.operation(lender, *[values[source] for source in step.sources])
         for source in step.done:
-            del values[source]
+            memory.give_back(values.pop(source))
+    memory.end()
     return tuple(values[index] for index in outputs)
 
 
 def steps_of(
-    graph: Graph, layers: Sequence[nn.Module], convolution: Callable[[nn.Module], Operation | None]
+    graph: Graph, layers: Sequence[nn.Module], convolution: Callable[[nn.Module], Convolution | None]
 ) -> tuple[Step, ...]:
     """The steps to a network's outputs; `convolution` gives what computes a layer that is a plain convolution."""
     return _with_ends(list(_rows(graph, layers, convolution)), graph.outputs)
 
 
 def _rows(
-    graph: Graph, layers: Sequence[nn.Module], convolution: Callable[[nn.Module], Operation | None]
+    graph: Graph, layers: Sequence[nn.Module], convolution: Callable[[nn.Module], Convolution | None]
 ) -> Iterator[Step]:
     needed = sorted(graph.needed(graph.outputs))
     users: dict[int, list[Node]] = {}
@@ -54,31 +74,46 @@ def _rows(
     for node in (graph.nodes[index] for index in needed):
         if node.index in fused:
             continue
-        operation = convolution(layers[node.index])
-        total = None if operation is None else _sum_after(node, users.get(node.index, ()), layers)
-        if operation is None or total is None or node.index in graph.outputs:
-            yield Step(node.index, node.sources, operation or layers[node.index])
-        else:
-            fused.add(total.index)
-            slope = SLOPES[str(layers[total.index].get_submodule("activate").name)]
-            yield Step(total.index, (*node.sources, total.sources[1]), partial(operation, slope=slope))
+        module = layers[node.index]
+        operation = convolution(module)
+        following = users.get(node.index, ())
+        if operation is None:
+            yield Step(node.index, node.sources, partial(_layer, module), module)
+            continue
+        step = Step(node.index, node.sources, operation)
+        if len(following) == 1 and node.index not in graph.outputs:
+            step = _joined(step, operation, following[0], layers[following[0].index])
+            fused.add(step.index)
+        yield step
 
 
-def _sum_after(node: Node, users: Sequence[Node], layers: Sequence[nn.Module]) -> Node | None:
-    """The shortcut that alone takes the output of a convolution and adds an earlier one to it, if there is one."""
-    if len(users) != 1 or not is_plain_sum(layers[users[0].index]):
-        return None
-    first, other = users[0].sources
-    return users[0] if first == node.index > other else None
+def _layer(module: nn.Module, _memory: Memory, *xs: Tensor) -> Tensor:
+    return module(*xs)
+
+
+def _joined(step: Step, operation: Convolution, after: Node, module: nn.Module) -> Step:
+    """The step with the only layer that takes its output, if the operation can do both."""
+    if is_plain_sum(module):
+        first, other = after.sources
+        slope = SLOPES[str(module.get_submodule("activate").name)]
+        if first == step.index > other:
+            return Step(after.index, (*step.sources, other), partial(operation, slope=slope))
+    if operation.pools and type(module) is MaxPoolModule and module.halves:
+        return Step(after.index, step.sources, partial(operation, pool=True))
+    return step
 
 
 def _with_ends(rows: Sequence[Step], outputs: Sequence[int]) -> tuple[Step, ...]:
-    """The same steps, each with the outputs that it is the last to need."""
+    """The same steps, each with the outputs that it is the last to need, itself or as memory of what others need."""
     last: dict[int, int] = {}
     for place, row in enumerate(rows):
         last.update(dict.fromkeys((*row.sources, row.index), place))
-    ends: list[list[int]] = [[] for _ in rows]
+    last.update(dict.fromkeys(outputs, len(rows)))
+    for row in reversed(rows):
+        if row.module is not None:
+            last.update({source: max(last[source], last[row.index]) for source in row.sources})
+    ends: list[list[int]] = [[] for _ in range(len(rows) + 1)]
     for source, place in last.items():
-        if source != INPUT and source not in outputs:
+        if source != INPUT:
             ends[place].append(source)
-    return tuple(replace(row, done=tuple(end)) for row, end in zip(rows, ends, strict=True))
+    return tuple(replace(row, done=tuple(end)) for row, end in zip(rows, ends, strict=False))

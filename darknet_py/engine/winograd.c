@@ -1,49 +1,14 @@
 /* 3 x 3 convolution of stride 1 and padding 1 after Winograd, F(4 x 4, 3 x 3) of Lavin and Gray (arXiv 1509.09308).
 
-   Pictures are float32, channels last. A tile is 6 x 6 input pixels that give 4 x 4 output pixels by 36 products
-   instead of 144; tiles overlap by two pixels and what lies outside the picture is zero. Weights come in columns of
-   COLUMN output channels: [column][c][3 * 3][COLUMN] as they are, transformed anew for every block of tiles, or
-   `packed` as [column][36][c][COLUMN], which is four times as large and a little faster. */
+   A tile is 6 x 6 input pixels that give 4 x 4 output pixels by 36 products instead of 144; tiles overlap by two pixels
+   and what lies outside the picture is zero. Weights are [columns][c][3 * 3][COLUMN] as they are, transformed anew for
+   every block of tiles, or `packed` as [columns][chunks][36][CHUNK][COLUMN], which is four times as large. */
 
-#include <omp.h>
-#include <stddef.h>
+#include "kernel.h"
 
-#if defined(__AVX512F__)
-#define LANES 16
-#define ROWS 12 /* tiles whose sums are kept in registers at a time */
-#elif defined(__AVX2__)
-#define LANES 8
-#define ROWS 6
-#else
-#define LANES 4
-#define ROWS 6
-#endif
-#define COLUMN (2 * LANES)
-#define CHUNK 32 /* channels whose weights are transformed at a time */
-#define PART 128 /* channels summed at a time where they are packed: longer sums lose digits */
+#define CHUNK 32 /* channels multiplied and summed at a time: longer sums lose digits */
 #define TAPS 36
-
-typedef float vec __attribute__((vector_size(4 * LANES)));
-typedef float loose __attribute__((vector_size(4 * LANES), aligned(4)));
-typedef int mask __attribute__((vector_size(4 * LANES)));
-typedef ptrdiff_t size;
-
-typedef struct {
-    size n, h, w, c, k;     /* pictures, height, width, channels in and out */
-    size superblock, block; /* tiles transformed at a time; of these, tiles multiplied at a time */
-    size packed, threads;
-    float slope, from_slope; /* of leaky below zero: after the bias, and after `from` is added */
-} Job;
-
-static inline vec load(const float *p) { return *(const loose *)p; }
-static inline void store(float *p, vec v) { *(loose *)p = v; }
-static inline vec splat(float x) { return x - (vec){0}; }
-static inline size least(size a, size b) { return a < b ? a : b; }
-
-static inline vec leaky(vec x, float slope) {
-    mask above = x > 0;
-    return (vec)((above & (mask)x) | (~above & (mask)(x * slope)));
-}
+#define PAD 16 /* floats between what would else fall into the same lines of the cache */
 
 /* The three transforms in one dimension. */
 static inline void of_weights(vec a, vec b, vec c, vec *out) {
@@ -74,7 +39,7 @@ static inline void of_output(const vec *m, vec *out) {
     out[3] = b + 8 * d + m[5];
 }
 
-/* weights [channels][9][COLUMN] -> u [36][step / COLUMN][COLUMN] */
+/* weights [channels][9][COLUMN] -> u [36][step], of which [channels][COLUMN] are used */
 static void transform_weights(const float *weights, size channels, float *u, size step) {
     for (size c = 0; c < channels; c++, weights += 9 * COLUMN)
         for (size v = 0; v < COLUMN; v += LANES) {
@@ -96,9 +61,20 @@ static inline Place place_of(const Job *job, size tile) {
     return (Place){tile / across / down, tile / across % down * 4, tile % across * 4};
 }
 
-/* One tile of all channels -> v [36][step] */
-static void transform_input(const Job *job, const float *input, const float *zeros, size tile, float *v, size step) {
+/* Steps of a block of transformed tiles, [chunks][36][block][CHUNK], and of products, [36][block][COLUMN] */
+static inline size tap_step(const Job *job) { return job->block * CHUNK + PAD; }
+static inline size chunk_step(const Job *job) { return TAPS * tap_step(job); }
+static inline size chunks_of(const Job *job) { return (job->c + CHUNK - 1) / CHUNK; }
+static inline size product_step(const Job *job) { return job->block * COLUMN + PAD; }
+#define WEIGHT_STEP (CHUNK * COLUMN + PAD)
+
+/* Blocks of transformed tiles that there are at a time */
+static inline size blocks_of(const Job *job) { return job->packed ? job->threads : job->superblock / job->block; }
+
+/* One tile of all channels -> its row in a block of tiles */
+static void transform_input(const Job *job, const float *input, const float *zeros, size tile, float *v) {
     Place at = place_of(job, tile);
+    size step = tap_step(job);
     const float *pixel[6][6];
     for (size i = 0; i < 6; i++)
         for (size j = 0; j < 6; j++) {
@@ -107,6 +83,7 @@ static void transform_input(const Job *job, const float *input, const float *zer
             pixel[i][j] = inside ? input + ((at.n * job->h + y) * job->w + x) * job->c : zeros;
         }
     for (size c = 0; c < job->c; c += LANES) {
+        float *u = v + c / CHUNK * chunk_step(job) + c % CHUNK;
         vec down[6][6], in[6], out[6];
         for (size j = 0; j < 6; j++) {
             for (size i = 0; i < 6; i++) in[i] = load(pixel[i][j] + c);
@@ -115,117 +92,123 @@ static void transform_input(const Job *job, const float *input, const float *zer
         }
         for (size i = 0; i < 6; i++) {
             of_input(down[i], out);
-            for (size j = 0; j < 6; j++) store(v + (i * 6 + j) * step + c, out[j]);
+            for (size j = 0; j < 6; j++) store(u + (i * 6 + j) * step, out[j]);
         }
     }
 }
 
-/* Products [36][step] of one tile and one column -> bias, leaky, `from` if there is one, leaky -> output */
+/* Products [36][step] of one tile and one column -> bias, leaky, `from` if there is one, leaky, pooling -> output */
 static void transform_output(
     const Job *job, const float *products, size step, size tile, size k, const float *bias, const float *from, float *output
 ) {
     Place at = place_of(job, tile);
-    size rows = least(4, job->h - at.y), columns = least(4, job->w - at.x);
-    for (size v = 0; v < COLUMN; v += LANES) {
-        vec down[4][6], in[6], out[4], shift = load(bias + k + v);
+    size rows = least(4, job->h - at.y), columns = least(4, job->w - at.x), shrink = job->pool + 1;
+    size high = (job->h + job->pool) / shrink, wide = (job->w + job->pool) / shrink;
+    size corner = ((at.n * high + at.y / shrink) * wide + at.x / shrink) * job->k + k;
+    for (size v = 0; v < COLUMN && k + v < job->k; v += LANES) {
+        vec down[4][6], in[6], out[4][4], shift = load(bias + k + v);
         for (size j = 0; j < 6; j++) {
+            vec column[4];
             for (size i = 0; i < 6; i++) in[i] = load(products + (i * 6 + j) * step + v);
-            of_output(in, out);
-            for (size i = 0; i < 4; i++) down[i][j] = out[i];
+            of_output(in, column);
+            for (size i = 0; i < 4; i++) down[i][j] = column[i];
         }
-        for (size i = 0; i < rows; i++) {
-            of_output(down[i], out);
-            size pixel = ((at.n * job->h + at.y + i) * job->w + at.x) * job->k + k + v;
-            for (size j = 0; j < columns; j++, pixel += job->k) {
-                vec value = leaky(out[j] + shift, job->slope);
+        for (size i = 0; i < 4; i++) of_output(down[i], out[i]);
+        for (size i = 0; i < rows; i += shrink)
+            for (size j = 0; j < columns; j += shrink) {
+                size pixel = corner + (i / shrink * wide + j / shrink) * job->k + v;
+                vec value = out[i][j];
+                if (job->pool) { /* leaky keeps the order, so that the largest sum gives the largest output */
+                    size right = j + (j + 1 < columns), below = i + (i + 1 < rows);
+                    value = greater(greater(value, out[i][right]), greater(out[below][j], out[below][right]));
+                }
+                value = leaky(value + shift, job->slope);
                 if (from) value = leaky(value + load(from + pixel), job->from_slope);
                 store(output + pixel, value);
             }
-        }
     }
-}
-
-/* (rows, channels) with row `step` by (channels, COLUMN) -> sums (rows, COLUMN), or added to them */
-static void multiply(size rows, const float *a, size step, const float *b, size channels, float *sums, int add) {
-#define BLOCK(R)                                                                                   \
-    {                                                                                              \
-        vec sum[R][2];                                                                             \
-        const float *row = b;                                                                      \
-        for (size r = 0; r < R; r++)                                                               \
-            for (size v = 0; v < 2; v++) sum[r][v] = (vec){0};                                     \
-        for (size c = 0; c < channels; c++, row += COLUMN) {                                       \
-            vec left = load(row), right = load(row + LANES);                                       \
-            _Pragma("GCC unroll 12") for (size r = 0; r < R; r++) {                                \
-                vec x = splat(a[r * step + c]);                                                    \
-                sum[r][0] += x * left;                                                             \
-                sum[r][1] += x * right;                                                            \
-            }                                                                                      \
-        }                                                                                          \
-        for (size r = 0; r < R; r++)                                                               \
-            for (size v = 0; v < 2; v++) {                                                         \
-                float *at = sums + r * COLUMN + v * LANES;                                         \
-                store(at, add ? load(at) + sum[r][v] : sum[r][v]);                                 \
-            }                                                                                      \
-        a += R * step;                                                                             \
-        sums += R * COLUMN;                                                                        \
-        rows -= R;                                                                                 \
-    }
-#if ROWS > 8
-    while (rows >= ROWS && rows % ROWS != 4) BLOCK(ROWS) /* 8 and 8 are faster than 12 and 4 */
-    while (rows >= 8) BLOCK(8)
-#endif
-    while (rows >= 6) BLOCK(6)
-    while (rows >= 4) BLOCK(4)
-    while (rows >= 2) BLOCK(2)
-    while (rows >= 1) BLOCK(1)
-#undef BLOCK
 }
 
 size column(void) { return COLUMN; }
 
-/* How many floats `convolve` needs to work in. */
-size workspace(const Job *job) {
-    return job->c + TAPS * job->superblock * (job->c + LANES) + job->threads * TAPS * COLUMN * (job->block + CHUNK);
+/* How many floats `winograd` needs to work in. */
+size winograd_workspace(const Job *job) {
+    size own = TAPS * (job->group * product_step(job) + WEIGHT_STEP);
+    return job->c + blocks_of(job) * chunks_of(job) * chunk_step(job) + job->threads * own;
 }
 
-/* weights [columns][c][9][COLUMN] -> packed [columns][36][c][COLUMN] */
-void pack(const float *weights, float *packed, size channels, size columns) {
-    for (size n = 0; n < columns; n++)
-        transform_weights(weights + n * channels * 9 * COLUMN, channels, packed + n * TAPS * channels * COLUMN, channels * COLUMN);
+/* weights [columns][c][9][COLUMN] -> packed [columns][chunks][36][CHUNK][COLUMN]; returns how many floats these are */
+size winograd_pack(const float *weights, float *packed, size channels, size columns) {
+    size step = TAPS * CHUNK * COLUMN, chunks = (channels + CHUNK - 1) / CHUNK;
+    for (size n = 0; packed && n < columns; n++)
+        for (size c = 0; c < channels; c += CHUNK, packed += step)
+            transform_weights(weights + (n * channels + c) * 9 * COLUMN, least(CHUNK, channels - c), packed, CHUNK * COLUMN);
+    return columns * chunks * step;
 }
 
-void convolve(
+/* `rows` tiles of a block by `count` columns from the n-th on -> products */
+static void products(
+    const Job *job, size rows, const float *v, const float *weights, size n, size count, float *sums, float *u
+) {
+    for (size chunk = 0; chunk < chunks_of(job); chunk++) {
+        size c = chunk * CHUNK, some = least(CHUNK, job->c - c), step = job->packed ? CHUNK * COLUMN : WEIGHT_STEP;
+        for (size i = n; i < n + count; i++) {
+            const float *taps = u, *plain = weights + (i * job->c + c) * 9 * COLUMN;
+            const float *next = i + 1 < n + count ? plain + job->c * 9 * COLUMN : plain + (some - (count - 1) * job->c) * 9 * COLUMN;
+            if (job->packed)
+                taps = weights + (i * chunks_of(job) + chunk) * TAPS * CHUNK * COLUMN;
+            else
+                transform_weights(plain, some, u, WEIGHT_STEP);
+            for (size p = 0; p < TAPS; p++) {
+                for (size line = 0; line < CHUNK * COLUMN / 4 && !job->packed; line += 16)
+                    __builtin_prefetch(next + p * CHUNK * COLUMN / 4 + line, 0, 2);
+                multiply(rows, v + chunk * chunk_step(job) + p * tap_step(job), CHUNK, taps + p * step, some,
+                         sums + ((i - n) * TAPS + p) * product_step(job), chunk > 0);
+            }
+        }
+    }
+}
+
+void winograd(
     const Job *job, const float *input, const float *weights, const float *bias, const float *from, float *output, float *space
 ) {
     size tiles = job->n * ((job->h + 3) / 4) * ((job->w + 3) / 4);
-    size channels = job->c, columns = job->k / COLUMN, row = channels + LANES, step = job->superblock * row;
-    float *zeros = space, *v = zeros + channels, *scratch = v + TAPS * step;
-    for (size c = 0; c < channels; c++) zeros[c] = 0;
+    size columns = (job->k + COLUMN - 1) / COLUMN, groups = (columns + job->group - 1) / job->group;
+    size whole = chunks_of(job) * chunk_step(job), apart = TAPS * product_step(job);
+    float *zeros = space, *v = zeros + job->c, *scratch = v + blocks_of(job) * whole;
+    for (size c = 0; c < job->c; c++) zeros[c] = 0;
 #pragma omp parallel num_threads(job->threads)
     {
-        float *sums = scratch + omp_get_thread_num() * TAPS * COLUMN * (job->block + CHUNK), *u = sums + TAPS * COLUMN * job->block;
-        for (size start = 0; start < tiles; start += job->superblock) {
-            size count = least(job->superblock, tiles - start), blocks = (count + job->block - 1) / job->block;
-#pragma omp for schedule(dynamic, 4)
-            for (size t = 0; t < count; t++) transform_input(job, input, zeros, start + t, v + t * row, step);
+        float *sums = scratch + omp_get_thread_num() * (job->group * apart + TAPS * WEIGHT_STEP), *u = sums + job->group * apart;
+        if (job->packed) { /* a thread does all of a block */
+            float *own = v + omp_get_thread_num() * whole;
 #pragma omp for schedule(dynamic, 1)
-            for (size task = 0; task < blocks * columns; task++) {
-                size n = task / blocks, first = task % blocks * job->block, rows = least(job->block, count - first);
-                size part = job->packed ? PART : CHUNK;
-                for (size c = 0; c < channels; c += part) {
-                    size some = least(part, channels - c), width = job->packed ? channels : CHUNK;
-                    const float *taps = weights + (n * TAPS * channels + c) * COLUMN;
-                    if (!job->packed) {
-                        transform_weights(weights + (n * channels + c) * 9 * COLUMN, some, u, CHUNK * COLUMN);
-                        taps = u;
-                    }
-                    for (size p = 0; p < TAPS; p++)
-                        multiply(rows, v + p * step + first * row + c, row, taps + p * width * COLUMN, some,
-                                 sums + p * job->block * COLUMN, c > 0);
+            for (size first = 0; first < tiles; first += job->block) {
+                size rows = least(job->block, tiles - first);
+                for (size t = 0; t < rows; t++) transform_input(job, input, zeros, first + t, own + t * CHUNK);
+                for (size n = 0; n < columns; n++) {
+                    products(job, rows, own, weights, n, 1, sums, u);
+                    for (size t = 0; t < rows; t++)
+                        transform_output(job, sums + t * COLUMN, product_step(job), first + t, n * COLUMN, bias, from, output);
                 }
-                for (size t = 0; t < rows; t++)
-                    transform_output(job, sums + t * COLUMN, job->block * COLUMN, start + first + t, n * COLUMN, bias, from, output);
             }
-        }
+        } else /* threads share the blocks, and the columns of each */
+            for (size start = 0; start < tiles; start += job->superblock) {
+                size count = least(job->superblock, tiles - start), blocks = (count + job->block - 1) / job->block;
+#pragma omp for schedule(dynamic, 4)
+                for (size t = 0; t < count; t++)
+                    transform_input(job, input, zeros, start + t, v + t / job->block * whole + t % job->block * CHUNK);
+#pragma omp for schedule(dynamic, 1)
+                for (size task = 0; task < blocks * groups; task++) {
+                    size n = task / blocks * job->group, some = least(job->group, columns - n);
+                    size place = task % blocks, first = start + place * job->block;
+                    size rows = least(job->block, start + count - first);
+                    products(job, rows, v + place * whole, weights, n, some, sums, u);
+                    for (size i = 0; i < some; i++)
+                        for (size t = 0; t < rows; t++)
+                            transform_output(job, sums + i * apart + t * COLUMN, product_step(job), first + t, (n + i) * COLUMN,
+                                             bias, from, output);
+                }
+            }
     }
 }

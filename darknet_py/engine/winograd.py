@@ -1,4 +1,4 @@
-"""3 x 3 convolutions by the C kernel of winograd.c; the others as in `fused`."""
+"""3 x 3 convolutions by the C kernel of winograd.c, the first one by that of narrow.c, the others as in `fused`."""
 
 from __future__ import annotations
 
@@ -9,81 +9,106 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_py.engine import fused
+from darknet_py.engine import fused, narrow
 from darknet_py.engine.folded import Folded
+from darknet_py.engine.memory import Memory
+from darknet_py.engine.narrow import Narrow
 from darknet_py.engine.native import Job, library
-from darknet_py.engine.steps import Convolutions, Operation
+from darknet_py.engine.steps import Convolution, Convolutions
 
 PACKED_BYTES = 5 << 20  # weights that are kept transformed, if they are no larger then
-NEAR_BYTES, FAR_BYTES = 4 << 20, 32 << 20  # transformed tiles at a time: with such weights, and with others
+TILES_BYTES = 32 << 20  # transformed tiles at a time, which threads share
 BLOCK = 48  # tiles that are multiplied at a time
+GROUP = 4  # columns that are multiplied by a block of tiles while it is in the cache
 LEAST_CHANNELS = 32
 VECTOR = 16  # channels of the input come in whole numbers of these
 
 
 class Winograd:
-    """One convolution with bias, activation and sum."""
+    """One convolution with bias, activation, and sum or pooling."""
+
+    pools = True
 
     def __init__(self, conv: Folded, kernel: ctypes.CDLL) -> None:
-        self.kernel, self.bias, self.slope = kernel, conv.bias, conv.slope
+        self.kernel, self.bias = kernel, conv.bias
+        self.slope = 1.0 if conv.slope is None else conv.slope
         k, c = conv.weight.shape[:2]
-        column = kernel.column()
-        weight = conv.weight.reshape(k // column, column, c, 9).permute(0, 2, 3, 1).contiguous()
-        self.packed = 36 * c * k * weight.itemsize <= PACKED_BYTES
+        self.column = kernel.column()
+        weight = F.pad(conv.weight, (0, 0, 0, 0, 0, 0, 0, -k % self.column))
+        self.columns = len(weight) // self.column
+        self.weight = weight.reshape(self.columns, self.column, c, 9).permute(0, 2, 3, 1).contiguous()
+        floats = kernel.winograd_pack(None, None, c, self.columns)
+        self.packed = floats * weight.itemsize <= PACKED_BYTES
         if self.packed:
-            plain, weight = weight, weight.new_empty(k // column, 36, c, column)
-            kernel.pack(plain.data_ptr(), weight.data_ptr(), c, k // column)
-        self.weight = weight
+            plain, self.weight = self.weight, weight.new_empty(floats)
+            kernel.winograd_pack(plain.data_ptr(), self.weight.data_ptr(), c, self.columns)
 
-    def __call__(self, x: Tensor, other: Tensor | None = None, slope: float = 1.0) -> Tensor:
-        """(N, C, H, W) and what is added, (N, K, H, W) -> (N, K, H, W); `slope` is of leaky after the sum."""
+    def __call__(
+        self, memory: Memory, x: Tensor, other: Tensor | None = None, *, slope: float = 1.0, pool: bool = False
+    ) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         if other is not None:
             other = other.contiguous(memory_format=torch.channels_last)
-        shape = len(x), len(self.bias), *x.shape[2:]
-        y = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
-        job = ctypes.byref(self._job(x, slope))
-        space = x.new_empty(self.kernel.workspace(job))
+        n, _, h, w = x.shape
+        shrink = pool + 1
+        y = memory.picture(n, len(self.bias), (h + pool) // shrink, (w + pool) // shrink)
+        job = ctypes.byref(self._job(x, slope, pool))
+        space = memory.floats(self.kernel.winograd_workspace(job))
         tensors = (x, self.weight, self.bias, other, y, space)
-        self.kernel.convolve(job, *(None if tensor is None else tensor.data_ptr() for tensor in tensors))
+        self.kernel.winograd(job, *(None if tensor is None else tensor.data_ptr() for tensor in tensors))
+        memory.give_back(space)
         return y
 
-    def _job(self, x: Tensor, slope: float) -> Job:
+    def _job(self, x: Tensor, slope: float, pool: bool) -> Job:
         n, c, h, w = x.shape
-        tiles = n * -(-h // 4) * -(-w // 4)
-        limit = (NEAR_BYTES if self.packed else FAR_BYTES) // (36 * c * x.itemsize)
-        superblock = min(tiles, max(limit // BLOCK, 1) * BLOCK)
         threads = torch.get_num_threads()
-        return Job(n, h, w, c, len(self.bias), superblock, BLOCK, self.packed, threads, self.slope, slope)
+        tiles = n * -(-h // 4) * -(-w // 4)
+        if self.packed:
+            blocks = max(-(-tiles // BLOCK), min(tiles, 4 * threads))
+            block = superblock = -(-tiles // blocks)
+            group = 1
+        else:
+            blocks = max(round(tiles / BLOCK), 1)
+            block = -(-tiles // blocks)
+            superblock = block * max(min(blocks, TILES_BYTES // (36 * c * x.itemsize * block)), 1)
+            group = max(min(GROUP, self.columns // (2 * threads)), 1)
+        k = len(self.bias)
+        return Job(n, h, w, c, k, pool, self.packed, threads, superblock, block, group, self.slope, slope)
 
 
-def suits(conv: Folded, column: int) -> bool:
+def suits(conv: Folded, lanes: int) -> bool:
     """Whether the kernel computes this convolution."""
     k, c, *window = conv.weight.shape
     plain = window == [3, 3] and conv.stride == conv.padding == (1, 1) and conv.groups == 1
-    return plain and conv.slope is not None and c >= LEAST_CHANNELS and c % VECTOR == 0 and k % column == 0
+    return plain and conv.slope is not None and c >= LEAST_CHANNELS and c % VECTOR == 0 and k % lanes == 0
 
 
 @cache
 def convolutions() -> Convolutions | None:
-    """`Winograd` where it suits and `Fused` elsewhere; None where either is not there or gives something else."""
+    """`Winograd` and `Narrow` where they suit, `fused` elsewhere; None where one is not there or wrong."""
     others = fused.convolutions()
     kernel = None if others is None else library()
     if kernel is None or others is None:
         return None
-    column = kernel.column()
+    lanes = kernel.column() // 2
 
-    def make(conv: Folded) -> Operation:
-        return Winograd(conv, kernel) if suits(conv, column) else others(conv)
+    def make(conv: Folded) -> Convolution:
+        if narrow.suits(conv, lanes):
+            return Narrow(conv, kernel)
+        return Winograd(conv, kernel) if suits(conv, lanes) else others(conv)
 
-    return make if _agrees(kernel, column) else None
+    return make if _agrees(make, 64, lanes) and _agrees(make, 3, lanes) else None
 
 
-def _agrees(kernel: ctypes.CDLL, column: int) -> bool:
+def _agrees(make: Convolutions, channels: int, lanes: int) -> bool:
     """Whether the kernel gives what torch gives, for a small input."""
     generator = torch.Generator().manual_seed(0)
-    shapes = (1, 64, 9, 10), (2 * column, 64, 3, 3), (2 * column,)
+    shapes = (1, channels, 9, 10), (3 * lanes, channels, 3, 3), (3 * lanes,)
     x, weight, bias = (torch.randn(shape, generator=generator) for shape in shapes)
     expected = F.leaky_relu(F.conv2d(x, weight, bias, padding=1), 0.1)
-    found = Winograd(Folded(weight, bias, (1, 1), (1, 1), 1, 0.1, F.leaky_relu), kernel)(x)
-    return torch.allclose(found, expected, atol=1e-3)
+    conv = make(Folded(weight, bias, (1, 1), (1, 1), 1, 0.1, F.leaky_relu))
+    halved = F.max_pool2d(expected, 2, 2, ceil_mode=True)
+    return all(
+        torch.allclose(conv(Memory(), x, pool=pool), wanted, atol=1e-3)
+        for pool, wanted in ((False, expected), (True, halved))
+    )

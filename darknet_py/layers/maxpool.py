@@ -65,6 +65,7 @@ class MaxPoolModule(nn.Module):
         ends_inside = self.after < self.size  # ceil_mode drops a last window that lies in the padding alone
         self.ceil_mode = bool(odd) and self.stride == 2 and small and ends_inside
         self.pads_itself = small and (not odd or self.ceil_mode)
+        self.halves = self.size == 2 and self.ceil_mode and not self.before  # an output is of up to 2 x 2 inputs
 
     def forward(self, x: Tensor) -> Tensor:
         if self.pads_itself:

@@ -109,6 +109,53 @@ def test_outputs_are_not_written_again():
     assert one.equal(kept)
 
 
+VIEWS = f"""
+[net]
+width=32
+height=32
+channels=32
+{CONV}
+[route]
+layers=-1
+[dropout]
+probability=.5
+{CONV}{CONV}{CONV}
+[shortcut]
+from=2
+activation=leaky
+{CONV}
+[route]
+layers=2,-1
+{CONV}"""
+
+
+@needs_engine
+def test_what_lies_in_the_memory_of_another_layer_keeps_it():
+    network = parsed(VIEWS)
+    engines = all_engines(network)
+    for batch in (1, 3, 1):
+        assert difference(picture(network, batch), *engines) < CLOSE
+
+
+@needs_engine
+@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize(
+    "pool", ["size=2\nstride=2", "size=2\nstride=1", "size=2\nstride=2\npadding=0", "size=3\nstride=2"]
+)
+def test_pooling_after_a_convolution(channels, pool):
+    text = f"[net]\nwidth=24\nheight=24\nchannels={channels}\n" + 2 * f"{CONV}[maxpool]\n{pool}\n"
+    network = parsed(text)
+    engines = all_engines(network)
+    for size in ((24, 24), (23, 17), (9, 14)):
+        assert difference(picture(network, 2, size), *engines) < CLOSE
+
+
+@needs_engine
+def test_a_convolution_that_is_pooled_and_needed_as_it_is():
+    network = parsed(f"{PLACES}[maxpool]\nsize=2\nstride=2\n{CONV}[upsample]\nstride=2\n[route]\nlayers=-1,2\n")
+    assert difference(picture(network), *all_engines(network)) < CLOSE
+
+
 @needs_engine
 def test_several_threads_may_call_it():
     network = parsed()

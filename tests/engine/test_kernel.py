@@ -1,4 +1,4 @@
-"""The C kernel against convolutions in float64, inside its bounds."""
+"""The C kernels against convolutions in float64, inside its bounds."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from darknet_py.engine import native, winograd
+from darknet_py.engine import narrow, native, winograd
 from darknet_py.engine.folded import Folded, add
+from darknet_py.engine.memory import Memory
 
 pytestmark = needs_winograd
 CLOSE = 2e-5  # of the largest value
@@ -47,10 +48,10 @@ def variants() -> dict[str, tuple[str, ...]]:
     """The flags for each width of vectors that this processor has."""
     flags = {"native": native.machine_flags()}
     if X86:
-        narrow = tuple(flag for flag in native.FLAGS if not flag.startswith("-march"))
-        flags["sse2"] = (*narrow, "-march=x86-64")
+        plain = tuple(flag for flag in native.FLAGS if not flag.startswith("-march"))
+        flags["sse2"] = (*plain, "-march=x86-64")
         if torch.backends.cpu.get_cpu_capability() != "DEFAULT":
-            flags["avx2"] = (*narrow, "-march=x86-64-v3")
+            flags["avx2"] = (*plain, "-march=x86-64-v3")
     return flags
 
 
@@ -75,56 +76,91 @@ def drawn(seed: int, *shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
+def pooled(y: Tensor, pool: bool) -> Tensor:
+    return F.max_pool2d(y, 2, 2, ceil_mode=True) if pool else y
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     n=st.integers(1, 3), h=st.integers(1, 14), w=st.integers(1, 14), channels=st.integers(1, 5),
-    columns=st.integers(1, 3), tiles=st.sampled_from([1, 5, 12, 48, 200]), block=st.sampled_from([1, 4, 7, 12, 48]),
-    packed=st.booleans(), threads=st.integers(1, 3), slope=st.sampled_from([1.0, 0.1, 0.0]),
-    sum_slope=st.sampled_from([None, 1.0, 0.1]), end=st.booleans(), seed=st.integers(0, 99),
+    halves=st.integers(1, 7), block=st.sampled_from([1, 4, 7, 12, 15, 29, 48]), blocks=st.integers(1, 4),
+    group=st.integers(1, 4), packed=st.booleans(), threads=st.integers(1, 3), slope=st.sampled_from([1.0, 0.1, 0.0]),
+    sum_slope=st.sampled_from([None, 1.0, 0.1]), pool=st.booleans(), end=st.booleans(), seed=st.integers(0, 99),
 )  # fmt: skip
-def test_it_computes_the_convolution_inside_its_bounds(
-    kernel, n, h, w, channels, columns, tiles, block, packed, threads, slope, sum_slope, end, seed
+def test_winograd_computes_the_convolution_inside_its_bounds(
+    kernel, n, h, w, channels, halves, block, blocks, group, packed, threads, slope, sum_slope, pool, end, seed
 ):
     column, c = kernel.column(), 16 * channels
-    k = columns * column
+    k = halves * column // 2
+    columns = -(-k // column)
+    group, sum_slope = (1 if packed else group), (None if pool else sum_slope)
     x, weight, bias, other = (
         drawn(seed, *shape) for shape in ((n, c, h, w), (k, c, 3, 3), (k,), (n, k, h, w))
     )  # fmt: skip
-    job = native.Job(n, h, w, c, k, tiles, block, packed, threads, slope, 1.0 if sum_slope is None else sum_slope)
-    ordered = weight.reshape(columns, column, c, 9).permute(0, 2, 3, 1)
-    given_weights = Fenced(ordered, end=end)
+    sizes = n, h, w, c, k, pool, packed, threads, block if packed else block * blocks, block, group
+    job = native.Job(*sizes, slope, 1.0 if sum_slope is None else sum_slope)
+    whole = F.pad(weight, (0, 0, 0, 0, 0, 0, 0, -k % column))
+    given_weights = Fenced(whole.reshape(columns, column, c, 9).permute(0, 2, 3, 1), end=end)
     if packed:
-        plain, given_weights = given_weights, Fenced(torch.empty(columns * 36 * c * column), end=end)
-        kernel.pack(plain.place, given_weights.place, c, columns)
+        floats = kernel.winograd_pack(None, None, c, columns)
+        plain, given_weights = given_weights, Fenced(torch.empty(floats), end=end)
+        assert kernel.winograd_pack(plain.place, given_weights.place, c, columns) == floats
     last = [Fenced(tensor.permute(0, 2, 3, 1), end=end) for tensor in (x, other)]
-    output = Fenced(torch.full((n * h * w * k,), float("nan")), end=end)
-    space = Fenced(torch.full((kernel.workspace(job),), float("nan")), end=end)
+    wanted = pooled(reference(x, weight, bias, slope, None if sum_slope is None else other, sum_slope or 1.0), pool)
+    output = Fenced(torch.full((wanted.numel(),), float("nan")), end=end)
+    space = Fenced(torch.full((kernel.winograd_workspace(job),), float("nan")), end=end)
     added = None if sum_slope is None else last[1].place
     shift = Fenced(bias, end=end)
-    kernel.convolve(job, last[0].place, given_weights.place, shift.place, added, output.place, space.place)
-    found = output.tensor.view(n, h, w, k).permute(0, 3, 1, 2)
-    assert close(found, reference(x, weight, bias, slope, None if sum_slope is None else other, sum_slope or 1.0))
+    kernel.winograd(job, last[0].place, given_weights.place, shift.place, added, output.place, space.place)
+    found = output.tensor.view(n, *wanted.shape[2:], k).permute(0, 3, 1, 2)
+    assert close(found, wanted)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    n=st.integers(1, 3), h=st.integers(1, 20), w=st.integers(1, 70), c=st.sampled_from([1, 3]),
+    halves=st.integers(1, 5), threads=st.integers(1, 3), slope=st.sampled_from([1.0, 0.1, 0.0]), pool=st.booleans(),
+    end=st.booleans(), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_narrow_computes_the_convolution_inside_its_bounds(
+    kernel, n, h, w, c, halves, threads, slope, pool, end, seed
+):  # fmt: skip
+    column = kernel.column()
+    k = halves * column // 2
+    x, weight, bias = drawn(seed, n, c, h, w), drawn(seed + 1, k, c, 3, 3), drawn(seed + 2, k)
+    job = native.Job(n=n, h=h, w=w, c=c, k=k, pool=pool, threads=threads, slope=slope)
+    whole = F.pad(weight, (0, 0, 0, 0, 0, 0, 0, -k % column))
+    ordered = Fenced(whole.reshape(-1, column, c, 3, 3).permute(0, 3, 4, 2, 1), end=end)
+    wanted = pooled(reference(x, weight, bias, slope, None, 1.0), pool)
+    output = Fenced(torch.full((wanted.numel(),), float("nan")), end=end)
+    space = Fenced(torch.full((kernel.narrow_workspace(job),), float("nan")), end=end)
+    pixels, shift = Fenced(x.permute(0, 2, 3, 1), end=end), Fenced(bias, end=end)
+    kernel.narrow(job, pixels.place, ordered.place, shift.place, output.place, space.place)
+    found = output.tensor.view(n, *wanted.shape[2:], k).permute(0, 3, 1, 2)
+    assert close(found, wanted)
 
 
 @settings(max_examples=40, deadline=None)
 @given(
     n=st.integers(1, 3), h=st.integers(1, 40), w=st.integers(1, 40), c=st.integers(1, 40), k=st.integers(1, 70),
-    slope=st.sampled_from([1.0, 0.1, 0.0, None]), sums=st.booleans(), last=st.booleans(), seed=st.integers(0, 99),
+    slope=st.sampled_from([1.0, 0.1, 0.0, None]), sums=st.booleans(), pool=st.booleans(), last=st.booleans(),
+    seed=st.integers(0, 99),
 )  # fmt: skip
-def test_any_channels_with_the_operation_that_suits(n, h, w, c, k, slope, sums, last, seed):
+def test_any_channels_with_the_operation_that_suits(n, h, w, c, k, slope, sums, pool, last, seed):
     x, weight, bias = drawn(seed, n, c, h, w), drawn(seed + 1, k, c, 3, 3), drawn(seed + 2, k)
     other = drawn(seed + 3, n, k, h, w) if sums else None
     make = winograd.convolutions()
     operation = make(Folded(weight, bias, (1, 1), (1, 1), 1, slope, torch.sigmoid_))
     if last:
         x = x.contiguous(memory_format=torch.channels_last)
+    pool = pool and operation.pools and not sums
     with torch.inference_mode():
-        found = operation(x, other, 0.1) if sums else operation(x)
+        found = operation(Memory(), x, other, slope=0.1) if sums else operation(Memory(), x, pool=pool)
     if slope is None:
         wanted = add(F.conv2d(x.double(), weight.double(), bias.double(), padding=1).sigmoid(), other, 0.1)
     else:
         wanted = reference(x, weight, bias, slope, other, 0.1)
-    assert close(found, wanted)
+    assert close(found, pooled(wanted, pool))
 
 
 @pytest.mark.parametrize(("c", "k"), [(32, 32), (48, 96), (256, 64), (512, 512)])
@@ -136,7 +172,7 @@ def test_sizes_of_real_layers(c, k):
     operation = winograd.convolutions()(conv)
     assert isinstance(operation, winograd.Winograd)
     assert operation.packed == (c * k * 36 * 4 <= winograd.PACKED_BYTES)
-    assert close(operation(x), reference(x, weight, bias, 0.1, None, 1.0))
+    assert close(operation(Memory(), x), reference(x, weight, bias, 0.1, None, 1.0))
 
 
 def test_what_does_not_suit():
@@ -147,9 +183,11 @@ def test_what_does_not_suit():
     changes = ({"stride": (2, 2)}, {"padding": (0, 0)}, {"groups": 2}, {"slope": None})
     others += [conv.__class__(**{**vars(conv), **change}) for change in changes]
     assert not any(winograd.suits(other, 32) for other in others)
+    assert not any(narrow.suits(other, 16) for other in (conv, *others))
+    assert narrow.suits(conv.__class__(**{**vars(conv), "weight": torch.empty(48, 3, 3, 3)}), 16)
 
 
-def test_the_source_is_a_part_of_the_package():
+def test_the_sources_are_a_part_of_the_package():
     text = Path(winograd.__file__).parents[2].joinpath("pyproject.toml").read_text(encoding="utf-8")
-    assert native.SOURCE.is_file()
-    assert '"engine/*.c"' in text
+    assert all(source.is_file() for source in native.SOURCES)
+    assert {f'"engine/*{source.suffix}"' in text for source in native.SOURCES} == {True}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from engines import needs_engine, needs_winograd, parsed, picture
 
 from darknet_py import engine as engines
@@ -66,9 +67,10 @@ def test_another_source_or_compiler_is_compiled_anew(cache, monkeypatch):
     first = native.compiled(["gcc"], native.machine_flags(), Path(cache.parent))
     assert first == native.compiled(["gcc"], native.machine_flags(), Path(cache.parent))
     assert first != native.compiled(["gcc", "-O1"], native.machine_flags(), Path(cache.parent))
-    changed = cache.parent / "winograd.c"
-    changed.write_text(native.SOURCE.read_text(encoding="utf-8") + "\n", encoding="utf-8")
-    monkeypatch.setattr(native, "SOURCE", changed)
+    header, *kernels = native.SOURCES
+    changed = cache.parent / header.name
+    changed.write_text(header.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    monkeypatch.setattr(native, "SOURCES", [changed, *kernels])
     assert first != native.compiled(["gcc"], native.machine_flags(), Path(cache.parent))
 
 
@@ -121,20 +123,31 @@ def test_a_library_that_is_broken(cache):
 
 
 def test_without_the_source(cache, monkeypatch):
-    monkeypatch.setattr(native, "SOURCE", Path("nowhere.c"))
+    monkeypatch.setattr(native, "SOURCES", [Path("nowhere.c")])
     assert uncached() is None
 
 
 @needs_winograd
 def test_a_kernel_or_operators_that_give_something_else(monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(winograd.Winograd, "__call__", lambda self, x: torch.zeros(1, len(self.bias), *x.shape[2:]))
+        patch.setattr(winograd.Winograd, "__call__", zeros)
         assert winograd.convolutions.__wrapped__() is None
+    with monkeypatch.context() as patch:
+        patch.setattr(winograd.Narrow, "__call__", zeros)
+        assert winograd.convolutions.__wrapped__() is None
+    with monkeypatch.context() as patch:
+        patch.setattr(fused.Pointwise, "__call__", zeros)
+        assert fused.convolutions.__wrapped__() is None
     for error in (RuntimeError, AttributeError, TypeError):
         monkeypatch.setattr(fused, "Fused", raising(error))
         assert fused.convolutions.__wrapped__() is None
     monkeypatch.setattr(fused, "convolutions", lambda: None)
     assert winograd.convolutions.__wrapped__() is None
+
+
+def zeros(conv, memory, x, pool=False):
+    shape = F.max_pool2d(x, 2, 2, ceil_mode=True).shape[2:] if pool else x.shape[2:]
+    return torch.zeros(1, len(conv.bias), *shape)
 
 
 def raising(error: type[Exception]):

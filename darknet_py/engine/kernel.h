@@ -1,0 +1,80 @@
+/* What the kernels share: vectors of the processor's width, leaky, and a small product of matrices.
+
+   Pictures are float32, channels last. Weights come in columns of COLUMN output channels. */
+
+#include <omp.h>
+#include <stddef.h>
+
+#if defined(__AVX512F__)
+#define LANES 16
+#define ROWS 14 /* rows of a product that are kept in registers */
+#elif defined(__AVX2__)
+#define LANES 8
+#define ROWS 6
+#else
+#define LANES 4
+#define ROWS 6
+#endif
+#define COLUMN (2 * LANES)
+
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef float loose __attribute__((vector_size(4 * LANES), aligned(4)));
+typedef int mask __attribute__((vector_size(4 * LANES)));
+typedef ptrdiff_t size;
+
+typedef struct {
+    size n, h, w, c, k;            /* pictures, height, width, channels in and out */
+    size pool;                     /* 1: the largest of each 2 x 2 outputs is all that is written */
+    size packed, threads;          /* the rest is for winograd.c */
+    size superblock, block, group; /* tiles transformed at a time, of these multiplied at a time, by so many columns */
+    float slope, from_slope;       /* of leaky below zero: after the bias, and after `from` is added */
+} Job;
+
+static inline vec load(const float *p) { return *(const loose *)p; }
+static inline void store(float *p, vec v) { *(loose *)p = v; }
+static inline vec splat(float x) { return x - (vec){0}; }
+static inline size least(size a, size b) { return a < b ? a : b; }
+static inline vec choose(mask which, vec a, vec b) { return (vec)((which & (mask)a) | (~which & (mask)b)); }
+static inline vec leaky(vec x, float slope) { return choose(x > 0, x, x * slope); }
+static inline vec greater(vec a, vec b) { return choose(a > b, a, b); }
+
+/* R rows of `a`, `step` apart, by (channels, COLUMN) -> sums (R, COLUMN), or added to them */
+static inline __attribute__((always_inline)) void multiply_rows(
+    const size R, const float *a, const size step, const float *b, size channels, float *sums, int add
+) {
+    vec sum[ROWS][2];
+#pragma GCC unroll 14
+    for (size r = 0; r < R; r++) sum[r][0] = sum[r][1] = (vec){0};
+    for (size c = 0; c < channels; c++, b += COLUMN) {
+        vec left = load(b), right = load(b + LANES);
+#pragma GCC unroll 14
+        for (size r = 0; r < R; r++) {
+            vec x = splat(a[r * step + c]);
+            sum[r][0] += x * left;
+            sum[r][1] += x * right;
+        }
+    }
+#pragma GCC unroll 14
+    for (size r = 0; r < R; r++, sums += COLUMN) {
+        store(sums, add ? load(sums) + sum[r][0] : sum[r][0]);
+        store(sums + LANES, add ? load(sums + LANES) + sum[r][1] : sum[r][1]);
+    }
+}
+
+/* The same for any number of rows, in parts of about equal size */
+static inline __attribute__((always_inline)) void multiply(
+    size rows, const float *a, const size step, const float *b, size channels, float *sums, int add
+) {
+    for (size parts = (rows + ROWS - 1) / ROWS; parts; parts--) {
+        size some = (rows + parts - 1) / parts;
+        switch (some) {
+#define CASE(R) case R: multiply_rows(R, a, step, b, channels, sums, add); break;
+#if ROWS > 6
+            CASE(14) CASE(13) CASE(12) CASE(11) CASE(10) CASE(9) CASE(8) CASE(7)
+#endif
+            CASE(6) CASE(5) CASE(4) CASE(3) CASE(2) CASE(1)
+#undef CASE
+        }
+        a += some * step, sums += some * COLUMN, rows -= some;
+    }
+}

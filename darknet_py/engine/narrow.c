@@ -1,0 +1,79 @@
+/* 3 x 3 convolution of stride 1 and padding 1 over one or three channels, as pictures have.
+
+   Weights are [columns][3][3 * c][COLUMN], with zeros where the last column goes beyond k. */
+
+#include "kernel.h"
+
+#define BAND 8  /* rows of the output that are made together; even, for pooling */
+#define PART 28 /* pixels of a row that are made together; even too */
+
+size narrow_workspace(const Job *job) { return job->threads * (BAND + 2) * (job->w + 2) * job->c; }
+
+/* Rows y - 1 to y + BAND of picture n, with zeros around the picture */
+static void framed(const Job *job, const float *input, size n, size y, float *rows) {
+    size wide = job->w * job->c;
+    for (size i = y - 1; i <= y + BAND; i++) {
+        int inside = i >= 0 && i < job->h;
+        const float *row = input + (n * job->h + i) * wide;
+        for (size c = 0; c < job->c; c++) *rows++ = 0;
+        for (size x = 0; x < wide; x++) *rows++ = inside ? row[x] : 0;
+        for (size c = 0; c < job->c; c++) *rows++ = 0;
+    }
+}
+
+/* Sums (2, PART, COLUMN) of `rows` rows of `count` pixels -> bias, leaky, pooling -> output at (y, x) */
+static void finish(const Job *job, const float *sums, size rows, size count, const float *bias, size channels, float *output) {
+    for (size v = 0; v < channels; v += LANES) {
+        vec shift = load(bias + v);
+        for (size y = 0; y < rows; y += job->pool + 1)
+            for (size x = 0; x < count; x += job->pool + 1) {
+                const float *at = sums + (y * PART + x) * COLUMN + v;
+                vec value = load(at);
+                if (job->pool) { /* leaky keeps the order, so that the largest sum gives the largest output */
+                    size right = x + 1 < count ? COLUMN : 0, below = y + 1 < rows ? PART * COLUMN : 0;
+                    value = greater(greater(value, load(at + right)), greater(load(at + below), load(at + below + right)));
+                    store(output + x / 2 * job->k + v, leaky(value + shift, job->slope));
+                } else
+                    store(output + (y * job->w + x) * job->k + v, leaky(value + shift, job->slope));
+            }
+    }
+}
+
+static inline __attribute__((always_inline)) void band(
+    const Job *job, const size channels, const float *rows, const float *weights, const float *bias, size count, float *output
+) {
+    size step = (job->w + 2) * channels, shrink = job->pool + 1, wide = (job->w + job->pool) / shrink;
+    float sums[2 * PART * COLUMN];
+    for (size y = 0; y < count; y += 2)
+        for (size x = 0; x < job->w; x += PART) {
+            size high = least(2, count - y), some = least(PART, job->w - x);
+            for (size k = 0; k < job->k; k += COLUMN) {
+                for (size i = 0; i < high; i++)
+                    for (size ky = 0; ky < 3; ky++)
+                        multiply(some, rows + (y + i + ky) * step + x * channels, channels,
+                                 weights + (k / COLUMN * 3 + ky) * 3 * channels * COLUMN, 3 * channels,
+                                 sums + i * PART * COLUMN, ky > 0);
+                finish(job, sums, high, some, bias + k, least(COLUMN, job->k - k),
+                       output + (y / shrink * wide + x / shrink) * job->k + k);
+            }
+        }
+}
+
+void narrow(const Job *job, const float *input, const float *weights, const float *bias, float *output, float *space) {
+    size bands = (job->h + BAND - 1) / BAND, shrink = job->pool + 1;
+    size high = (job->h + job->pool) / shrink, wide = (job->w + job->pool) / shrink;
+#pragma omp parallel num_threads(job->threads)
+    {
+        float *rows = space + omp_get_thread_num() * (BAND + 2) * (job->w + 2) * job->c;
+#pragma omp for schedule(dynamic, 1)
+        for (size task = 0; task < job->n * bands; task++) {
+            size n = task / bands, y = task % bands * BAND, count = least(BAND, job->h - y);
+            float *at = output + (n * high + y / shrink) * wide * job->k;
+            framed(job, input, n, y, rows);
+            if (job->c == 1)
+                band(job, 1, rows, weights, bias, count, at);
+            else
+                band(job, 3, rows, weights, bias, count, at);
+        }
+    }
+}

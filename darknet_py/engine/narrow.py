@@ -1,0 +1,50 @@
+"""The first convolution of a network by the C kernel of narrow.c: one or three channels."""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from darknet_py.engine.folded import Folded, add
+from darknet_py.engine.memory import Memory
+from darknet_py.engine.native import Job
+
+CHANNELS = (1, 3)
+
+
+class Narrow:
+    """One convolution with bias, activation and pooling."""
+
+    pools = True
+
+    def __init__(self, conv: Folded, kernel: ctypes.CDLL) -> None:
+        self.kernel, self.bias = kernel, conv.bias
+        self.slope = 1.0 if conv.slope is None else conv.slope
+        k, c = conv.weight.shape[:2]
+        column = kernel.column()
+        weight = F.pad(conv.weight, (0, 0, 0, 0, 0, 0, 0, -k % column))
+        self.weight = weight.reshape(-1, column, c, 3, 3).permute(0, 3, 4, 2, 1).contiguous()
+
+    def __call__(
+        self, memory: Memory, x: Tensor, other: Tensor | None = None, *, slope: float = 1.0, pool: bool = False
+    ) -> Tensor:
+        n, c, h, w = x.shape
+        rows = x.permute(0, 2, 3, 1).contiguous()
+        k, shrink = len(self.bias), pool + 1
+        y = memory.picture(n, k, (h + pool) // shrink, (w + pool) // shrink)
+        numbers = {"n": n, "h": h, "w": w, "c": c, "k": k, "pool": pool, "threads": torch.get_num_threads()}
+        job = ctypes.byref(Job(**numbers, slope=self.slope))
+        space = memory.floats(self.kernel.narrow_workspace(job))
+        self.kernel.narrow(job, *(tensor.data_ptr() for tensor in (rows, self.weight, self.bias, y, space)))
+        memory.give_back(space)
+        return add(y, other, slope)
+
+
+def suits(conv: Folded, lanes: int) -> bool:
+    """Whether the kernel computes this convolution."""
+    k, c, *window = conv.weight.shape
+    plain = window == [3, 3] and conv.stride == conv.padding == (1, 1) and conv.groups == 1
+    return plain and conv.slope is not None and c in CHANNELS and k % lanes == 0
