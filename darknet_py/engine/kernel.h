@@ -38,22 +38,25 @@ static inline vec choose(mask which, vec a, vec b) { return (vec)((which & (mask
 static inline vec leaky(vec x, float slope) { return choose(x > 0, x, x * slope); }
 static inline vec greater(vec a, vec b) { return choose(a > b, a, b); }
 
-/* R rows of `a`, `step` apart, by (channels, COLUMN) -> sums (R, COLUMN), or added to them */
+/* R rows of `a`, `step` apart, by (parts * channels, COLUMN) -> sums (R, COLUMN), or added to them. The parts of a row
+   are `jump` apart. */
 static inline __attribute__((always_inline)) void multiply_rows(
-    const size R, const float *a, const size step, const float *b, size channels, float *sums, int add
+    const size R, const float *a, const size step, const size parts, size jump, const float *b, size channels,
+    float *sums, int add
 ) {
     vec sum[ROWS][2];
 #pragma GCC unroll 14
     for (size r = 0; r < R; r++) sum[r][0] = sum[r][1] = (vec){0};
-    for (size c = 0; c < channels; c++, b += COLUMN) {
-        vec left = load(b), right = load(b + LANES);
+    for (size part = 0; part < parts; part++, a += jump)
+        for (size c = 0; c < channels; c++, b += COLUMN) {
+            vec left = load(b), right = load(b + LANES);
 #pragma GCC unroll 14
-        for (size r = 0; r < R; r++) {
-            vec x = splat(a[r * step + c]);
-            sum[r][0] += x * left;
-            sum[r][1] += x * right;
+            for (size r = 0; r < R; r++) {
+                vec x = splat(a[r * step + c]);
+                sum[r][0] += x * left;
+                sum[r][1] += x * right;
+            }
         }
-    }
 #pragma GCC unroll 14
     for (size r = 0; r < R; r++, sums += COLUMN) {
         store(sums, add ? load(sums) + sum[r][0] : sum[r][0]);
@@ -63,12 +66,13 @@ static inline __attribute__((always_inline)) void multiply_rows(
 
 /* The same for any number of rows, in parts of about equal size */
 static inline __attribute__((always_inline)) void multiply(
-    size rows, const float *a, const size step, const float *b, size channels, float *sums, int add
+    size rows, const float *a, const size step, const size parts, size jump, const float *b, size channels, float *sums,
+    int add
 ) {
-    for (size parts = (rows + ROWS - 1) / ROWS; parts; parts--) {
-        size some = (rows + parts - 1) / parts;
+    for (size left = (rows + ROWS - 1) / ROWS; left; left--) {
+        size some = (rows + left - 1) / left;
         switch (some) {
-#define CASE(R) case R: multiply_rows(R, a, step, b, channels, sums, add); break;
+#define CASE(R) case R: multiply_rows(R, a, step, parts, jump, b, channels, sums, add); break;
 #if ROWS > 6
             CASE(14) CASE(13) CASE(12) CASE(11) CASE(10) CASE(9) CASE(8) CASE(7)
 #endif

@@ -49,10 +49,8 @@ static inline __attribute__((always_inline)) void band(
             size high = least(2, count - y), some = least(PART, job->w - x);
             for (size k = 0; k < job->k; k += COLUMN) {
                 for (size i = 0; i < high; i++)
-                    for (size ky = 0; ky < 3; ky++)
-                        multiply(some, rows + (y + i + ky) * step + x * channels, channels,
-                                 weights + (k / COLUMN * 3 + ky) * 3 * channels * COLUMN, 3 * channels,
-                                 sums + i * PART * COLUMN, ky > 0);
+                    multiply(some, rows + (y + i) * step + x * channels, channels, 3, step, weights + k * 9 * channels,
+                             3 * channels, sums + i * PART * COLUMN, 0);
                 finish(job, sums, high, some, bias + k, least(COLUMN, job->k - k),
                        output + (y / shrink * wide + x / shrink) * job->k + k);
             }

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 SOURCES = [Path(__file__).with_name(name) for name in ("kernel.h", "winograd.c", "narrow.c")]
-FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fopenmp", "-fPIC", "-Wno-psabi")
+FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-predictive-commoning", "-fopenmp", "-fPIC", "-Wno-psabi")
 X86_FLAGS = ("-mprefer-vector-width=512",)
 SECONDS = 60
 

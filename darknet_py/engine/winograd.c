@@ -162,7 +162,7 @@ static void products(
             for (size p = 0; p < TAPS; p++) {
                 for (size line = 0; line < CHUNK * COLUMN / 4 && !job->packed; line += 16)
                     __builtin_prefetch(next + p * CHUNK * COLUMN / 4 + line, 0, 2);
-                multiply(rows, v + chunk * chunk_step(job) + p * tap_step(job), CHUNK, taps + p * step, some,
+                multiply(rows, v + chunk * chunk_step(job) + p * tap_step(job), CHUNK, 1, 0, taps + p * step, some,
                          sums + ((i - n) * TAPS + p) * product_step(job), chunk > 0);
             }
         }

@@ -20,7 +20,6 @@ PACKED_BYTES = 5 << 20  # weights that are kept transformed, if they are no larg
 TILES_BYTES = 32 << 20  # transformed tiles at a time, which threads share
 BLOCK = 48  # tiles that are multiplied at a time
 GROUP = 4  # columns that are multiplied by a block of tiles while it is in the cache
-LEAST_CHANNELS = 32
 VECTOR = 16  # channels of the input come in whole numbers of these
 
 
@@ -80,7 +79,7 @@ def suits(conv: Folded, lanes: int) -> bool:
     """Whether the kernel computes this convolution."""
     k, c, *window = conv.weight.shape
     plain = window == [3, 3] and conv.stride == conv.padding == (1, 1) and conv.groups == 1
-    return plain and conv.slope is not None and c >= LEAST_CHANNELS and c % VECTOR == 0 and k % lanes == 0
+    return plain and conv.slope is not None and c % VECTOR == 0 and k % lanes == 0
 
 
 @cache
