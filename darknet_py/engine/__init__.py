@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from threading import Lock
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from darknet_py.engine import fused, winograd
+from darknet_py.engine import cuda, fused, native, winograd
 from darknet_py.engine.memory import Memory
 from darknet_py.engine.prepared import Prepared
 from darknet_py.engine.steps import Convolutions, Step, run
 from darknet_py.errors import DarknetError
 from darknet_py.network import Network
 
-CONVOLUTIONS: Final[Mapping[str, Callable[[], Convolutions | None]]] = {
+CONVOLUTIONS: Final[Mapping[str, Callable[..., Convolutions | None]]] = {
     "winograd": winograd.convolutions,
     "fused": fused.convolutions,
-}  # the fastest first
+    "cuda": cuda.convolutions,
+}  # for each kind of device the fastest first
 ENGINES: Final = ("plain", *CONVOLUTIONS)
+DEVICES: Final = {"winograd": "cpu", "fused": "cpu", "cuda": "cuda"}
 NEEDS: Final = {
     "winograd": "it needs Linux, oneDNN in torch, and gcc, which compiles the kernel at its first use",
     "fused": "it needs oneDNN in torch",
+    "cuda": "it needs a GPU of NVIDIA",
 }
 
 
-def fastest() -> str:
-    """The first that this machine has of winograd, fused and plain."""
-    return next((name for name, make in CONVOLUTIONS.items() if make() is not None), "plain")
+def fastest(device: str = "cpu", *, half: bool = False) -> str:
+    """The first that this machine has of the engines for that kind of device, or plain."""
+    names = [name for name in CONVOLUTIONS if DEVICES[name] == device]
+    if half and native.multiplies_bfloat16():
+        names.sort(key="fused".__ne__)
+    return next((name for name in names if CONVOLUTIONS[name](half=half) is not None), "plain")
 
 
 class Engine:
@@ -37,38 +44,49 @@ class Engine:
 
     It prepares itself at the first call, and follows the network: after training, loading or resizing it takes what
     is there then, by the rules of `Watch`. What it is not made for goes through the network as it is: other devices
-    than the CPU, other types than float32, rows, recurrent layers, a network that trains, was compiled or has hooks.
+    than the CPU and GPUs of NVIDIA, other types than float32, rows, recurrent layers, a network that trains, was
+    compiled or has hooks.
 
-    Raises `DarknetError` for a name that there is not, and for an engine that this machine or device does not have.
+    With `half` values of 16 bits are used where that is faster, so that outputs differ: float16 on a GPU, bfloat16 on
+    the CPU, there for large weights alone or for all.
+
+    Raises `DarknetError` for a name that there is not, for an engine that this machine or device does not have, and
+    for `half` with the plain one.
     """
 
-    def __init__(self, network: Network, name: str | None = None) -> None:
+    def __init__(self, network: Network, name: str | None = None, *, half: bool = False) -> None:
         if name is not None:
-            _check(name, network)
-        self.network, self._wanted = network, name
+            _check(name, network, half)
+        self.network, self.half, self._wanted = network, half, name
         self._lock = Lock()
         self._prepared: Prepared | None = None
+        self._graphs: cuda.Graphs | None = None
         self._memories: list[Memory] = []  # one for each call at the same time
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Engine, (self.network, self._wanted)
+        return partial(Engine, half=self.half), (self.network, self._wanted)
 
     @property
     def name(self) -> str:
         """The one of `ENGINES` that computes the network as it is."""
-        return (self._wanted or fastest()) if self._steps() else "plain"
+        return self._chosen() if self._steps() else "plain"
 
     @torch.inference_mode()
     def heads(self, x: Tensor) -> tuple[Tensor, ...]:
         """What `Network.heads` gives, without gradients."""
         network = self.network
-        if x.device.type != "cpu":
-            self.forget()
-        suits = x.ndim == 4 and len(x) and x.dtype == torch.float32 and x.device.type == "cpu"
+        if x.device.type != network.device.type:
+            return network.heads(x)  # which says what is wrong
+        suits = x.ndim == 4 and len(x) and x.dtype == torch.float32
         steps = self._steps() if suits else ()
         if not steps:
             return network.heads(x)
         network.check_input(x)
+        if x.device.type == "cuda":
+            graphs = self._graphs
+            if graphs is None or graphs.steps is not steps:
+                self._graphs = graphs = cuda.Graphs(steps, network.graph.outputs)
+            return graphs.heads(x)
         try:
             memory = self._memories.pop()
         except IndexError:
@@ -79,29 +97,44 @@ class Engine:
 
     def forget(self) -> None:
         """Give back the memory; the next call takes the weights anew, also those changed where torch does not see."""
-        self._prepared = None
+        self._prepared = self._graphs = None
         self._memories.clear()
+
+    def _chosen(self) -> str:
+        return self._wanted or fastest(self.network.device.type, half=self.half)
 
     @torch.inference_mode()
     def _steps(self) -> tuple[Step, ...]:
         """The steps for the network as it is; none where it computes itself."""
         network = self.network
-        alone = self._wanted == "plain" or "_run" in vars(network)  # compiled
-        if alone or network.training or torch.is_autocast_enabled("cpu"):
+        kind = network.device.type
+        if self._prepared is not None and self._prepared.device != kind:
+            self.forget()
+        alone = kind not in DEVICES.values() or "_run" in vars(network)  # compiled
+        if alone or network.training or torch.is_autocast_enabled(kind):
+            return ()
+        name = self._chosen()
+        if name == "plain":
             return ()
         with self._lock:
-            if self._prepared is None:
-                make = CONVOLUTIONS.get(self._wanted or fastest(), lambda: None)()
-                self._prepared = None if make is None else Prepared(make)
-            return () if self._prepared is None else self._prepared.steps(network)
+            if self._prepared is None or self._prepared.name != name:
+                make = CONVOLUTIONS[name](half=self.half)
+                if make is None or DEVICES[name] != kind:
+                    return ()
+                self._prepared = Prepared(name, make, kind)
+            return self._prepared.steps(network)
 
 
-def _check(name: str, network: Network) -> None:
+def _check(name: str, network: Network, half: bool) -> None:
     if name not in ENGINES:
         raise DarknetError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
     if name == "plain":
+        if half:
+            raise DarknetError("the engine plain computes with the network's own values; half needs another engine")
         return
-    if network.device.type != "cpu":
-        raise DarknetError(f"the engine {name} is for the CPU, and the network is on {network.device}")
-    if CONVOLUTIONS[name]() is None:
+    kind = DEVICES[name]
+    if network.device.type != kind:
+        device = "the CPU" if kind == "cpu" else kind.upper()
+        raise DarknetError(f"the engine {name} is for {device}, and the network is on {network.device}")
+    if CONVOLUTIONS[name](half=half) is None:
         raise DarknetError(f"this machine cannot run the engine {name}: {NEEDS[name]}")

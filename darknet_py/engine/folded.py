@@ -58,7 +58,7 @@ def folded(module: ConvolutionalModule) -> Folded:
     """The convolution of a module, computed in float64."""
     conv, bn = module.conv, module.bn
     weight = conv.weight.detach()
-    bias = torch.zeros(len(weight)) if conv.bias is None else conv.bias.detach().clone()
+    bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach().clone()
     if bn is not None:
         mean, variance = bn.get_buffer("running_mean"), bn.get_buffer("running_var")
         scale = bn.weight.double() / torch.sqrt(variance.double() + bn.eps)

@@ -1,8 +1,8 @@
-"""Convolutions by oneDNN: weights in its own order, bias and activation in the same pass."""
+"""Convolutions by oneDNN, in float32 or bfloat16: weights in its own order, bias and activation in the same pass."""
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -22,20 +22,21 @@ class Fused:
 
     pools = False
 
-    def __init__(self, conv: Folded) -> None:
+    def __init__(self, conv: Folded, dtype: torch.dtype = torch.float32) -> None:
         pad, stride = list(conv.padding), list(conv.stride)
         channels = conv.weight.shape[1] * conv.groups
         order: Any = torch._C._nn.mkldnn_reorder_conv2d_weight  # noqa: SLF001
         size = [1, channels, USUAL_SIDE, USUAL_SIDE]
-        self.weight: Tensor = order(conv.weight.contiguous().to_mkldnn(), pad, stride, [1, 1], conv.groups, size)
-        self.bias, self.geometry = conv.bias, (pad, stride, [1, 1], conv.groups)
+        weight = conv.weight.to(dtype).contiguous().to_mkldnn()
+        self.weight: Tensor = order(weight, pad, stride, [1, 1], conv.groups, size)
+        self.bias, self.geometry = conv.bias.to(dtype), (pad, stride, [1, 1], conv.groups)
         self.activate, self.activation = _activation(conv)
 
     def __call__(
         self, memory: Memory, x: Tensor, other: Tensor | None = None, *, slope: float = 1.0, pool: bool = False
     ) -> Tensor:
         y: Tensor = torch.ops.mkldnn._convolution_pointwise(  # noqa: SLF001
-            x, self.weight, self.bias, *self.geometry, *self.activation, ""
+            x.to(self.bias.dtype), self.weight, self.bias, *self.geometry, *self.activation, ""
         )
         return add(y if self.activate is None else self.activate(y), other, slope)
 
@@ -49,15 +50,15 @@ class Pointwise:
 
     pools = False
 
-    def __init__(self, conv: Folded) -> None:
-        self.weight, self.bias = conv.weight.flatten(1).contiguous(), conv.bias
+    def __init__(self, conv: Folded, dtype: torch.dtype = torch.float32) -> None:
+        self.weight, self.bias = conv.weight.flatten(1).to(dtype).contiguous(), conv.bias.to(dtype)
         self.activate, self.activation = _activation(conv)
 
     def __call__(
         self, memory: Memory, x: Tensor, other: Tensor | None = None, *, slope: float = 1.0, pool: bool = False
     ) -> Tensor:
         n, c, h, w = x.shape
-        rows = x.permute(0, 2, 3, 1).reshape(-1, c)
+        rows = x.to(self.bias.dtype).permute(0, 2, 3, 1).reshape(-1, c)
         y: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, *self.activation, "")  # noqa: SLF001
         y = y.view(n, h, w, -1).permute(0, 3, 1, 2)
         return add(y if self.activate is None else self.activate(y), other, slope)
@@ -70,27 +71,31 @@ def _activation(conv: Folded) -> tuple[Activation | None, tuple[str, list[float]
     return None, ("none", []) if conv.slope == 1 else ("leaky_relu", [conv.slope])
 
 
-def _convolution(conv: Folded) -> Convolution:
+def _convolution(conv: Folded, dtype: torch.dtype = torch.float32) -> Convolution:
     plain = conv.stride == (1, 1) and conv.padding == (0, 0) and conv.groups == 1
-    return Pointwise(conv) if plain and conv.weight.shape[2:] == (1, 1) else Fused(conv)
+    return (Pointwise if plain and conv.weight.shape[2:] == (1, 1) else Fused)(conv, dtype)
 
 
 @cache
-def convolutions() -> Convolutions | None:
-    """What makes them, or None where torch has no such operators or they give something else."""
+def convolutions(*, half: bool = False) -> Convolutions | None:
+    """What makes them, or None where torch has no such operators or they give something else.
+
+    With `half`, weights and outputs are bfloat16.
+    """
+    make = partial(_convolution, dtype=torch.bfloat16) if half else _convolution
     try:
-        return _convolution if _agrees(3, 1) and _agrees(1, 0) else None
+        return make if _agrees(make, 3, 1) and _agrees(make, 1, 0) else None
     except (RuntimeError, AttributeError, TypeError):
         return None
 
 
 @torch.inference_mode()
-def _agrees(window: int, padding: int) -> bool:
+def _agrees(make: Convolutions, window: int, padding: int) -> bool:
     """Whether the operators give what torch gives, for a small input."""
     generator = torch.Generator().manual_seed(0)
     shapes = (1, 16, 9, 9), (32, 16, window, window), (32,)
     x, weight, bias = (torch.randn(shape, generator=generator) for shape in shapes)
     expected = F.leaky_relu(F.conv2d(x, weight, bias, padding=padding), 0.1)
-    conv = _convolution(Folded(weight, bias, (1, 1), (padding, padding), 1, 0.1, F.leaky_relu))
+    conv = make(Folded(weight, bias, (1, 1), (padding, padding), 1, 0.1, F.leaky_relu))
     found = conv(Memory(), x.contiguous(memory_format=torch.channels_last))
-    return torch.allclose(found, expected, atol=1e-4)
+    return torch.allclose(found.float(), expected, atol=1e-4 if found.dtype == x.dtype else 0.5)

@@ -4,6 +4,7 @@
 
 #include <omp.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #if defined(__AVX512F__)
 #define LANES 16
@@ -25,7 +26,8 @@ typedef ptrdiff_t size;
 typedef struct {
     size n, h, w, c, k;            /* pictures, height, width, channels in and out */
     size pool;                     /* 1: the largest of each 2 x 2 outputs is all that is written */
-    size packed, threads;          /* the rest is for winograd.c */
+    size threads;
+    size packed, half;             /* what the weights of winograd.c are; the rest is for it too */
     size superblock, block, group; /* tiles transformed at a time, of these multiplied at a time, by so many columns */
     float slope, from_slope;       /* of leaky below zero: after the bias, and after `from` is added */
 } Job;

@@ -22,10 +22,10 @@ JOINED = ShortcutModule, MaxPoolModule  # may become a part of the convolution b
 
 
 class Prepared:
-    """What is made of a network's weights by `convolutions`; other sizes of the input share it."""
+    """What is made of a network's weights, on that kind of device, by `convolutions`; other input sizes share it."""
 
-    def __init__(self, convolutions: Convolutions) -> None:
-        self._convolutions = convolutions
+    def __init__(self, name: str, convolutions: Convolutions, device: str) -> None:
+        self.name, self.device, self._convolutions = name, device, convolutions
         self._made: dict[nn.Module, Convolution] = {}
         self._steps: tuple[Step, ...] = ()
         self._graph: Graph | None = None
@@ -44,7 +44,7 @@ class Prepared:
 
     def _make(self, network: Network, layers: list[nn.Module]) -> None:
         self._watch, self._steps = None, ()
-        if network.graph.recurrent or not _fits(network):
+        if network.graph.recurrent or not _fits(network, self.device):
             return
         self._steps = steps_of(network.graph, layers, self._operation)
         self._made = {layer: self._made[layer] for layer in layers if layer in self._made}
@@ -64,7 +64,7 @@ def _same(layers: Sequence[nn.Module | None], others: Sequence[nn.Module]) -> bo
     return len(layers) == len(others) and all(map(is_, layers, others))
 
 
-def _fits(network: Network) -> bool:
-    """Whether every tensor is on the CPU and every float is one of 32 bits."""
+def _fits(network: Network, device: str) -> bool:
+    """Whether every tensor is on such a device and every float is one of 32 bits."""
     tensors: tuple[Tensor, ...] = (*network.parameters(), *network.buffers())
-    return all(t.device.type == "cpu" and (t.dtype == torch.float32 or not t.is_floating_point()) for t in tensors)
+    return all(t.device.type == device and (t.dtype == torch.float32 or not t.is_floating_point()) for t in tensors)

@@ -13,7 +13,12 @@ from darknet_py.engine.folded import SLOPES, Folded, is_plain_sum
 from darknet_py.engine.memory import Memory
 from darknet_py.graph import INPUT, Graph, Node
 from darknet_py.layers.maxpool import MaxPoolModule
+from darknet_py.layers.reorg import ReorgModule
+from darknet_py.layers.route import RouteModule
+from darknet_py.layers.shortcut import ShortcutModule
+from darknet_py.layers.upsample import UpsampleModule
 
+OF_ANY_TYPE = MaxPoolModule, ReorgModule, RouteModule, ShortcutModule, UpsampleModule  # the others take float32
 Operation: TypeAlias = Callable[..., Tensor]  # of a memory and the outputs of the sources
 
 
@@ -52,7 +57,7 @@ def run(steps: Sequence[Step], x: Tensor, outputs: Sequence[int], memory: Memory
         for source in step.done:
             memory.give_back(values.pop(source))
     memory.end()
-    return tuple(values[index] for index in outputs)
+    return tuple(values[index].float() for index in outputs)
 
 
 def steps_of(
@@ -88,7 +93,7 @@ def _rows(
 
 
 def _layer(module: nn.Module, _memory: Memory, *xs: Tensor) -> Tensor:
-    return module(*xs)
+    return module(*(xs if type(module) in OF_ANY_TYPE else [x.float() for x in xs]))
 
 
 def _joined(step: Step, operation: Convolution, after: Node, module: nn.Module) -> Step:

@@ -15,11 +15,11 @@ TRAINING = attrgetter("training")
 
 
 class Watch:
-    """Modules with tensors of float32 on the CPU, and what these hold now.
+    """Modules with tensors of float32, and what these hold now.
 
     Other tensors, tensors moved elsewhere and changes in place are seen. Changes that torch does not count (through
     `.data`, through numpy, by fused optimizers, in inference mode) are seen where they reach the biases of any of
-    some layers, which training and loading do.
+    some layers, which training and loading do; not on a GPU, which would have to be waited for.
     """
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
@@ -64,7 +64,7 @@ class Watch:
 def _sample(modules: Sequence[nn.Module]) -> list[Tensor]:
     """Biases of some modules, as whole numbers so that NaN equals itself; all vectors where changes do not count."""
     named = [pair for module in modules for pair in (*module.named_parameters(), *module.named_buffers())]
-    vectors = [(name, tensor.detach()) for name, tensor in named if tensor.ndim == 1]
+    vectors = [(name, tensor.detach()) for name, tensor in named if tensor.ndim == 1 and tensor.device.type == "cpu"]
     if any(tensor.is_inference() for _, tensor in named):
         return [vector.view(torch.int32) for _, vector in vectors]
     biases = [vector.view(torch.int32) for name, vector in vectors if name.endswith("bias")]

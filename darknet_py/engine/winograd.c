@@ -2,13 +2,17 @@
 
    A tile is 6 x 6 input pixels that give 4 x 4 output pixels by 36 products instead of 144; tiles overlap by two pixels
    and what lies outside the picture is zero. Weights are [columns][c][3 * 3][COLUMN] as they are, transformed anew for
-   every block of tiles, or `packed` as [columns][chunks][36][CHUNK][COLUMN], which is four times as large. */
+   every block of tiles, or `packed` as [columns][chunks][36][CHUNK][COLUMN], which is four times as large. Weights that
+   are not packed may be bfloat16, the upper halves of floats. */
 
 #include "kernel.h"
 
 #define CHUNK 32 /* channels multiplied and summed at a time: longer sums lose digits */
 #define TAPS 36
 #define PAD 16 /* floats between what would else fall into the same lines of the cache */
+
+typedef uint16_t upper __attribute__((vector_size(2 * LANES), aligned(2)));
+typedef uint32_t whole __attribute__((vector_size(4 * LANES)));
 
 /* The three transforms in one dimension. */
 static inline void of_weights(vec a, vec b, vec c, vec *out) {
@@ -39,19 +43,35 @@ static inline void of_output(const vec *m, vec *out) {
     out[3] = b + 8 * d + m[5];
 }
 
+static inline vec weights_at(const void *weights, size place, const int half) {
+    if (!half) return load((const float *)weights + place);
+    upper v = *(const upper *)((const uint16_t *)weights + place);
+    return (vec)(__builtin_convertvector(v, whole) << 16);
+}
+
 /* weights [channels][9][COLUMN] -> u [36][step], of which [channels][COLUMN] are used */
-static void transform_weights(const float *weights, size channels, float *u, size step) {
-    for (size c = 0; c < channels; c++, weights += 9 * COLUMN)
+static inline __attribute__((always_inline)) void transform(
+    const void *weights, const int half, size channels, float *u, size step
+) {
+    for (size c = 0; c < channels; c++)
         for (size v = 0; v < COLUMN; v += LANES) {
-            const float *w = weights + v;
-            vec across[3][6], out[6];
-            for (size x = 0; x < 3; x++)
-                of_weights(load(w + x * COLUMN), load(w + (3 + x) * COLUMN), load(w + (6 + x) * COLUMN), across[x]);
+            vec across[3][6], column[3], out[6];
+            for (size x = 0; x < 3; x++) {
+                for (size y = 0; y < 3; y++) column[y] = weights_at(weights, (c * 9 + y * 3 + x) * COLUMN + v, half);
+                of_weights(column[0], column[1], column[2], across[x]);
+            }
             for (size y = 0; y < 6; y++) {
                 of_weights(across[0][y], across[1][y], across[2][y], out);
                 for (size x = 0; x < 6; x++) store(u + (y * 6 + x) * step + c * COLUMN + v, out[x]);
             }
         }
+}
+
+static void transform_weights(const void *weights, int half, size channels, float *u, size step) {
+    if (half)
+        transform(weights, 1, channels, u, step);
+    else
+        transform(weights, 0, channels, u, step);
 }
 
 typedef struct { size n, y, x; } Place;
@@ -142,26 +162,28 @@ size winograd_pack(const float *weights, float *packed, size channels, size colu
     size step = TAPS * CHUNK * COLUMN, chunks = (channels + CHUNK - 1) / CHUNK;
     for (size n = 0; packed && n < columns; n++)
         for (size c = 0; c < channels; c += CHUNK, packed += step)
-            transform_weights(weights + (n * channels + c) * 9 * COLUMN, least(CHUNK, channels - c), packed, CHUNK * COLUMN);
+            transform_weights(weights + (n * channels + c) * 9 * COLUMN, 0, least(CHUNK, channels - c), packed, CHUNK * COLUMN);
     return columns * chunks * step;
 }
 
 /* `rows` tiles of a block by `count` columns from the n-th on -> products */
 static void products(
-    const Job *job, size rows, const float *v, const float *weights, size n, size count, float *sums, float *u
+    const Job *job, size rows, const float *v, const void *weights, size n, size count, float *sums, float *u
 ) {
+    size bytes = job->half ? 2 : 4, step = job->packed ? CHUNK * COLUMN : WEIGHT_STEP;
+    size share = CHUNK * COLUMN * 9 * bytes / TAPS; /* of the next weights, fetched during the product of a tap */
     for (size chunk = 0; chunk < chunks_of(job); chunk++) {
-        size c = chunk * CHUNK, some = least(CHUNK, job->c - c), step = job->packed ? CHUNK * COLUMN : WEIGHT_STEP;
+        size some = least(CHUNK, job->c - chunk * CHUNK);
         for (size i = n; i < n + count; i++) {
-            const float *taps = u, *plain = weights + (i * job->c + c) * 9 * COLUMN;
-            const float *next = i + 1 < n + count ? plain + job->c * 9 * COLUMN : plain + (some - (count - 1) * job->c) * 9 * COLUMN;
+            const float *taps = u;
+            const char *plain = (const char *)weights + (i * job->c + chunk * CHUNK) * 9 * COLUMN * bytes;
+            const char *next = plain + (i + 1 < n + count ? job->c : some - (count - 1) * job->c) * 9 * COLUMN * bytes;
             if (job->packed)
-                taps = weights + (i * chunks_of(job) + chunk) * TAPS * CHUNK * COLUMN;
+                taps = (const float *)weights + (i * chunks_of(job) + chunk) * TAPS * CHUNK * COLUMN;
             else
-                transform_weights(plain, some, u, WEIGHT_STEP);
+                transform_weights(plain, job->half, some, u, WEIGHT_STEP);
             for (size p = 0; p < TAPS; p++) {
-                for (size line = 0; line < CHUNK * COLUMN / 4 && !job->packed; line += 16)
-                    __builtin_prefetch(next + p * CHUNK * COLUMN / 4 + line, 0, 2);
+                for (size byte = 0; byte < share && !job->packed; byte += 64) __builtin_prefetch(next + p * share + byte, 0, 2);
                 multiply(rows, v + chunk * chunk_step(job) + p * tap_step(job), CHUNK, 1, 0, taps + p * step, some,
                          sums + ((i - n) * TAPS + p) * product_step(job), chunk > 0);
             }
@@ -170,7 +192,7 @@ static void products(
 }
 
 void winograd(
-    const Job *job, const float *input, const float *weights, const float *bias, const float *from, float *output, float *space
+    const Job *job, const float *input, const void *weights, const float *bias, const float *from, float *output, float *space
 ) {
     size tiles = job->n * ((job->h + 3) / 4) * ((job->w + 3) / 4);
     size columns = (job->k + COLUMN - 1) / COLUMN, groups = (columns + job->group - 1) / job->group;

@@ -28,7 +28,7 @@ class Winograd:
 
     pools = True
 
-    def __init__(self, conv: Folded, kernel: ctypes.CDLL) -> None:
+    def __init__(self, conv: Folded, kernel: ctypes.CDLL, *, half: bool = False) -> None:
         self.kernel, self.bias = kernel, conv.bias
         self.slope = 1.0 if conv.slope is None else conv.slope
         k, c = conv.weight.shape[:2]
@@ -41,6 +41,9 @@ class Winograd:
         if self.packed:
             plain, self.weight = self.weight, weight.new_empty(floats)
             kernel.winograd_pack(plain.data_ptr(), self.weight.data_ptr(), c, self.columns)
+        self.half = half and not self.packed
+        if self.half:
+            self.weight = self.weight.bfloat16()
 
     def __call__(
         self, memory: Memory, x: Tensor, other: Tensor | None = None, *, slope: float = 1.0, pool: bool = False
@@ -72,7 +75,8 @@ class Winograd:
             superblock = block * max(min(blocks, TILES_BYTES // (36 * c * x.itemsize * block)), 1)
             group = max(min(GROUP, self.columns // (2 * threads)), 1)
         k = len(self.bias)
-        return Job(n, h, w, c, k, pool, self.packed, threads, superblock, block, group, self.slope, slope)
+        kinds = self.packed, self.half
+        return Job(n, h, w, c, k, pool, threads, *kinds, superblock, block, group, self.slope, slope)
 
 
 def suits(conv: Folded, lanes: int) -> bool:
@@ -83,8 +87,11 @@ def suits(conv: Folded, lanes: int) -> bool:
 
 
 @cache
-def convolutions() -> Convolutions | None:
-    """`Winograd` and `Narrow` where they suit, `fused` elsewhere; None where one is not there or wrong."""
+def convolutions(*, half: bool = False) -> Convolutions | None:
+    """`Winograd` and `Narrow` where they suit, `fused` elsewhere; None where one is not there or wrong.
+
+    With `half`, large weights are bfloat16; all is computed in float32.
+    """
     others = fused.convolutions()
     kernel = None if others is None else library()
     if kernel is None or others is None:
@@ -94,7 +101,7 @@ def convolutions() -> Convolutions | None:
     def make(conv: Folded) -> Convolution:
         if narrow.suits(conv, lanes):
             return Narrow(conv, kernel)
-        return Winograd(conv, kernel) if suits(conv, lanes) else others(conv)
+        return Winograd(conv, kernel, half=half) if suits(conv, lanes) else others(conv)
 
     return make if _agrees(make, 64, lanes) and _agrees(make, 3, lanes) else None
 

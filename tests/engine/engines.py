@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from darknet_py.engine import CONVOLUTIONS, Engine
+from darknet_py.engine import CONVOLUTIONS, DEVICES, Engine
 from darknet_py.graph import Graph
 from darknet_py.network import Network
 
-AVAILABLE = [name for name, make in CONVOLUTIONS.items() if make() is not None]
+AVAILABLE = [name for name, make in CONVOLUTIONS.items() if DEVICES[name] == "cpu" and make() is not None]
 needs_winograd = pytest.mark.skipif("winograd" not in AVAILABLE, reason="there is no compiler for the kernel")
 needs_engine = pytest.mark.skipif(not AVAILABLE, reason="this torch has no oneDNN")
 every_engine = pytest.mark.parametrize("name", AVAILABLE)

@@ -68,4 +68,4 @@ def test_it_makes_no_difference_to_what_is_printed(here, capsys):
 def test_an_engine_that_there_is_not(here, capsys):
     assert main(["detector", "test", *map(str, VERBS["detector test"]), "--engine", "warp"]) == 1
     out, err = capsys.readouterr()
-    assert (out, err) == ("", "darknet-py: there is no engine 'warp'; there are plain, winograd, fused\n")
+    assert (out, err) == ("", "darknet-py: there is no engine 'warp'; there are plain, winograd, fused, cuda\n")

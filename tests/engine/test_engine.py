@@ -187,12 +187,16 @@ def test_a_shortcut_that_comes_to_fit_is_added_with_its_activation(name):
         assert difference(picture(network), engine) < CLOSE
 
 
+def nothing(*, half: bool = False) -> None:
+    """A back end that this machine does not have."""
+
+
 def test_the_default_is_the_fastest_that_there_is(monkeypatch):
     network = parsed()
     assert Engine(network).name == [*AVAILABLE, "plain"][0]
-    monkeypatch.setattr(engines, "CONVOLUTIONS", {**CONVOLUTIONS, "winograd": lambda: None})
+    monkeypatch.setattr(engines, "CONVOLUTIONS", {**CONVOLUTIONS, "winograd": nothing})
     assert Engine(network).name == ("fused" if "fused" in AVAILABLE else "plain")
-    monkeypatch.setattr(engines, "CONVOLUTIONS", dict.fromkeys(CONVOLUTIONS, lambda: None))
+    monkeypatch.setattr(engines, "CONVOLUTIONS", dict.fromkeys(CONVOLUTIONS, nothing))
     engine = Engine(network)
     assert engine.name == "plain"
     assert difference(picture(network), engine) == 0
@@ -201,7 +205,7 @@ def test_the_default_is_the_fastest_that_there_is(monkeypatch):
 
 
 def test_names_that_there_are_not():
-    with pytest.raises(DarknetError, match="there is no engine 'warp'; there are plain, winograd, fused"):
+    with pytest.raises(DarknetError, match="there is no engine 'warp'; there are plain, winograd, fused, cuda"):
         Engine(parsed(), "warp")
 
 
@@ -302,7 +306,7 @@ def test_models_and_what_they_give_use_it(tmp_path, monkeypatch):
     assert plain.engine.name == "plain"
     plain.detect(torch.rand(3, 50, 70))
     assert calls == [1]
-    with pytest.raises(DarknetError, match="there is no engine 'cuda'"):
+    with pytest.raises(DarknetError, match="the engine cuda is for CUDA, and the network is on cpu"):
         darknet_py.load(cfg, device="cpu", engine="cuda")
 
 
@@ -317,5 +321,5 @@ def test_models_can_be_copied():
 
 
 def test_every_name_is_known():
-    assert ENGINES == ("plain", "winograd", "fused")
+    assert ENGINES == ("plain", "winograd", "fused", "cuda")
     assert Graph.parse(MIXED).resizable

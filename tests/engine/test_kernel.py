@@ -84,11 +84,12 @@ def pooled(y: Tensor, pool: bool) -> Tensor:
 @given(
     n=st.integers(1, 3), h=st.integers(1, 14), w=st.integers(1, 14), channels=st.integers(1, 5),
     halves=st.integers(1, 7), block=st.sampled_from([1, 4, 7, 12, 15, 29, 48]), blocks=st.integers(1, 4),
-    group=st.integers(1, 4), packed=st.booleans(), threads=st.integers(1, 3), slope=st.sampled_from([1.0, 0.1, 0.0]),
+    group=st.integers(1, 4), packed=st.booleans(), half=st.booleans(),
+    threads=st.integers(1, 3), slope=st.sampled_from([1.0, 0.1, 0.0]),
     sum_slope=st.sampled_from([None, 1.0, 0.1]), pool=st.booleans(), end=st.booleans(), seed=st.integers(0, 99),
 )  # fmt: skip
 def test_winograd_computes_the_convolution_inside_its_bounds(
-    kernel, n, h, w, channels, halves, block, blocks, group, packed, threads, slope, sum_slope, pool, end, seed
+    kernel, n, h, w, channels, halves, block, blocks, group, packed, half, threads, slope, sum_slope, pool, end, seed
 ):
     column, c = kernel.column(), 16 * channels
     k = halves * column // 2
@@ -97,10 +98,16 @@ def test_winograd_computes_the_convolution_inside_its_bounds(
     x, weight, bias, other = (
         drawn(seed, *shape) for shape in ((n, c, h, w), (k, c, 3, 3), (k,), (n, k, h, w))
     )  # fmt: skip
-    sizes = n, h, w, c, k, pool, packed, threads, block if packed else block * blocks, block, group
+    half = half and not packed
+    if half:
+        weight = weight.bfloat16().float()
+    sizes = n, h, w, c, k, pool, threads, packed, half, block if packed else block * blocks, block, group
     job = native.Job(*sizes, slope, 1.0 if sum_slope is None else sum_slope)
     whole = F.pad(weight, (0, 0, 0, 0, 0, 0, 0, -k % column))
-    given_weights = Fenced(whole.reshape(columns, column, c, 9).permute(0, 2, 3, 1), end=end)
+    ordered = whole.reshape(columns, column, c, 9).permute(0, 2, 3, 1)
+    if half:  # two bfloat16 in a place of 32 bits
+        ordered = ordered.bfloat16().contiguous().view(torch.float32)
+    given_weights = Fenced(ordered, end=end)
     if packed:
         floats = kernel.winograd_pack(None, None, c, columns)
         plain, given_weights = given_weights, Fenced(torch.empty(floats), end=end)
