@@ -32,14 +32,17 @@ Names: TypeAlias = "str | Path | Sequence[str]"
 class Model:
     """A network in eval mode with the names of its classes; `network` is the torch module.
 
-    What it says is computed by `engine`, which follows the network: "plain", "fused" or "winograd", or None for the
-    fastest one that there is. Raises `DarknetError` for an engine that this machine or the network's device lacks.
+    What it says is computed by `engine`, which follows the network: one of `darknet_py.engine.ENGINES`, or None for
+    the fastest one that there is, with `half` in 16 bits where that is faster. Raises `DarknetError` for an engine
+    that this machine or the network's device lacks.
     """
 
-    def __init__(self, network: Network, names: Sequence[str] = (), engine: str | None = None) -> None:
+    def __init__(
+        self, network: Network, names: Sequence[str] = (), engine: str | None = None, *, half: bool = False
+    ) -> None:
         self.network = network.eval()
         self.names = tuple(names)
-        self.engine = Engine(network, engine)
+        self.engine = Engine(network, engine, half=half)
 
     @property
     def detects(self) -> bool:
@@ -134,15 +137,15 @@ class Model:
 def load(
     cfg: str | Path, weights: str | Path | None = None, *, names: Names | None = None, data: str | Path | None = None,
     device: str | torch.device | None = None, size: int | tuple[int, int] | None = None, strict: bool = False,
-    partial: bool = False, engine: str | None = None,
+    partial: bool = False, engine: str | None = None, half: bool = False,
 ) -> Model:  # fmt: skip
     """Build the network of a cfg, load its weights and put it on a device.
 
     `names` is a .names file or the names themselves; otherwise the .data file `data` says where they are, and
     without either classes go by their numbers. `device` None takes the first GPU if there is one. `size`, a width
     and height or one number for both, is another input size. `strict` makes unknown and repeated keys errors;
-    `partial` takes a weights file that ends early or goes on. Without `weights` they are random. `engine` is as in
-    `Model`.
+    `partial` takes a weights file that ends early or goes on. Without `weights` they are random. `engine` and
+    `half` are as in `Model`.
     """
     graph = Graph.read(cfg, strict=strict)
     if size is not None:
@@ -157,7 +160,7 @@ def load(
     if isinstance(names, (str, Path)):
         names = read_names(names)
     network.to(target).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Model(network, names or (), engine)
+    return Model(network, names or (), engine, half=half)
 
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:

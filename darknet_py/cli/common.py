@@ -57,8 +57,9 @@ def device_arguments(parser: ArgumentParser) -> None:
 
 
 def engine_argument(parser: ArgumentParser) -> None:
-    """The option --engine."""
-    option(parser, "engine", str, None, "how to compute: plain, fused or winograd (default: the fastest there is)")
+    """The options --engine and --half."""
+    option(parser, "engine", str, None, "how to compute: plain, fused, winograd, cuda (default: the fastest there is)")
+    switch(parser, "half", "compute with 16 bits where that is faster; scores differ in the third digit")
 
 
 def load_model(args: Namespace, names: Sequence[str]) -> Model:
@@ -67,7 +68,7 @@ def load_model(args: Namespace, names: Sequence[str]) -> Model:
 
     return load(
         args.cfg, args.weights, names=names, device=device_of(args), strict=args.strict, partial=args.partial,
-        engine=args.engine,
+        engine=args.engine, half=args.half,
     )  # fmt: skip
 
 
