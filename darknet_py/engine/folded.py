@@ -20,6 +20,7 @@ SLOPES: Final = {
     "relu": 0.0,
     "relie": 0.01,
 }  # activations that are x, or slope * x below 0
+CHANNELS_AT_A_TIME = 64  # in float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +63,10 @@ def folded(module: ConvolutionalModule) -> Folded:
     if bn is not None:
         mean, variance = bn.get_buffer("running_mean"), bn.get_buffer("running_var")
         scale = bn.weight.double() / torch.sqrt(variance.double() + bn.eps)
-        weight = (weight * scale.view(-1, 1, 1, 1)).to(weight.dtype)
+        whole, weight = weight, torch.empty_like(weight)
+        parts = (tensor.split(CHANNELS_AT_A_TIME) for tensor in (weight, whole, scale.view(-1, 1, 1, 1)))
+        for to, part, factor in zip(*parts, strict=True):
+            to.copy_(part * factor)
         bias = (bn.bias + (bias - mean) * scale).to(weight.dtype)
     stride, padding = conv.stride, conv.padding
     return Folded(

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from bisect import bisect_left, insort
 
 import torch
 from torch import Tensor
+
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def give_back_free() -> None:
+    """Hand free memory back to the system, where the C library can: what comes and goes in many sizes leaves gaps."""
+    if LIBC is not None and hasattr(LIBC, "malloc_trim"):
+        LIBC.malloc_trim(0)
 
 
 class Memory:

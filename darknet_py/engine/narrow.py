@@ -23,9 +23,8 @@ class Narrow:
     def __init__(self, conv: Folded, kernel: ctypes.CDLL) -> None:
         self.kernel, self.bias = kernel, conv.bias
         self.slope = 1.0 if conv.slope is None else conv.slope
-        k, c = conv.weight.shape[:2]
-        column = kernel.column()
-        weight = F.pad(conv.weight, (0, 0, 0, 0, 0, 0, 0, -k % column))
+        c, column = conv.weight.shape[1], kernel.column()
+        weight = in_columns(conv.weight, column)
         self.weight = weight.reshape(-1, column, c, 3, 3).permute(0, 3, 4, 2, 1).contiguous()
 
     def __call__(
@@ -41,6 +40,12 @@ class Narrow:
         self.kernel.narrow(job, *(tensor.data_ptr() for tensor in (rows, self.weight, self.bias, y, space)))
         memory.give_back(space)
         return add(y, other, slope)
+
+
+def in_columns(weight: Tensor, column: int) -> Tensor:
+    """The weights (K, C, 3, 3), with zeros up to a whole number of columns."""
+    missing = -len(weight) % column
+    return F.pad(weight, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else weight
 
 
 def suits(conv: Folded, lanes: int) -> bool:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.engine.folded import folded, is_plain_convolution
+from darknet_py.engine.memory import give_back_free
 from darknet_py.engine.steps import Convolution, Convolutions, Step, steps_of
 from darknet_py.engine.watch import Watch
 from darknet_py.graph import Graph
@@ -57,6 +58,7 @@ class Prepared:
             return None
         if module not in self._made:
             self._made[module] = self._convolutions(folded(cast("ConvolutionalModule", module)))
+            give_back_free()
         return self._made[module]
 
 

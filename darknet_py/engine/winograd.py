@@ -12,7 +12,7 @@ from torch import Tensor
 from darknet_py.engine import fused, narrow
 from darknet_py.engine.folded import Folded
 from darknet_py.engine.memory import Memory
-from darknet_py.engine.narrow import Narrow
+from darknet_py.engine.narrow import Narrow, in_columns
 from darknet_py.engine.native import Job, library
 from darknet_py.engine.steps import Convolution, Convolutions
 
@@ -31,9 +31,9 @@ class Winograd:
     def __init__(self, conv: Folded, kernel: ctypes.CDLL, *, half: bool = False) -> None:
         self.kernel, self.bias = kernel, conv.bias
         self.slope = 1.0 if conv.slope is None else conv.slope
-        k, c = conv.weight.shape[:2]
+        c = conv.weight.shape[1]
         self.column = kernel.column()
-        weight = F.pad(conv.weight, (0, 0, 0, 0, 0, 0, 0, -k % self.column))
+        weight = in_columns(conv.weight, self.column)
         self.columns = len(weight) // self.column
         self.weight = weight.reshape(self.columns, self.column, c, 9).permute(0, 2, 3, 1).contiguous()
         floats = kernel.winograd_pack(None, None, c, self.columns)
