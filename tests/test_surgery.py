@@ -15,6 +15,7 @@ from PIL import Image
 
 from darknet_py import surgery, weights
 from darknet_py.cli import main
+from darknet_py.engine import fastest
 from darknet_py.errors import DarknetError, WeightsError
 from darknet_py.graph import Graph
 from darknet_py.layout import Header
@@ -524,6 +525,8 @@ def test_the_command_speed(folder, run):
     found = json.loads(run("speed", "a.cfg", 2, "-nogpu", "--json")[1])
     assert (found["evaluations"], found["device"]) == (2, "cpu")
     assert found["per_second"] == pytest.approx(2 / found["seconds"])
+    assert found["engine"] == fastest()
+    assert json.loads(run("speed", "a.cfg", 2, "-nogpu", "--json", "--engine", "plain")[1])["engine"] == "plain"
 
 
 # The command line

@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from darknet_py.cli.common import Verb, count, device_arguments, device_of, option, switch
+from darknet_py.cli.common import Verb, count, device_arguments, device_of, engine_argument, option, switch
 
 if TYPE_CHECKING:
     from darknet_py.network import Network
@@ -82,6 +82,7 @@ def _speed_arguments(parser: ArgumentParser) -> None:
         "tics", metavar="TICS", nargs="?", type=_natural, default=TICS, help=f"evaluations (default: {TICS})"
     )
     device_arguments(parser)
+    engine_argument(parser)
     switch(parser, "json", "print JSON")
 
 
@@ -224,11 +225,12 @@ def _speed(args: Namespace) -> int:
     from darknet_py.model import load
     from darknet_py.surgery import speed
 
-    network = load(args.cfg, device=device_of(args), strict=args.strict).network
-    found = speed(network, args.tics or TICS)
+    model = load(args.cfg, device=device_of(args), strict=args.strict, engine=args.engine, half=args.half)
+    found = speed(model.network, args.tics or TICS, model.engine)
+    device = str(model.network.device)
     rates = {"seconds_each": found.seconds_each, "per_second": found.per_second, "flops": found.flops}
     if args.json:
-        print(json.dumps({**dataclasses.asdict(found), **rates, "device": str(network.device)}))
+        print(json.dumps({**dataclasses.asdict(found), **rates, "device": device, "engine": model.engine.name}))
         return 0
     print(f"\n{found.evaluations} evals, {found.seconds:f} Seconds")
     print(f"Floating Point Operations: {found.operations / 1e9:.2f} Bn")

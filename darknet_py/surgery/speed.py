@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from darknet_py.engine import Engine
 from darknet_py.graph import Graph
 from darknet_py.network import Network
 
@@ -42,19 +43,20 @@ def operations(graph: Graph) -> int:
     return sum(node.operations for node in graph.nodes)
 
 
-def speed(network: Network, evaluations: int = 1000) -> Speed:
-    """Time so many passes of one black picture on the network's device (speed in darknet.c).
+def speed(network: Network, evaluations: int = 1000, engine: Engine | None = None) -> Speed:
+    """Time so many passes of one black picture on the network's device (speed in darknet.c), by an engine if given.
 
     One pass before them is not counted: it is the one in which memory is taken and kernels are chosen.
     """
     steps = network.graph.net.time_steps if network.graph.recurrent else 1
     x = torch.zeros(steps, *network.input_shape.dims, device=network.device, dtype=network.dtype)
+    compute = network if engine is None else engine.heads
     with torch.inference_mode():
-        network(x)
+        compute(x)
         _wait(network.device)
         start = time.perf_counter()
         for _ in range(evaluations):
-            network(x)
+            compute(x)
         _wait(network.device)
         seconds = time.perf_counter() - start
     return Speed(evaluations, seconds, steps * operations(network.graph))
