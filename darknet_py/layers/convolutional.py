@@ -16,6 +16,7 @@ from darknet_py.layers.activation import Activate, activation_name
 from darknet_py.layers.base import Blob, Layer, Reach, Shape, register
 from darknet_py.layers.batchnorm import batch_norm_2d, norm_blobs, normalize
 from darknet_py.layers.blank import Conv2d
+from darknet_py.layers.workspace import SLOPES, NormActivate, Workspace
 
 
 @register("convolutional", "conv")
@@ -86,10 +87,14 @@ class ConvolutionalModule(nn.Module):
         self.smooth = layer.smooth
         self.binary_weights = layer.binary or layer.xnor
         self.binary_inputs = layer.xnor
+        self.workspace: Workspace | None = None
+        self.layout = torch.preserve_format  # that training on the CPU wants of the input
 
     def forward(self, x: Tensor) -> Tensor:
         if self.binary_inputs:
             x = sign_of_inputs(x)
+        if self.training and self.layout is not torch.preserve_format:
+            x = x.contiguous(memory_format=self.layout)
         if self.binary_weights:
             conv = self.conv
             x = F.conv2d(
@@ -97,12 +102,20 @@ class ConvolutionalModule(nn.Module):
             )  # fmt: skip
         else:
             x = self.conv(x)
-        if self.bn is not None:
-            x = normalize(self.bn, x)
-        x = self.activate(x)
+        x = self.normalize_and_activate(x)
         if self.training and self.smooth:
             x = Smoothed.apply(x, self.smooth)  # type: ignore[no-untyped-call]
         return x
+
+    def normalize_and_activate(self, x: Tensor) -> Tensor:
+        """What follows the convolution, of which nothing else needs the output."""
+        bn, slope, space = self.bn, SLOPES.get(getattr(self.activate, "name", "")), self.workspace
+        if bn is None:
+            return self.activate(x)
+        if space is None or slope is None or not (bn.training and x.numel() > x.shape[1] and space.serves(x)):
+            return self.activate(normalize(bn, x))
+        y: Tensor = NormActivate.apply(x, bn.weight, bn.bias, bn, slope, space)  # type: ignore[no-untyped-call]
+        return y
 
     def initialize(self, generator: torch.Generator | None) -> None:
         """Draw the weights as Darknet does: normal with variance 2 / fan-in."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from darknet_py.cfg.keys import key, natural, positive
 from darknet_py.layers.base import Layer, Reach, Shape, register
+from darknet_py.layers.workspace import MaxPooled, Workspace
 
 
 @register("maxpool", "max")
@@ -65,9 +66,14 @@ class MaxPoolModule(nn.Module):
         ends_inside = self.after < self.size  # ceil_mode drops a last window that lies in the padding alone
         self.ceil_mode = bool(odd) and self.stride == 2 and small and ends_inside
         self.pads_itself = small and (not odd or self.ceil_mode)
+        self.workspace: Workspace | None = None
         self.halves = self.size == 2 and self.ceil_mode and not self.before  # an output is of up to 2 x 2 inputs
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.pads_itself and self.workspace is not None and self.workspace.serves(x):
+            window = self.size, self.stride, self.before, self.ceil_mode
+            y: Tensor = MaxPooled.apply(x, window, self.workspace)  # type: ignore[no-untyped-call]
+            return y
         if self.pads_itself:
             return F.max_pool2d(x, self.size, self.stride, self.before, ceil_mode=self.ceil_mode)
         sides = (self.before, self.after, self.before, self.after)

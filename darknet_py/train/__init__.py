@@ -3,6 +3,7 @@
 from darknet_py.train.checkpoint import Checkpoint, Saver, resume_beside
 from darknet_py.train.distributed import ALONE, Share, World, joined, launch, share_of
 from darknet_py.train.loop import Result, base_name, train
+from darknet_py.train.malloc import tune_malloc
 from darknet_py.train.optimizer import DarknetAdam, DarknetSGD, optimizer_of
 from darknet_py.train.progress import History, Observer, Update
 from darknet_py.train.report import Chart, CsvLog, TensorBoard
@@ -43,4 +44,5 @@ __all__ = [
     "share_of",
     "size_at",
     "train",
+    "tune_malloc",
 ]

@@ -63,6 +63,7 @@ def train(
             run.restore(resumed)
             return run.go(stop)
         finally:
+            run.stepper.close()
             run.observers.finished()
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 from torch import Tensor
+from torch.optim.sgd import sgd
 
 from darknet_py.graph import Node
 from darknet_py.network import Network
@@ -52,13 +53,19 @@ class DarknetSGD(torch.optim.Optimizer):
         self._momentum(group, group["decay"] if group["decays"] else 0.0)
 
     def _momentum(self, group: dict[str, Any], decay: float) -> None:
-        weights, batch = group["params"], group["batch"]
+        weights, batch, rate = group["params"], group["batch"], group["lr"] * group["scale"] / group["batch"]
         velocity = self._buffers(group, "velocity")
+        if _fits_one_pass(weights, group["momentum"]):
+            sgd(
+                weights, [weight.grad for weight in weights], list(velocity), fused=True, maximize=True, lr=-rate,
+                momentum=group["momentum"], weight_decay=-decay * batch, dampening=0.0, nesterov=False,
+            )  # fmt: skip
+            return
         torch._foreach_mul_(velocity, group["momentum"])
         _subtract_gradients(velocity, weights)
         if decay:
             torch._foreach_add_(velocity, weights, alpha=-decay * batch)
-        torch._foreach_add_(weights, velocity, alpha=group["lr"] * group["scale"] / batch)
+        torch._foreach_add_(weights, velocity, alpha=rate)
 
     def _buffers(self, group: dict[str, Any], name: str) -> list[Tensor]:
         """A tensor a parameter, zeros at first."""
@@ -66,6 +73,8 @@ class DarknetSGD(torch.optim.Optimizer):
         for state, weight in zip(states, group["params"], strict=True):
             if name not in state:
                 state[name] = torch.zeros_like(weight)
+            elif not _alike(state[name], weight):  # of a run that had the weights in another order
+                state[name] = torch.empty_like(weight).copy_(state[name])
         return [state[name] for state in states]
 
 
@@ -150,6 +159,19 @@ def _group(kind: _Kind, members: list[Tensor]) -> dict[str, Any]:
     return {
         "params": members, "scale": kind.scale, "decays": kind.decays, "clips": kind.clips, "adam": kind.adam
     }  # fmt: skip
+
+
+def _fits_one_pass(weights: Sequence[Tensor], momentum: float) -> bool:
+    """Whether torch's fused SGD can do an update: it reads all memory in order, and without momentum keeps none."""
+    if not momentum or any(weight.device.type != "cpu" for weight in weights):
+        return False
+    return all(weight.grad is not None and _alike(weight.grad, weight) for weight in weights)
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors of one shape have their values in the same order in memory."""
+    sides = zip(one.shape, one.stride(), other.stride(), strict=True)
+    return all(mine == theirs for size, mine, theirs in sides if size > 1)
 
 
 def _subtract_gradients(sums: list[Tensor], weights: list[Tensor]) -> None:

@@ -19,6 +19,7 @@ from darknet_py.layers.crop import CropModule
 from darknet_py.loss.base import Loss
 from darknet_py.loss.criterion import Criterion, Losses
 from darknet_py.network import Network
+from darknet_py.train.arrange import arrange, release
 from darknet_py.train.distributed import ALONE, RunningStatistics, World, share_of
 from darknet_py.train.optimizer import cpu_optimizer_of, optimizer_of
 from darknet_py.train.schedule import rate_at
@@ -35,6 +36,8 @@ class Stepper:
     type of autocast. What layers draw follows from `seed` and the number of pictures seen, so that a resumed run
     draws what it would have. With `build="cpu"` it trains as that build of the C program does, which most recordings
     are from: without adam, clip and smooth, and without the GPU build's limit on gradients of dense layers.
+
+    On the CPU the layers keep the memory of their outputs for the next step, until `close`.
     """
 
     def __init__(
@@ -50,6 +53,8 @@ class Stepper:
         self.channels_last = channels_last and network.input_shape.is_image
         if self.channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            if network.device.type == "cpu" and amp is None and not compile:
+                arrange(network, self.share.rows)
         self.optimizer = OPTIMIZERS[build](network)
         _set_build(network, build)
         self._statistics = RunningStatistics(network, world)
@@ -104,6 +109,10 @@ class Stepper:
             group["lr"] = self.rate
         self.optimizer.step()
         self.network.zero_grad(set_to_none=True)
+
+    def close(self) -> None:
+        """Give back the memory that layers keep between steps; going on after that is only slower."""
+        release(self.network)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs beside the network's own state: plain tensors and numbers."""

@@ -360,6 +360,16 @@ def test_options_of_speed_do_what_the_run_does(kit):
     assert not made[0].equal(made[3])
 
 
+def test_memory_is_kept_only_where_that_is_asked_for_and_a_line_says_where_it_cannot_be(kit, capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr("darknet_py.train.tune_malloc", lambda: bool(asked.append(1)))
+    assert command("--batches", "1", "-nogpu") == 0
+    assert not asked
+    assert command("--batches", "1", "-nogpu", "-clear", "--tune-malloc") == 0
+    assert len(asked) == 1
+    assert "--tune-malloc does nothing here" in capsys.readouterr().err
+
+
 def test_gpus_are_taken_out_of_the_command():
     for option in (("-gpus", "0,1"), ("--gpus=0,1",), ("--gpus", "0,1")):
         assert _without_gpus(("detector", "train", *option, "a.data")) == ["detector", "train", "a.data"]

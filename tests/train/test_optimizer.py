@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -115,3 +116,23 @@ def test_a_saved_state_goes_on(adam):
 def test_a_closure_is_called():
     network = build(NET + CONV + END)
     assert DarknetSGD(network).step(lambda: 3.5) == 3.5
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_gradients_and_velocities_in_another_order_give_the_same(layout):
+    networks = [build(NET + BN + CONV + END) for _ in range(2)]
+    networks[1].to(memory_format=layout)
+    first, second = map(DarknetSGD, networks)
+    for step in range(3):
+        generator = torch.Generator().manual_seed(step)
+        for one, other in zip(networks[0].parameters(), networks[1].parameters(), strict=True):
+            one.grad = torch.randn(one.shape, generator=generator)
+            other.grad = one.grad.clone()  # with channels_last not in the order of the weights
+        first.step()
+        second.step()
+        if step == 0:
+            second.load_state_dict(copy.deepcopy(first.state_dict()))
+    for one, other in zip(networks[0].parameters(), networks[1].parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
+    wanted = networks[1].layers[0].conv.weight.stride()
+    assert second.state[networks[1].layers[0].conv.weight]["velocity"].stride() == wanted
