@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint types docs bench clean
+.PHONY: demo test lint types docs bench bench-inference clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python tools/demo.py
@@ -25,6 +25,10 @@ docs: $(VENV)/.developing
 
 bench: $(VENV)/.installed
 	$(BIN)/python tools/bench.py
+
+bench-inference: $(VENV)/.installed
+	$(PIP) install -c constraints.txt -e '.[bench]'
+	$(BIN)/python tools/bench_inference.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

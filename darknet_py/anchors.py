@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from darknet_py.cfg import find_file
+from darknet_py.cpu import one_thread
 from darknet_py.data.labels import LabelError, label_path, read_labels
 from darknet_py.errors import CfgError, DarknetError
 
@@ -21,7 +23,7 @@ PATIENCE: Final = 10  # rounds without a gain
 GAIN: Final = 1e-5  # of the cost, below which it is none
 SAMPLE: Final = 100_000  # boxes that the starts are tried on
 LEAST: Final = 0.001  # side of a box that training uses
-PAIRS_AT_ONCE: Final = 1 << 18  # of a box and an anchor: small enough to stay in the cache
+PAIRS_AT_ONCE: Final = 1 << 16  # of a box and an anchor: small enough to stay in the cache
 SHORT_SIDE: Final = 600  # that Faster R-CNN brings a picture to
 LONG_SIDE: Final = 1000  # at most
 VOC_PICTURE: Final = (500, 375)  # the commonest size there
@@ -46,12 +48,14 @@ class Anchors:
         return {**found, "rounds": self.rounds, "converged": self.converged} if self.rounds else found
 
 
+@one_thread()
 def average_iou(sizes: Tensor, anchors: Tensor) -> float:  # (N, 2), (K, 2)
     """The mean over all boxes of the IOU with the anchor nearest in shape, both centred on one point."""
-    cost, _ = _nearest(_checked(sizes), _checked(anchors), _one_less_iou)
+    cost, _ = _nearest(_checked(sizes).T.contiguous(), _checked(anchors), _one_less_iou)
     return 1 - cost.double().mean().item()
 
 
+@one_thread()
 def cluster(
     sizes: Tensor, count: int, *, distance: str = "iou", seed: int = 0, starts: int = STARTS, rounds: int = ROUNDS
 ) -> Anchors:  # (N, 2)
@@ -71,7 +75,8 @@ def cluster(
     generator = torch.Generator().manual_seed(seed)
     few = sizes if len(sizes) <= SAMPLE else sizes[torch.randperm(len(sizes), generator=generator)[:SAMPLE]]
     measure = DISTANCES[distance]
-    tries = (_lloyd(few, _plus_plus(few, count, measure, generator), measure, rounds) for _ in range(max(1, starts)))
+    draws = torch.rand(max(1, starts), count, dtype=torch.float64, generator=generator)
+    tries = (_lloyd(few, _plus_plus(few, row, measure), measure, rounds) for row in draws.tolist())
     best = min(tries, key=lambda found: found.cost)
     if few is not sizes:
         best = _lloyd(sizes, best.centres, measure, rounds)
@@ -116,37 +121,43 @@ class _Round:
 Measure = Callable[[Tensor, Tensor], Tensor]
 
 
-def _one_less_iou(sizes: Tensor, anchors: Tensor) -> Tensor:  # (N, 2), (K, 2) -> (K, N)
-    w, h = sizes.T.contiguous()
+def _one_less_iou(columns: Tensor, anchors: Tensor) -> Tensor:  # (2, N), (K, 2) -> (K, N)
+    w, h = columns
     inter = torch.minimum(w, anchors[:, :1]).mul_(torch.minimum(h, anchors[:, 1:]))
     union = (w * h + anchors.prod(1, keepdim=True)).sub_(inter)
     return inter.div_(union).neg_().add_(1)
 
 
-def _squared(sizes: Tensor, anchors: Tensor) -> Tensor:  # (N, 2), (K, 2) -> (K, N)
-    w, h = sizes.T.contiguous()
+def _squared(columns: Tensor, anchors: Tensor) -> Tensor:  # (2, N), (K, 2) -> (K, N)
+    w, h = columns
     return (w - anchors[:, :1]).square_().add_((h - anchors[:, 1:]).square_())
 
 
 DISTANCES: Final[Mapping[str, Measure]] = {"iou": _one_less_iou, "sse": _squared}
 
 
-def _nearest(sizes: Tensor, anchors: Tensor, measure: Measure) -> tuple[Tensor, Tensor]:  # -> (N,), (N,) int64
-    """The distance of every box to its nearest anchor, and which that is."""
-    found = [measure(rows, anchors).min(0) for rows in sizes.split(max(1, PAIRS_AT_ONCE // len(anchors)))]
-    return torch.cat([least.values for least in found]), torch.cat([least.indices for least in found])
+def _nearest(columns: Tensor, anchors: Tensor, measure: Measure) -> tuple[Tensor, Tensor]:  # -> (N,), (N,) int16
+    """The distance of every box, of widths and heights (2, N), to its nearest anchor, and which that is."""
+    falling = np.arange(len(anchors), 0, -1, dtype=np.int16)[:, None]
+    costs, labels = [], []
+    for part in columns.split(max(1, PAIRS_AT_ONCE // len(anchors)), 1):
+        distance = measure(part, anchors)
+        costs.append(distance.amin(0))
+        # The first that is as near as the nearest one: min(0) and argmin(0), which would tell, take far longer.
+        labels.append(len(anchors) - ((distance.numpy() == costs[-1].numpy()) * falling).max(0))
+    return torch.cat(costs), torch.from_numpy(np.concatenate(labels))
 
 
-def _plus_plus(sizes: Tensor, count: int, measure: Measure, generator: torch.Generator) -> Tensor:  # (N, 2) -> (K, 2)
+def _plus_plus(sizes: Tensor, draws: Sequence[float], measure: Measure) -> Tensor:  # (N, 2), K -> (K, 2)
     """Boxes as first centres: each is drawn with a chance proportional to its distance from those before it."""
-    draws = torch.rand(count, dtype=torch.float64, generator=generator).tolist()
+    columns = sizes.T.contiguous()
     cost = sizes.new_ones(len(sizes))
     chosen: list[Tensor] = []
     for n, draw in enumerate(draws):
         sums = cost.double().cumsum(0)
         place = torch.searchsorted(sums, draw * sums[-1:], right=True).clamp_(max=len(sizes) - 1)
         chosen.append(sizes[place])
-        fresh, _ = _nearest(sizes, chosen[-1], measure)
+        fresh = measure(columns, chosen[-1])[0]
         cost = fresh if n == 0 else torch.minimum(cost, fresh)
     return torch.cat(chosen)
 
@@ -154,10 +165,11 @@ def _plus_plus(sizes: Tensor, count: int, measure: Measure, generator: torch.Gen
 def _lloyd(sizes: Tensor, centres: Tensor, measure: Measure, rounds: int) -> _Round:
     """Move every centre to the mean of the boxes nearest to it, until nothing is gained; the best round."""
     best, last_gain = _Round(torch.inf, centres), 0
-    cost, labels = _nearest(sizes, centres, measure)
+    columns = sizes.T.contiguous()
+    cost, labels = _nearest(columns, centres, measure)
     for turn in range(1, rounds + 1):
         centres, before = _moved(sizes, cost, labels, len(centres)), labels
-        cost, labels = _nearest(sizes, centres, measure)
+        cost, labels = _nearest(columns, centres, measure)
         total = cost.double().sum().item()
         if total < best.cost:
             last_gain = turn if total < best.cost * (1 - GAIN) else last_gain
@@ -181,7 +193,7 @@ def _checked(sizes: Tensor) -> Tensor:
     """Sizes as float32 rows, all of them above 0; raises `DarknetError`."""
     if sizes.ndim != 2 or sizes.shape[1] != 2 or not len(sizes):
         raise DarknetError(f"sizes (N, 2) with at least one row were expected, not {tuple(sizes.shape)}")
-    sizes = sizes.float().contiguous()
+    sizes = sizes.detach().float().cpu().contiguous()
     if not ((sizes > 0) & sizes.isfinite()).all():
         raise DarknetError("the width and height of a box must be above 0")
     return sizes

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from darknet_py import suppress
 from darknet_py.errors import DarknetError
 from darknet_py.image import letterbox_size
 
@@ -66,10 +67,19 @@ def nms(boxes: Tensor, box: Tensor, label: Tensor, score: Tensor, threshold: flo
     """
     if not threshold >= 0:
         raise DarknetError(f"the NMS threshold is {threshold}; it must be 0 or more")
+    boxes, score = (x.detach().to(torch.promote_types(x.dtype, torch.float32)) for x in (boxes, score))
+    if boxes.device.type == "cpu":
+        keep = suppress.kept(boxes.numpy(), box.numpy(), label.numpy(), score.numpy(), threshold)
+        return torch.from_numpy(keep)
+    return _kept(boxes, box, label, score, threshold)
+
+
+def _kept(boxes: Tensor, box: Tensor, label: Tensor, score: Tensor, threshold: float) -> Tensor:
+    """The same by torch's operators, on whatever device."""
     keep = torch.ones_like(box, dtype=torch.bool)
     used, box = _renumber(box)
     labels, label = _renumber(label)
-    pairs = _overlapping(boxes.detach()[used], threshold)
+    pairs = _overlapping(boxes[used], threshold)
     edges = int(box.bincount(minlength=1)[pairs[0]].sum())
     # Classes never meet, so taking a few at a time bounds the memory.
     width = max(1, len(labels) * EDGES_AT_ONCE // max(edges, 1))

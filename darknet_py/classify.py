@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from darknet_py.detect import Picture, class_name, each_picture
+from darknet_py.detect import class_name
 from darknet_py.engine import Engine
 from darknet_py.errors import DarknetError
-from darknet_py.image import letterbox
+from darknet_py.fitting import fitted
+from darknet_py.lists import Picture, each_picture
 from darknet_py.network import Network
 from darknet_py.picture import ImageLike
 from darknet_py.tree import WordTree
@@ -55,13 +56,15 @@ class Classifier:
             return []
         _, h, w = self.network.input_shape
         with torch.inference_mode():
-            batch = torch.stack([letterbox(image, w, h).to(self.network.device) for image in images])
-            rows = self.leaves(self.engine.heads(batch.to(self.network.dtype))[-1].flatten(1).float())
+            batch = fitted(images, w, h).to(self.network.device, self.network.dtype)
+            rows = self.leaves(self.engine.heads(batch)[-1].flatten(1).float())
         return [self.best(row, top) for row in rows.cpu()]
 
-    def classify_each(self, sources: Iterable[ImageLike], top: int, batch: int) -> Iterator[Picture[Classification]]:
-        """Go through pictures, `batch` at a time; one that cannot be read gives its error, and the rest go on."""
-        return each_picture(sources, self.network.input_shape.c, lambda images: self.classify(images, top), batch)
+    def classify_each(
+        self, sources: Iterable[ImageLike], top: int, batch: int, *, eager: bool = True
+    ) -> Iterator[Picture[Classification]]:
+        """Go through pictures as `each_picture` does."""
+        return each_picture(sources, self.engine, lambda images: self.classify(images, top), batch, eager=eager)
 
     def leaves(self, rows: Tensor) -> Tensor:  # (N, classes) -> (N, classes)
         """Probabilities of the classes; with a tree, those of its leaves, and 0 for the rest."""

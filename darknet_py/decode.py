@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.boxes import nms, unletterbox
+from darknet_py.cpu import descending, one_thread, places
 from darknet_py.errors import DarknetError
 from darknet_py.graph import Node
 from darknet_py.layers.detection import Detection
@@ -30,17 +31,18 @@ class Candidates:
     label: Tensor  # (K,) int64
     score: Tensor  # (K,) above the threshold
 
+    @one_thread()
     def rows(self, which: Tensor) -> Candidates:
         """Some of the rows, by a mask or by their numbers."""
         return Candidates(self.boxes, self.objectness, self.box[which], self.label[which], self.score[which])
 
     def suppressed(self, threshold: float) -> Candidates:
         """Those that Darknet's NMS leaves, class by class (do_nms_sort)."""
-        return self.rows(nms(self.boxes, self.box, self.label, self.score, threshold).nonzero()[:, 0])
+        return self.rows(places(nms(self.boxes, self.box, self.label, self.score, threshold)))
 
     def best_first(self) -> Candidates:
         """In the order of their scores; of equal ones the earlier row comes first."""
-        return self.rows(self.score.sort(descending=True, stable=True).indices)
+        return self.rows(descending(self.score))
 
     def as_printed(self) -> Candidates:
         """In the order in which the C program prints them.
@@ -53,7 +55,7 @@ class Candidates:
         scores[self.box, label] = self.score
         order = torch.arange(len(self.boxes), device=self.box.device)
         for column in scores.unbind(1):
-            order = order[column[order].sort(descending=True, stable=True).indices]
+            order = order[descending(column[order])]
         place = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
         return self.rows((place[self.box] * len(labels) + label).argsort())
 
@@ -91,6 +93,7 @@ class Settings:
                 raise DarknetError(f"{name} is {value}; it must be from 0 to 1")
 
 
+@one_thread()
 def decode(
     heads: Sequence[Node], outputs: Sequence[Tensor], network: Size, settings: Settings, tree: WordTree | None = None
 ) -> Candidates:
@@ -177,5 +180,6 @@ def _grid_boxes(found: Tensor, row: Tensor, column: Tensor, anchors: Tensor, gri
 
 
 def _scored(boxes: Tensor, objectness: Tensor, scores: Tensor, thresh: float) -> Candidates:
-    box, label = (scores > thresh).nonzero(as_tuple=True)
-    return Candidates(boxes, objectness, box, label, scores[box, label])
+    found = places((scores > thresh).flatten())
+    box = found // max(scores.shape[1], 1)
+    return Candidates(boxes, objectness, box, found - box * scores.shape[1], scores.flatten()[found])

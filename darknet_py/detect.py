@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from darknet_py.boxes import xyxy_from_cxcywh
+from darknet_py.boxes import nms_objectness, xyxy_from_cxcywh
 from darknet_py.decode import Candidates, Settings, Size, decode
 from darknet_py.engine import Engine
-from darknet_py.errors import DarknetError, ImageError
-from darknet_py.image import letterbox, resize
+from darknet_py.errors import DarknetError
+from darknet_py.fitting import fitted
 from darknet_py.layers.detection import Detection
+from darknet_py.lists import Picture, each_picture
 from darknet_py.network import Network
-from darknet_py.picture import ImageLike, as_image
+from darknet_py.picture import ImageLike
 from darknet_py.tree import WordTree
 
 if TYPE_CHECKING:
     import supervision
-
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,16 +76,6 @@ class Detections:
 
 
 @dataclass(frozen=True)
-class Picture(Generic[Found]):
-    """A picture that went through `each_picture`: what was given, its pixels, and what was found or went wrong."""
-
-    source: ImageLike
-    image: Tensor | None  # (C, H, W) from 0 to 1
-    found: Found | ImageError
-    seconds: float = 0.0  # its share of the time that its batch took
-
-
-@dataclass(frozen=True)
 class Detector:
     """A network with boxes at its end, and how its pictures are brought to size."""
 
@@ -122,28 +109,39 @@ class Detector:
     def fit(self, image: Tensor) -> Tensor:
         """A picture (C, H, W) in the size of the network's input."""
         _, h, w = self.network.input_shape
-        return resize(image, w, h) if self.stretches else letterbox(image, w, h)
+        return fitted([image], w, h, stretch=self.stretches)[0]
 
     def detect(self, images: Sequence[Tensor], settings: Settings, nms: float) -> list[Detections]:
         """What is in pictures (C, H, W) of any sizes, which go through the network together."""
+        sizes = [(image.shape[2], image.shape[1]) for image in images]
+        found = zip(self.outputs(images), sizes, strict=True)
+        return [self.decode(outputs, size, settings, nms) for outputs, size in found]
+
+    def outputs(self, images: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+        """The outputs of all heads for each of some pictures (C, H, W), which go through the network together."""
         if not images:
             return []
-        device, dtype = self.network.device, self.network.dtype
+        _, h, w = self.network.input_shape
         with torch.inference_mode():
-            batch = torch.stack([self.fit(image).to(device) for image in images]).to(dtype)
-            outputs = self.engine.heads(batch)
-        return [
-            self.decode([output[n] for output in outputs], (image.shape[2], image.shape[1]), settings, nms)
-            for n, image in enumerate(images)
-        ]
+            batch = fitted(images, w, h, stretch=self.stretches)
+            heads = self.engine.heads(batch.to(self.network.device, self.network.dtype))
+        return list(zip(*heads, strict=True))
 
-    def decode(self, outputs: Sequence[Tensor], picture: Size, settings: Settings, nms: float) -> Detections:
-        """The detections in the outputs of all heads for one picture of that width and height."""
+    def decode(
+        self, outputs: Sequence[Tensor], picture: Size, settings: Settings, nms: float, *, by_objectness: bool = False
+    ) -> Detections:
+        """The detections in the outputs of all heads for one picture of that width and height.
+
+        With `by_objectness` the surest boxes suppress others whatever their classes, as do_nms_obj of box.c does it.
+        """
         candidates = self.candidates(outputs, picture, settings)
-        if self.as_printed:
-            candidates = candidates.as_printed()
-        if nms:
-            candidates = candidates.suppressed(nms)
+        if by_objectness:
+            candidates = _without_overlap(candidates, nms)
+        else:
+            if self.as_printed:
+                candidates = candidates.as_printed()
+            if nms:
+                candidates = candidates.suppressed(nms)
         if not self.as_printed:
             candidates = candidates.best_first()
         return self.detections(candidates, picture)
@@ -170,35 +168,22 @@ class Detector:
         )
 
     def detect_each(
-        self, sources: Iterable[ImageLike], settings: Settings, nms: float, batch: int
-    ) -> Iterator[Picture[Detections]]:
-        """Go through pictures, `batch` at a time; one that cannot be read gives its error, and the rest go on."""
-        channels = self.network.input_shape.c
-        return each_picture(sources, channels, lambda images: self.detect(images, settings, nms), batch)
+        self, sources: Iterable[ImageLike], settings: Settings, nms: float, batch: int, *, eager: bool = True
+    ) -> Iterator[Picture[Detections]]:  # fmt: skip
+        """Go through pictures as `each_picture` does."""
+
+        def run(images: list[Tensor]) -> list[Detections]:
+            return self.detect(images, settings, nms)
+
+        return each_picture(sources, self.engine, run, batch, eager=eager)
 
 
-def each_picture(
-    sources: Iterable[ImageLike], channels: int, run: Callable[[list[Tensor]], list[Found]], batch: int
-) -> Iterator[Picture[Found]]:
-    """Put pictures through `run`, `batch` at a time; one that cannot be read gives its error, and the rest go on."""
-    pending = iter(sources)
-    while chunk := [(source, _opened(source, channels)) for source in islice(pending, batch)]:
-        images = [image for _, image in chunk if isinstance(image, Tensor)]
-        start = time.perf_counter()
-        found = iter(run(images))
-        seconds = (time.perf_counter() - start) / max(len(images), 1)
-        for source, image in chunk:
-            if isinstance(image, ImageError):
-                yield Picture(source, None, image)
-            else:
-                yield Picture(source, image, next(found), seconds)
-
-
-def _opened(source: ImageLike, channels: int) -> Tensor | ImageError:
-    try:
-        return as_image(source, channels)
-    except ImageError as error:
-        return error
+def _without_overlap(candidates: Candidates, nms: float) -> Candidates:
+    """The rows of boxes that no surer one suppresses, the surest first, as the C program prints them."""
+    if nms:
+        kept = nms_objectness(candidates.boxes, candidates.objectness, nms)
+        candidates = candidates.rows(kept[candidates.box])
+    return candidates.rows(candidates.objectness[candidates.box].sort(descending=True, stable=True).indices)
 
 
 def class_name(names: Sequence[str], label: int) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from operator import index
 from pathlib import Path
 from typing import TypeAlias, TypeVar, overload
@@ -13,16 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from darknet_py import frames
 from darknet_py import weights as weights_file
 from darknet_py.cfg import read_data, read_names
 from darknet_py.classify import Classification, Classifier
 from darknet_py.decode import DECODERS, Settings
 from darknet_py.detect import Detections, Detector, class_name
 from darknet_py.engine import Engine
-from darknet_py.errors import DarknetError
+from darknet_py.errors import DarknetError, ImageError
 from darknet_py.graph import Graph
+from darknet_py.lists import each_picture
 from darknet_py.network import Network
-from darknet_py.picture import ImageLike, as_image
+from darknet_py.picture import ImageLike
+from darknet_py.video import VideoReader
 
 T = TypeVar("T")
 Images: TypeAlias = "list[ImageLike] | tuple[ImageLike, ...]"
@@ -106,6 +108,19 @@ class Model:
         classifier = self.classifier
         return self._each(images, lambda chunk: classifier.classify(chunk, top), batch)
 
+    def detect_video(
+        self, path: str | Path, *, thresh: float = 0.5, hier: float = 0.5, nms: float = frames.NMS,
+        average: int = frames.AVERAGE, batch: int | None = None,
+    ) -> Iterator[frames.Seen]:  # fmt: skip
+        """Find boxes in every frame of a video file, as the C program's demo does; needs the extra `video`.
+
+        Frames come with their pixels and times, in their order. The outputs for the last `average` frames are averaged;
+        surer boxes suppress others whatever their classes. The other arguments are as in `detect`.
+        """
+        with VideoReader(path) as video:
+            settings, count = Settings(thresh, hier), batch or self.batch
+            yield from frames.detect_frames(self.detector, video, settings, nms, average=average, batch=count)
+
     @property
     def batch(self) -> int:
         """How many pictures go through the network together where nothing else is said."""
@@ -125,12 +140,12 @@ class Model:
         if batch is not None and batch < 1:
             raise DarknetError(f"batch is {batch}; it must be 1 or more")
         several = isinstance(images, (list, tuple)) or (isinstance(images, (np.ndarray, Tensor)) and images.ndim == 4)
-        channels = self.network.input_shape.c
         listed: Iterable[ImageLike] = images if several else [images]  # type: ignore[assignment, list-item]
-        pending = (as_image(image, channels) for image in listed)
         results: list[T] = []
-        while chunk := list(islice(pending, batch or self.batch)):
-            results += run(chunk)
+        for picture in each_picture(listed, self.engine, run, batch or self.batch, eager=several):
+            if isinstance(picture.found, ImageError):
+                raise picture.found
+            results.append(picture.found)
         return results if several else results[0]
 
 

@@ -16,6 +16,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from darknet_py.arrow import pixels_of
 from darknet_py.errors import ImageError, os_reason
 from darknet_py.files import replacing
 from darknet_py.image import floats
@@ -39,6 +40,11 @@ def read(source: str | os.PathLike[str] | bytes | BinaryIO, channels: int = 3) -
     from the C program's by a few levels, for the decoders do. Whatever cannot be read, or has more than
     `MAX_PIXELS` or than Pillow allows, is an `ImageError`.
     """
+    return _floats(read_pixels(source, channels))
+
+
+def read_pixels(source: str | os.PathLike[str] | bytes | BinaryIO, channels: int = 3) -> Tensor:
+    """Read as `read` does -> (channels, H, W) uint8, to look at only: a view of pixels with their channels together."""
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
         with named(name), Path(source).open("rb") as file, Image.open(file, formats=FORMATS) as picture:
@@ -54,10 +60,19 @@ def read(source: str | os.PathLike[str] | bytes | BinaryIO, channels: int = 3) -
 def as_image(x: ImageLike, channels: int = 3) -> Tensor:
     """Turn whatever holds a picture into (channels, H, W) float32, a tensor staying on its device.
 
+    Pictures are as for `as_pixels`. The result may share the memory of `x`.
+    """
+    image = as_pixels(x, channels)
+    return image.contiguous() if image.is_floating_point() else _floats(image)
+
+
+def as_pixels(x: ImageLike, channels: int = 3) -> Tensor:
+    """Turn whatever holds a picture into (channels, H, W): uint8 of what has 8 or 16 bits, float32 of floats.
+
     Files and PIL pictures are taken as by `read`. Arrays are (H, W) or (H, W, C), tensors (H, W) or
     (C, H, W), of uint8, floats in [0, 1], or (arrays) uint16, whose high byte counts. One channel is
-    replicated to three. The order is RGB: OpenCV's BGR needs ``array[..., ::-1]``. The result may share the
-    memory of `x`.
+    replicated to three. The order is RGB: OpenCV's BGR needs ``array[..., ::-1]``. The result shares the memory
+    of `x` where it can.
     """
     if isinstance(x, Image.Image):
         with named(str(getattr(x, "filename", "") or "picture")):
@@ -65,17 +80,17 @@ def as_image(x: ImageLike, channels: int = 3) -> Tensor:
     if isinstance(x, np.ndarray):
         x = _from_array(x)
     elif not isinstance(x, Tensor):
-        return read(x, channels)
+        return read_pixels(x, channels)
     x = x[None] if x.ndim == 2 else x
     if x.ndim != 3 or 0 in x.shape or x.shape[0] not in {channels, *((1,) if channels == 3 else ())}:
         raise ImageError(
             f"expected a picture of {channels} channels, as tensor (C, H, W) or array (H, W, C);"
             f" got (C, H, W) = {tuple(x.shape)}"
         )
-    image = floats(x)
-    if x.is_floating_point():
-        _check_range(image)
-    return image.expand(channels, -1, -1).contiguous()
+    if x.dtype != torch.uint8:
+        x = floats(x)
+        _check_range(x)
+    return x.expand(channels, -1, -1)
 
 
 def to_pil(image: Tensor) -> Image.Image:
@@ -83,8 +98,9 @@ def to_pil(image: Tensor) -> Image.Image:
     image = image[None] if image.ndim == 2 else image
     if image.ndim != 3 or image.shape[0] not in {1, 3, 4}:
         raise ImageError(f"expected (C, H, W) with 1, 3 or 4 channels, got {tuple(image.shape)}")
-    values = (floats(image.detach()).nan_to_num(0).clamp(0, 1) * 255).to(torch.uint8)
-    pixels = values.permute(1, 2, 0).contiguous().cpu().numpy()
+    if image.dtype != torch.uint8:
+        image = (floats(image.detach()).nan_to_num(0).clamp(0, 1) * 255).to(torch.uint8)
+    pixels = image.permute(1, 2, 0).contiguous().cpu().numpy()
     return Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
 
 
@@ -120,18 +136,24 @@ def named(name: str) -> Iterator[None]:
 
 
 def _from_pil(picture: Image.Image, channels: int) -> Tensor:
-    """Decode to (channels, H, W)."""
+    """Decode to a view (channels, H, W) uint8 of (H, W, channels) or more."""
     if channels not in {1, 3, 4}:
         raise ImageError(f"a picture file gives 1, 3 or 4 channels, not {channels}")
     if picture.width * picture.height > MAX_PIXELS:
         raise ImageError(f"{picture.width} x {picture.height} is more than {MAX_PIXELS} pixels")
-    pixels = eight_bit(picture)  # (H, W, 3 or 4)
+    pixels = _borrowed(picture) if channels == 3 else None
+    if pixels is None:
+        pixels = eight_bit(picture)  # (H, W, 3 or 4)
     if channels == 1:
         pixels = (pixels[..., :3].astype(np.uint16) @ np.array([77, 150, 29], np.uint16) >> 8)[..., None]
     elif channels > pixels.shape[2]:
         pixels = np.pad(pixels, ((0, 0), (0, 0), (0, 1)), constant_values=255)
-    chosen = torch.from_numpy(pixels[..., :channels].astype(np.uint8, copy=False)).permute(2, 0, 1)
-    return chosen.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+    return torch.from_numpy(pixels[..., :channels].astype(np.uint8, copy=False)).permute(2, 0, 1)
+
+
+def _floats(pixels: Tensor) -> Tensor:
+    """From uint8 to values from 0 to 1."""
+    return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
 
 def eight_bit(picture: Image.Image) -> Array:
@@ -143,8 +165,20 @@ def eight_bit(picture: Image.Image) -> Array:
         if grey.min() < 0 or grey.max() > 0xFFFF:
             raise ImageError("the values of this picture need more than 16 bits; save it with 8 or 16")
         return np.stack([(grey >> 8).astype(np.uint8)] * 3, -1)
+    return np.array(_in_colour(picture))
+
+
+def _borrowed(picture: Image.Image) -> Array | None:
+    """The pixels (H, W, 4) where they are, if that can be had: RGB and something."""
+    if picture.mode.startswith(("F", "I")):
+        return None
+    picture.load()
+    return pixels_of(_in_colour(picture))
+
+
+def _in_colour(picture: Image.Image) -> Image.Image:
     mode = "RGBA" if picture.has_transparency_data else "RGB"
-    return np.array(picture if picture.mode == mode else picture.convert(mode))
+    return picture if picture.mode == mode else picture.convert(mode)
 
 
 def _from_array(array: Array) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from darknet_py.cpu import one_thread
 from darknet_py.errors import CfgError, DarknetError, Location, os_reason
 
 MAX_BYTES: Final = 64 << 20
@@ -145,6 +146,7 @@ class WordTree:
         """`absolute` of one class."""
         return conditional[..., self.path(label)].prod(-1)
 
+    @one_thread()
     def walk(self, values: Tensor, threshold: float, *, conditional: bool = False) -> Tensor:  # (..., C) -> (...) int64
         """Go down to the best child while the product of the values on the way stays above `threshold`.
 

@@ -156,7 +156,7 @@ def test_json_file_beside_the_table(
     arguments = ["--cfg", str(tiny), "--peers", "--engines", "plain", "--rounds", "1", "--device", "cpu"]
     assert tool.main([*arguments, "--size", "32", "--threads", "1", "--batch", "1", "--json", str(out)]) == 0
     assert "tiny 32x32 fp32 batch 1  plain" in capsys.readouterr().out
-    assert json.loads(out.read_text(encoding="utf-8"))["lines"][0]["name"] == "plain"
+    assert json.loads(out.read_text(encoding="utf-8"))["lines"][1]["name"] == "plain"
 
 
 def test_table_of_sizes(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -226,9 +226,17 @@ def test_who_cannot_or_does_not_agree_gives_a_reason(tmp_path: Path, monkeypatch
 def test_rounds_follow_the_seconds(tmp_path: Path) -> None:
     case = make_case(TINY, tmp_path)
     builds = {"any": lambda case: peers.Runner(lambda: case.expected)}
-    assert len(contests.contest(case, builds, 0).seconds["any"]) == contests.MIN_ROUNDS
     assert len(contests.contest(case, builds, 1000).seconds["any"]) == contests.MAX_ROUNDS
     assert contests.contest(case, {}, 1000).seconds == {}
+
+
+@pytest.mark.parametrize(
+    ("done", "spent", "stops"),
+    [(0, 99, False), (1, 15, False), (2, 21, True), (3, 9, True), (3, 7, False), (15, 1, True)],
+)
+def test_when_rounds_end(done: int, spent: float, stops: bool) -> None:
+    assert contests._enough(done, spent, 10, None) == stops
+    assert contests._enough(done, spent, 10, 2) == (done == 2)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from darknet_py import boxes as B
+from darknet_py import overlaps, suppress
 from darknet_py.errors import DarknetError, ImageError
 from darknet_py.image import letterbox_size
 
@@ -131,13 +132,46 @@ def test_nms_is_the_greedy_loop(case: tuple[Tensor, Tensor, Tensor, Tensor], thr
     assert B.nms(*case, threshold).tolist() == greedy(*case, threshold)
 
 
-@no_deadline
+@settings(max_examples=150, deadline=None)
 @given(rows(), threshold)
-def test_nms_is_the_same_in_small_pieces(case: tuple[Tensor, Tensor, Tensor, Tensor], threshold: float) -> None:
+def test_nms_of_other_devices_is_the_greedy_loop(
+    case: tuple[Tensor, Tensor, Tensor, Tensor], threshold: float
+) -> None:  # fmt: skip
+    assert B._kept(*case, threshold).tolist() == greedy(*case, threshold)
+
+
+PIECES = {"HEAD": 3, "TOGETHER": 4, "PART": 7, "EDGES": 5}
+
+
+@no_deadline
+@given(rows(), threshold, st.sampled_from([3, 40, 1 << 22]))
+def test_nms_is_the_same_in_small_pieces(
+    case: tuple[Tensor, Tensor, Tensor, Tensor], threshold: float, most: int
+) -> None:  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(B, "PAIRS_AT_ONCE", 5)
         patch.setattr(B, "EDGES_AT_ONCE", 3)
+        for name, size in {**PIECES, "MOST": most}.items():
+            patch.setattr(suppress, name, size)
+        patch.setattr(overlaps, "ROWS", 2)
+        patch.setattr(overlaps, "COLUMNS", 3)
         assert B.nms(*case, threshold).tolist() == greedy(*case, threshold)
+        assert B._kept(*case, threshold).tolist() == greedy(*case, threshold)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])  # small boxes far from the origin, and pixels
+def test_both_ways_of_nms_agree_on_many_boxes(seed: int, scale: float) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    count, classes = 700, (1, 3, 90)[seed % 3]
+    objects = torch.rand(count // 10, 4, generator=rng) * torch.tensor([1, 1, 0.3, 0.3]) * scale + (seed > 2)
+    boxes = objects[torch.randint(len(objects), (count,), generator=rng)]
+    boxes += torch.randn(count, 4, generator=rng) * 0.05 * scale
+    label = torch.randint(classes, (count,), generator=rng)
+    every = torch.arange(count * classes) if classes < 90 else torch.randperm(count * classes, generator=rng)[:40000]
+    for box, labels in ((torch.arange(count), label), (every // classes, every % classes)):
+        case = boxes, box, labels, (torch.rand(len(box), generator=rng) * 50).round()
+        assert torch.equal(B.nms(*case, 0.45), B._kept(*case, 0.45))
 
 
 @no_deadline
@@ -162,12 +196,20 @@ def test_nms_of_nothing() -> None:
 
 def test_nms_keeps_boxes_that_are_not_finite() -> None:
     boxes = torch.tensor([[0.5, 0.5, torch.inf, 1], [torch.nan, 0.5, 1, 1], [0.5, 0.5, 1, 1], [0.5, 0.5, 1, 0.9]])
-    assert B.nms_objectness(boxes, torch.tensor([0.9, 0.8, 0.7, 0.6]), 0.45).tolist() == [
-        True,
-        True,
-        True,
-        False,
-    ]
+    objectness = torch.tensor([0.9, 0.8, 0.7, 0.6])
+    assert B.nms_objectness(boxes, objectness, 0.45).tolist() == [True, True, True, False]
+    row, label = torch.arange(4), torch.zeros(4, dtype=torch.int64)
+    assert B._kept(boxes, row, label, objectness, 0.45).tolist() == [True, True, True, False]
+    swapped = torch.tensor([[0.5, 0.5, -1, -1], [0.5, 0.5, -1, 1], [0.5, 0.5, 1, 1], [0.5, 0.5, 0, 0]])  # no sides
+    assert B.nms_objectness(swapped, objectness, 0.0).all()
+    assert B._kept(swapped, row, label, objectness, 0.0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_nms_takes_other_kinds_of_numbers(dtype: torch.dtype) -> None:
+    boxes = torch.tensor([[0.5, 0.5, 1, 1], [0.5, 0.5, 1, 0.75], [0.5, 0.5, 0.25, 0.25]], dtype=dtype)
+    row, label = torch.arange(3), torch.zeros(3, dtype=torch.int64)
+    assert B.nms(boxes, row, label, torch.tensor([0.5, 0.75, 0.25], dtype=dtype), 0.45).tolist() == [False, True, True]
 
 
 def test_nms_leaves_its_input_and_gradients_alone() -> None:

@@ -15,20 +15,22 @@ import darknet_py
 PACKAGE = Path(darknet_py.__file__).parent
 ORDER = (
     {"errors"},
+    {"cpu", "overlaps", "suppress"},
     {"cfg", "charts", "files", "transfer", "boxes", "tree", "kinds", "labelsets", "image"},
-    {"picture"},
-    {"layers", "download", "draw"},
+    {"arrow", "picture"},
+    {"layers", "download", "draw", "video", "camera"},
     {"net"},
     {"graph"},
     {"network", "summary", "layout"},
     {"engine"},
-    {"weights", "loss", "decode", "detect", "classify"},
+    {"fitting", "pipeline", "lists"},
+    {"weights", "loss", "decode", "detect", "frames", "classify"},
     {"model", "data", "train", "evaluate", "convert", "anchors", "joint", "surgery", "check"},
     {"cli"},
     {"__main__"},
 )
 RANKS = {name: place for place, names in enumerate(ORDER) for name in names}
-PURE = {"darknet_py.errors", "darknet_py.boxes", "darknet_py.tree", "darknet_py.image"}
+PURE = {f"darknet_py.{name}" for name in ("boxes", "cpu", "errors", "image", "overlaps", "suppress", "tree")}
 
 
 def module_name(path: Path) -> str:
@@ -75,7 +77,7 @@ def test_no_imports_go_in_circles():
     assert tuple(TopologicalSorter({name: ours(name) for name in SOURCES}).static_order())
 
 
-@pytest.mark.parametrize("name", ["boxes", "tree", "image"])
+@pytest.mark.parametrize("name", ["boxes", "cpu", "overlaps", "suppress", "tree", "image"])
 def test_pure_functions_need_nothing_of_the_rest(name):
     foreign = {module.split(".")[0] for module in imports(name) - PURE} - set(sys.stdlib_module_names)
     assert foreign <= {"torch", "numpy"}

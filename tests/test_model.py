@@ -16,6 +16,7 @@ from conftest import GOLDEN, read_graph
 from PIL import Image
 
 import darknet_py
+from darknet_py import lists
 from darknet_py.boxes import cxcywh_from_xyxy
 from darknet_py.classify import Classification
 from darknet_py.decode import Settings
@@ -250,6 +251,7 @@ def test_the_batch_changes_nothing(region, softmax, batch):
 def test_lists_go_through_the_network_a_batch_at_a_time(region, pixels, monkeypatch):
     sizes, heads = [], Engine.heads
     monkeypatch.setattr(Engine, "heads", lambda self, x: sizes.append(len(x)) or heads(self, x))
+    monkeypatch.setattr(lists, "lanes", lambda engine: 1)
     region.detect([pixels] * 11, batch=4)
     region.detect([pixels] * 5)
     assert sizes == [4, 4, 3, 4, 1]

@@ -13,7 +13,7 @@ quartiles, of milliseconds an image. Peers come with the extra `bench`; those th
 
 On a CUDA device the peers are torch.compile and TensorRT, and --peak gives shares of the card's peak. --table prints
 the engines alone, for many sizes, as markdown. `--check` exits with 1 where a limit does not hold. Other work on the
-machine spoils the numbers, so its load is stated too.
+machine spoils the numbers, so its load is stated too; OMP_WAIT_POLICY=PASSIVE in the environment spoils them less then.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Result:
 
 
 def contest(case: Case, builds: Mapping[str, Build], seconds: float, rounds: int | None = None) -> Result:
-    """Let everybody compute the case in turn, for about so many seconds, or for a number of rounds."""
+    """Let everybody compute the case in turn, for about so many seconds with what comes before, or so many rounds."""
     result, runners = Result(case.task, case.operations), {}
     clock = TIMERS[case.task.kind]
     start = time.perf_counter()
@@ -81,10 +81,15 @@ def contest(case: Case, builds: Mapping[str, Build], seconds: float, rounds: int
 
 
 def _enough(done: int, spent: float, seconds: float, wanted: int | None) -> bool:
-    """Whether to stop after so many rounds: the next one might take too long."""
-    if wanted is not None:
+    """Whether to stop after so many rounds: the next one might take too long.
+
+    There are three at least; only where that takes twice the seconds, as on a busy machine, is one enough.
+    """
+    if wanted is not None or not done:
         return done == wanted
-    return done >= MIN_ROUNDS and (done >= MAX_ROUNDS or spent * (done + 1) / done > seconds)
+    if done < MIN_ROUNDS:
+        return spent > 2 * seconds
+    return done >= MAX_ROUNDS or spent * (done + 1) / done > seconds
 
 
 def checked(case: Case, runner: Runner) -> float:
@@ -111,6 +116,7 @@ def on_cpu(call: Callable[[], Any]) -> float:
     Threads of OpenMP and of thread pools go on spinning for some milliseconds after they have computed, so as to be
     quick when more comes, and would take the cores of whoever comes next. OMP_WAIT_POLICY=PASSIVE cures that too, but
     then OpenMP's threads sleep between two layers: ncnn takes a tenth longer. So the policy stays as the user has it.
+    Where other work takes the cores PASSIVE is better: threads that spin for one that has none wait for long.
     """
     time.sleep(PAUSE)
     start = time.perf_counter()
@@ -140,6 +146,8 @@ def lines_of(result: Result, peak: float | None = None) -> Iterator[Line]:
 
     With the `peak` of the device in TFLOPS, how much of it everybody takes.
     """
+    rounds = [float(len(times)) for times in result.seconds.values()][:1]
+    yield from (spread(result.task.name, "rounds", [number], "") for number in rounds)
     for name, times in result.seconds.items():
         difference = result.differences[name]
         note = ", ".join(filter(None, (f"differs by {difference:.1e}" if difference else "", result.notes[name])))

@@ -46,7 +46,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     option("--engines", choices=ENGINES, nargs="+", help="ours (default: all of the device)")
     option("--peers", nargs="*", metavar="NAME", help="who else: " + "; ".join(map(", ".join, PEERS.values())))
     option("--rounds", type=int, metavar="N", help="rounds of each case (default: what --seconds allows)")
-    option("--seconds", type=float, default=200, help="how long the cases may take together (default: 200)")
+    option("--seconds", type=float, default=180, help="how long the cases may take together (default: 180)")
     option("--device", metavar="DEVICE", help="cpu or cuda (default: cuda where there is one)")
     option("--dtype", choices=DTYPES, nargs="+", help="fp32, fp16, bf16 (default: fp32; CUDA: all)")
     option("--half", action="store_true", help="the 16 bits that our engines have: bf16; CUDA: fp16")

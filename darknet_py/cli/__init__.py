@@ -16,6 +16,7 @@ from darknet_py.cli import (
     anchors,
     classifier,
     convert,
+    demo,
     detector,
     download,
     evaluate,
@@ -30,7 +31,7 @@ from darknet_py.cli.common import Verb, complain, one_line
 from darknet_py.errors import CfgWarning, DarknetError, os_reason
 
 GROUPS: dict[str, dict[str, Verb]] = {
-    "pictures": {**detector.VERBS, **classifier.VERBS},
+    "pictures": {**detector.VERBS, **demo.VERBS, **classifier.VERBS},
     "training": train.VERBS,
     "evaluation": {**evaluate.VERBS, **precision.VERBS},
     "files": {**inspect.VERBS, **convert.VERBS, **download.VERBS},

@@ -17,6 +17,7 @@ from darknet_py.cli.common import (
     image_paths,
     load_model,
     option,
+    progress,
     sources,
     switch,
 )  # fmt: skip
@@ -24,7 +25,7 @@ from darknet_py.errors import ImageError
 
 if TYPE_CHECKING:
     from darknet_py.classify import Classification
-    from darknet_py.detect import Picture
+    from darknet_py.lists import Picture
 
 IMAGENET = "cfg/imagenet1k.data"
 
@@ -63,8 +64,9 @@ def _run(args: Namespace, names: tuple[str, ...], top: int) -> int:
     paths = image_paths(args)
     model = load_model(args, names)
     batch = 1 if paths is None else args.batch or model.batch
-    pictures = model.classifier.classify_each(sources(paths, as_json=args.json), top, batch)
-    return 1 if sum(not _give(picture, as_json=args.json) for picture in pictures) else 0
+    asked = sources(paths, as_json=args.json)
+    pictures = model.classifier.classify_each(asked, top, batch, eager=paths is not None)
+    return 1 if sum(not _give(one, as_json=args.json) for one in progress(pictures, paths, quiet=args.json)) else 0
 
 
 def _give(picture: Picture[Classification], *, as_json: bool) -> bool:

@@ -5,19 +5,22 @@ Nothing here imports torch at the top, so that --help and mistakes in the argume
 
 from __future__ import annotations
 
+import gc
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from darknet_py.errors import CfgError, Location
 
 if TYPE_CHECKING:
     from darknet_py.model import Model
 
+T = TypeVar("T")
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".psd", ".tga", ".tif", ".tiff", ".webp"}
 
 
@@ -64,12 +67,27 @@ def engine_argument(parser: ArgumentParser) -> None:
 
 def load_model(args: Namespace, names: Sequence[str]) -> Model:
     """The network that the arguments name, on the device that they name."""
+    _import_torch()
     from darknet_py.model import load
 
     return load(
         args.cfg, args.weights, names=names, device=device_of(args), strict=args.strict, partial=args.partial,
         engine=args.engine, half=args.half,
     )  # fmt: skip
+
+
+def _import_torch() -> None:
+    """Import torch and what is used with it, without looking for garbage: all of it stays, and looking takes longer."""
+    if "torch" in sys.modules:
+        return
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        import_module("darknet_py.model")
+    finally:
+        gc.freeze()
+        if before:
+            gc.enable()
 
 
 def device_of(args: Namespace) -> str | None:
@@ -95,21 +113,32 @@ def count(text: str) -> int:
     raise ArgumentTypeError(f"{text!r} is no whole number from 1")
 
 
+def natural(text: str) -> int:
+    """A number from 0."""
+    with suppress(ValueError):
+        if (value := int(text)) >= 0:
+            return value
+    raise ArgumentTypeError(f"{text!r} is no whole number from 0")
+
+
 def image_paths(args: Namespace) -> list[str] | None:
     """The pictures that the arguments name, or None where they are to be asked for."""
     return expand(args.images) if args.images else None
 
 
 def sources(paths: list[str] | None, *, as_json: bool) -> Iterable[str]:
-    """The paths with a progress bar where stderr is a terminal, or those that are typed in."""
-    return asked_paths(sys.stderr if as_json else sys.stdout) if paths is None else _progress(paths, quiet=as_json)
+    """The paths, or those that are typed in."""
+    return asked_paths(sys.stderr if as_json else sys.stdout) if paths is None else paths
 
 
-def _progress(paths: list[str], *, quiet: bool) -> Iterator[str]:
+def progress(results: Iterable[T], paths: list[str] | None, *, quiet: bool) -> Iterator[T]:
+    """The results, one a path, with a progress bar where stderr is a terminal."""
+    if quiet or paths is None or len(paths) < 2:
+        yield from results
+        return
     from tqdm import tqdm
 
-    hidden = True if quiet or len(paths) < 2 else None  # None: where stderr is no terminal
-    yield from tqdm(paths, unit="picture", disable=hidden)
+    yield from tqdm(results, total=len(paths), unit="picture", disable=None)
 
 
 def asked_paths(prompt: TextIO) -> Iterator[str]:

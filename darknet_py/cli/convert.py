@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
-from darknet_py.cli.common import Verb, complain, count, fraction, option, switch
+from darknet_py.cli.common import Verb, complain, count, fraction, natural, option, switch
 
 if TYPE_CHECKING:
     from darknet_py.convert.inspect import Contents, Row
@@ -33,7 +33,7 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--half", choices=HALVES, help="store 16 bits a value")
     parser.add_argument("--fold-bn", action="store_true", help="batch normalization goes into the weights")
     option(parser, "upto", count, None, "only the layers before this one")
-    option(parser, "seen", _natural, None, "how many pictures the network has seen")
+    option(parser, "seen", natural, None, "how many pictures the network has seen")
     switch(parser, "decode", "boxes and scores come out, not heads (.onnx, .pt2, .ts)")
     switch(parser, "nms", "and only those that non-maximum suppression leaves (.onnx)")
     option(parser, "thresh", fraction, None, "least score with --nms (default: 0.005)")
@@ -127,13 +127,6 @@ def _table(rows: Sequence[Row]) -> Iterator[str]:
 
 def _shape(row: Row) -> str:
     return " x ".join(map(str, row.shape))
-
-
-def _natural(text: str) -> int:
-    with suppress(ValueError):
-        if (value := int(text)) >= 0:
-            return value
-    raise ArgumentTypeError(f"{text!r} is no whole number from 0")
 
 
 def _positive(text: str) -> float:

@@ -21,13 +21,15 @@ from darknet_py.cli.common import (
     image_paths,
     load_model,
     option,
+    progress,
     sources,
     switch,
 )  # fmt: skip
 from darknet_py.errors import ImageError
 
 if TYPE_CHECKING:
-    from darknet_py.detect import Detections, Detector, Picture
+    from darknet_py.detect import Detections, Detector
+    from darknet_py.lists import Picture
 
 COCO = "cfg/coco.data"
 VOC_NAMES = (
@@ -71,16 +73,16 @@ def _yolo(args: Namespace) -> int:
 
 
 def _run(args: Namespace, names: Sequence[str]) -> int:
-    from darknet_py.decode import Settings
-
     paths = image_paths(args)
     model = load_model(args, names)
+    from darknet_py.decode import Settings
+
     detector = replace(model.detector, as_printed=not args.json)
     output = _Output(args, detector, paths or ())
     batch = 1 if paths is None else args.batch or model.batch
-    settings = Settings(args.thresh, args.hier)
-    pictures = detector.detect_each(sources(paths, as_json=args.json), settings, args.nms, batch)
-    return 1 if sum(not output.give(picture) for picture in pictures) else 0
+    asked, settings = sources(paths, as_json=args.json), Settings(args.thresh, args.hier)
+    pictures = detector.detect_each(asked, settings, args.nms, batch, eager=paths is not None)
+    return 1 if sum(not output.give(picture) for picture in progress(pictures, paths, quiet=args.json)) else 0
 
 
 class _Output:

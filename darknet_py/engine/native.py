@@ -14,7 +14,7 @@ from ctypes import POINTER, Structure, c_float, c_ssize_t, c_void_p
 from functools import cache
 from pathlib import Path
 
-SOURCES = [Path(__file__).with_name(name) for name in ("kernel.h", "winograd.c", "narrow.c")]
+SOURCES = [Path(__file__).with_name(name) for name in ("kernel.h", "winograd.c", "narrow.c", "letterbox.c")]
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-predictive-commoning", "-fopenmp", "-fPIC", "-Wno-psabi")
 X86_FLAGS = ("-mprefer-vector-width=512",)
 SECONDS = 60

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -14,10 +11,12 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from darknet_py import pipeline
 from darknet_py.decode import Size
 from darknet_py.engine import Engine
 from darknet_py.errors import DarknetError, ImageError
-from darknet_py.picture import read
+from darknet_py.picture import read_pixels
+from darknet_py.pipeline import in_batches, lanes
 
 Views: TypeAlias = "list[Tensor]"  # what the network sees of one picture: (V, C, H, W) each
 Outputs: TypeAlias = "tuple[Tensor, ...]"  # of the heads: (V, ...) each
@@ -43,40 +42,37 @@ def each_output(
     """
     if batch is not None and batch < 1:
         raise DarknetError(f"batch is {batch}; it must be 1 or more")
-    network = engine.network
+    network, side_by_side = engine.network, lanes(engine)
     count = batch or (4 if network.device.type == "cpu" else 16)
     done = 0
-    with closing(open_each(paths, network.input_shape.c, views, ahead=2 * count)) as opened:
-        while chunk := list(islice(opened, count)):
-            outputs = iter(_run(engine, [view for one in chunk if isinstance(one.views, list) for view in one.views]))
-            for one in chunk:
+
+    def run(part: list[Opened]) -> list[tuple[Opened, list[Outputs]]]:
+        outputs = iter(_run(engine, [view for one in part if isinstance(one.views, list) for view in one.views]))
+        return [(one, list(islice(outputs, len(one.views))) if isinstance(one.views, list) else []) for one in part]
+
+    with closing(open_each(paths, network.input_shape.c, views, ahead=2 * count * side_by_side)) as opened:
+        for part in in_batches(opened, run, size=count, lanes=side_by_side):
+            for result in part:
                 done += 1
                 if progress is not None:
                     progress(done, len(paths))
-                yield one, list(islice(outputs, len(one.views))) if isinstance(one.views, list) else []
+                yield result
 
 
 def open_each(
     paths: Iterable[str], channels: int, views: Callable[[Tensor], Views], *, ahead: int, threads: int | None = None
 ) -> Generator[Opened, None, None]:
     """Read pictures in their order, at most `ahead` before they are taken."""
-    pool = ThreadPoolExecutor(threads or min(os.cpu_count() or 1, 8), "pictures")
-    pending: deque[Future[Opened]] = deque()
-    waiting = iter(paths)
-    try:
-        while True:
-            for path in islice(waiting, max(ahead, 1) - len(pending)):
-                pending.append(pool.submit(_open, path, channels, views))
-            if not pending:
-                return
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+
+    def work(path: str) -> Opened:
+        return _open(path, channels, views)
+
+    yield from pipeline.ahead(paths, work, count=max(ahead, 1), threads=threads or pipeline.readers())
 
 
 def _open(path: str, channels: int, views: Callable[[Tensor], Views]) -> Opened:
     try:
-        image = read(path, channels)
+        image = read_pixels(path, channels)
         return Opened(path, (image.shape[2], image.shape[1]), views(image))
     except ImageError as error:
         return Opened(path, (0, 0), error)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from darknet_py.cpu import one_thread
 from darknet_py.detect import class_name
 from darknet_py.errors import DarknetError
 from darknet_py.evaluate.alexeyab import Table
@@ -31,6 +32,7 @@ class Scores:
     problems: tuple[str, ...] = ()  # pictures that were left out and labels that were not there, a line each
     _pairs: dict[tuple[Rules, float], Pairs] = field(default_factory=dict, repr=False)
 
+    @one_thread()
     def average_precisions(self, iou: float | Sequence[float] = 0.5, method: str | Method = "area") -> Tensor:
         """A class each -> (classes,); `method` is voc07, area (VOC from 2010) or coco; several IoUs are averaged.
 
@@ -48,6 +50,7 @@ class Scores:
         """The mean of `average_precisions` over the classes that have truths; NaN where there are none."""
         return float(self.average_precisions(iou, method).nanmean())
 
+    @one_thread()
     def precision_recall(
         self, label: int, iou: float = 0.5, method: str | Method = "area"
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
@@ -69,10 +72,12 @@ class Scores:
         return self.found.label.bincount(minlength=self.classes)
 
     @cached_property
+    @one_thread()
     def coco(self) -> dict[str, float]:
         """The twelve numbers of COCO: AP, AP50, AP75 and AP and AR by size; NaN where there are no truths."""
         return summary(self.pairs(COCO, min(COCO_IOUS)), self.classes)
 
+    @one_thread()
     def alexeyab(self, thresh: float = 0.25, iou: float = 0.5, points: int = 0) -> Table:
         """The table that AlexeyAB's `detector map` prints; precision and recall count scores above `thresh`."""
         precisions = self.average_precisions(iou, alexeyab(points))
@@ -103,6 +108,7 @@ class Scores:
             "problems": list(self.problems),
         }
 
+    @one_thread()
     def pairs(self, rules: Rules, floor: float) -> Pairs:
         """The pairs that overlap by these rules, made once."""
         if not 0 <= floor <= 1:

@@ -92,6 +92,8 @@ class Stepper:
         with self._alone() if not last else nullcontext():
             with self._drawing(seen), torch.autocast(device.type, self.amp, enabled=self.amp is not None):
                 losses: Losses = self._run(images, truth, seen)
+            if not self._done:  # not before: memory of the old gradients serves the new ones
+                self.network.zero_grad(set_to_none=True)
             losses.objective.backward()
         self._done += 1
         return losses
@@ -108,7 +110,6 @@ class Stepper:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
         self.optimizer.step()
-        self.network.zero_grad(set_to_none=True)
 
     def close(self) -> None:
         """Give back the memory that layers keep between steps; going on after that is only slower."""

@@ -1,0 +1,146 @@
+"""`detector demo`: boxes in the frames of a video or of a camera."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from argparse import SUPPRESS, ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from darknet_py.cli.common import (
+    Verb,
+    count,
+    device_arguments,
+    engine_argument,
+    fraction,
+    load_model,
+    natural,
+    option,
+    switch,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from darknet_py.camera import Camera
+    from darknet_py.detect import Detector
+    from darknet_py.frames import Seen
+    from darknet_py.video import VideoReader, VideoWriter
+
+CLEAR = "\033[2J\033[1;1H"  # what the C program does before each frame, here where a terminal shows it
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("data", metavar="DATA", help="the .data file, which names the classes")
+    parser.add_argument("cfg", metavar="CFG")
+    parser.add_argument("weights", metavar="WEIGHTS")
+    parser.add_argument("video", metavar="VIDEO", nargs="?", help="a file or URL; without, a camera (needs OpenCV)")
+    option(parser, "c", natural, 0, "which camera (default: 0)")
+    option(parser, "thresh", fraction, 0.5, "least score (default: 0.5)")
+    option(parser, "hier", fraction, 0.5, "how sure a tree has to be to go into a finer class (default: 0.5)")
+    option(parser, "nms", fraction, 0.4, "overlap above which the less sure box goes; 0 keeps all (default: 0.4)")
+    option(parser, "avg", count, 3, "frames whose outputs are averaged (default: 3)")
+    option(parser, "frame_skip", natural, 0, "frames left out after each (default: 0)")
+    text = "a video to draw into: .mp4, .avi, .mkv, .mov or .webm"
+    parser.add_argument("-out", "--out", "-out_filename", "--out_filename", metavar="FILE", dest="out", help=text)
+    option(parser, "prefix", str, None, "draw into pictures PREFIX_00000000.jpg, one a frame")
+    option(parser, "batch", count, None, "frames of a file that go through the network together")
+    device_arguments(parser)
+    engine_argument(parser)
+    switch(parser, "json", "print one JSON object a frame")
+    switch(parser, "show", "show it in a window (needs OpenCV with windows); Escape ends")
+    parser.add_argument("-dont_show", "--dont_show", action="store_true", help=SUPPRESS)  # which is so without it
+
+
+def _run(args: Namespace) -> int:
+    from darknet_py.cfg import read_data
+
+    names = read_data(args.data).names()
+    model = load_model(args, names)
+    detector = replace(model.detector, as_printed=not args.json)
+    from darknet_py.camera import Camera
+    from darknet_py.decode import Settings
+    from darknet_py.frames import detect_frames
+    from darknet_py.video import VideoReader, VideoWriter
+
+    with ExitStack() as stack:
+        source: Camera | VideoReader = Camera(args.c) if args.video is None else VideoReader(args.video)
+        stack.enter_context(source)
+        step = args.frame_skip + 1
+        writer = None
+        if args.out is not None:
+            writer = stack.enter_context(VideoWriter(args.out, source.size, source.rate / step))
+        live = args.video is None or "://" in args.video
+        seen = detect_frames(
+            detector, islice(source, 0, None, step), Settings(args.thresh, args.hier), args.nms,
+            average=args.avg, batch=args.batch or model.batch, live=live,
+        )  # fmt: skip
+        output = _Output(args, detector, source.path, writer)
+        frames = -(-source.frames // step) if source.frames else None
+        with closing(seen):
+            for one in _progress(seen, frames):
+                if not output.give(one):
+                    break
+    return 0
+
+
+def _progress(seen: Iterator[Seen], frames: int | None) -> Iterator[Seen]:
+    """With a bar where stderr is a terminal and nothing is printed there."""
+    from tqdm import tqdm
+
+    yield from tqdm(seen, total=frames, unit="frame", disable=True if sys.stdout.isatty() else None)
+
+
+class _Output:
+    """Prints, draws, writes and shows what was found."""
+
+    def __init__(self, args: Namespace, detector: Detector, path: str, writer: VideoWriter | None) -> None:
+        self.args, self.detector, self.path, self.writer = args, detector, path, writer
+        self.start, self.count = time.monotonic(), 0
+        self.clear = CLEAR if sys.stdout.isatty() else ""
+
+    def give(self, one: Seen) -> bool:
+        """Do so with one frame; False where no more are wanted."""
+        if self.args.json:
+            print(json.dumps(self.record(one)), flush=True)
+        else:
+            rate = (self.count + 1) / max(time.monotonic() - self.start, 1e-9)
+            print(f"{self.clear}\nFPS:{rate:.1f}\nObjects:\n")
+            for name, score in zip(one.found.names, one.found.scores.tolist(), strict=True):
+                print(f"{name}: {score * 100:.0f}%")
+            sys.stdout.flush()
+        goes_on = self.draw(one)
+        self.count += 1
+        return goes_on
+
+    def record(self, one: Seen) -> dict[str, Any]:
+        """For JSON."""
+        width, height = one.found.image_size
+        return {
+            "filename": self.path, "frame": one.frame.index, "time": one.frame.time, "width": width, "height": height,
+            "objects": one.found.to_dicts(), "seconds": one.seconds,
+        }  # fmt: skip
+
+    def draw(self, one: Seen) -> bool:
+        """Write and show the frame with its boxes, where asked for."""
+        if self.writer is None and self.args.prefix is None and not self.args.show:
+            return True
+        from darknet_py.camera import show
+        from darknet_py.draw import draw_detections
+        from darknet_py.picture import save
+
+        found, detector = one.found, self.detector
+        drawn = draw_detections(
+            one.frame.image, found.boxes, found.labels, found.scores, detector.names, classes=detector.classes
+        )  # fmt: skip
+        if self.writer is not None:
+            self.writer.write(drawn)
+        if self.args.prefix is not None:
+            save(drawn, f"{self.args.prefix}_{self.count:08d}.jpg")
+        return show(drawn, "Demo") if self.args.show else True
+
+
+VERBS = {"detector demo": Verb("find and draw boxes in a video", _arguments, _run)}
