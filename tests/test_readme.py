@@ -24,6 +24,7 @@ import darknet_py
 from darknet_py.cfg import read_list
 from darknet_py.cli import VERBS
 from darknet_py.evaluate import measure
+from darknet_py.video import VideoWriter
 
 README, USAGE, DESIGN = ROOT / "README.md", ROOT / "docs" / "usage.md", ROOT / "docs" / "design.md"
 SIZE = (640, 480)
@@ -95,6 +96,8 @@ def folder(tmp_path, monkeypatch, shapes):
     (tmp_path / "photos").mkdir()
     for name in ("dog.jpg", "photos/a.jpg", "photos/b.jpg"):
         draw_shapes().save(tmp_path / name)
+    with VideoWriter(tmp_path / "street.mp4", (64, 48)) as video:
+        video.write(torch.zeros(3, 48, 64, dtype=torch.uint8))
     (tmp_path / "list.txt").write_text("photos/a.jpg\nphotos/b.jpg\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
