@@ -124,6 +124,7 @@ class _Crew(Generic[T, U]):
 
     def _serve(self, ready: threading.Event) -> None:
         if self.share is not None:
+            torch.get_num_threads()  # or else torch makes up its mind later, in this thread too
             torch.set_num_threads(self.share)
         ready.set()
         while (task := self.todo.get()) is not None:

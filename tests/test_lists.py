@@ -110,10 +110,11 @@ def test_a_file_that_hangs_does_not_keep_the_caller(model, set_lanes, paths, tmp
     start = time.monotonic()
     seen.close()
     assert time.monotonic() - start < 5
-    with pipe.open("wb"):
-        pass
+    other_end = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    os.close(other_end)
     for thread in left():
-        thread.join()
+        thread.join(5)
+    assert not left()
 
 
 def test_not_eager_asks_for_a_source_when_its_turn_has_come(model, set_lanes, paths):

@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     option("--darknet", type=Path, metavar="DIR", help="a checkout of Darknet, for its cfg/")
     option("--only", choices=JOBS, nargs="+", default=list(JOBS), help="the jobs to measure")
     option("--scale", type=float, default=1, metavar="X", help="multiply all sizes but those of cfgs (default: 1)")
-    option("--seconds", type=float, default=200, help="how long the jobs may take together, about (default: 200)")
+    option("--seconds", type=float, default=220, help="how long the jobs may take together, about (default: 220)")
     option("--rounds", type=int, metavar="N", help="rounds of each size (default: what --seconds allows)")
     option("--threads", type=int, metavar="N", help="of everybody (default: what each takes)")
     option("--json", nargs="?", const="-", metavar="FILE", help="print JSON, or write it beside the table")

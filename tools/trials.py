@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks import BenchError, Line, milliseconds, ratio
 
-LEAST, MOST = 3, 15  # rounds, where there is time
+LEAST, MOST = 3, 9  # rounds, where there is time
 SHARES = (0.1, 0.2, 0.7)  # of a job's time, for its sizes
 Results = Mapping[str, Any]
 
