@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.boxes import nms_objectness, xyxy_from_cxcywh
+from darknet_py.cpu import one_thread
 from darknet_py.decode import Candidates, Settings, Size, decode
 from darknet_py.engine import Engine
 from darknet_py.errors import DarknetError
@@ -127,6 +128,7 @@ class Detector:
             heads = self.engine.heads(batch.to(self.network.device, self.network.dtype))
         return list(zip(*heads, strict=True))
 
+    @one_thread()
     def decode(
         self, outputs: Sequence[Tensor], picture: Size, settings: Settings, nms: float, *, by_objectness: bool = False
     ) -> Detections:
@@ -158,7 +160,7 @@ class Detector:
         boxes = candidates.boxes.nan_to_num().cpu().double()
         corners = xyxy_from_cxcywh(boxes * boxes.new_tensor((*picture, *picture)))
         labels = candidates.label.cpu()
-        names = {label: class_name(self.names, label) for label in labels.unique().tolist()}
+        names = {label: class_name(self.names, label) for label in labels.bincount().nonzero()[:, 0].tolist()}
         return Detections(
             corners[candidates.box.cpu()],
             candidates.score.cpu(),

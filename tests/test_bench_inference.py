@@ -172,6 +172,10 @@ def test_what_there_is_no_time_for_is_said(tiny: Path, no_costs: None, capsys: p
     arguments = ["--cfg", str(tiny), "--peers", "--seconds", "-1", "--threads", "1", "--device", "cpu"]
     assert tool.main(arguments) == 0
     assert "left out: the --seconds are over" in capsys.readouterr().out
+    assert tool.main([*arguments, "--table"]) == 0
+    found = capsys.readouterr()
+    assert "| tiny | 608x608 | 8 | - |" in found.out
+    assert "tiny 608x608 fp32 batch 8, plain: left out: the --seconds are over" in found.err
 
 
 @pytest.mark.parametrize(

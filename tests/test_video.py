@@ -1,130 +1,272 @@
-"""`detector demo` and videos from Python, on short videos that are made here."""
+"""Videos: written and read back, hostile and broken files, and boxes in their frames as demo.c finds them."""
 
 from __future__ import annotations
 
-import json
+import sys
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import GOLDEN
+from PIL import Image
+
+from darknet_py import video
+from darknet_py.boxes import nms_objectness
+from darknet_py.decode import Settings
+from darknet_py.detect import Detections
+from darknet_py.errors import DarknetError, ImageError
+from darknet_py.frames import detect_frames
+from darknet_py.model import Model, load
+from darknet_py.video import FORMATS, Frame, VideoReader, VideoWriter
 
 pytest.importorskip("av")
-from conftest import GOLDEN
-
-import darknet_py
-from darknet_py.cli import main
-from darknet_py.errors import ImageError
-from darknet_py.video import VideoReader, VideoWriter
-
-NET = [str(GOLDEN / "boxes" / f"boxes_region.{suffix}") for suffix in ("cfg", "weights")]
-FRAMES, SIZE = 7, (64, 48)
+BOXES = GOLDEN / "boxes"
 
 
-@pytest.fixture
-def video(tmp_path: Path) -> Path:
-    """Frames of one grey each, from dark to bright, 10 a second; and a .data file beside it."""
-    path = tmp_path / "made.mp4"
-    with VideoWriter(path, SIZE, 10) as writer:
-        for n in range(FRAMES):
-            writer.write(torch.full((3, SIZE[1], SIZE[0]), 30 * n + 20, dtype=torch.uint8))
-    (tmp_path / "a.names").write_text("a\nb\nc\nd\n", encoding="utf-8")
-    (tmp_path / "a.data").write_text(f"names={tmp_path}/a.names\n", encoding="utf-8")
+def flat(level: int, size: tuple[int, int] = (64, 48)) -> Image.Image:
+    return Image.new("RGB", size, (level, 255 - level, 100))
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def fail(error: Exception | None) -> None:
+    if error is not None:
+        raise error
+
+
+def interrupted(writer: VideoWriter) -> None:
+    for n in range(5):
+        writer.write(flat(n))
+    raise KeyboardInterrupt
+
+
+def write(path: Path, count: int = 12, size: tuple[int, int] = (64, 48), rate: Fraction | float = 30) -> Path:
+    with VideoWriter(path, size, rate) as writer:
+        for n in range(count):
+            writer.write(flat(20 * n, size))
     return path
 
 
-def demo(video: Path, *options: object) -> int:
-    return main(["detector", "demo", str(video.parent / "a.data"), *NET, str(video), "-nogpu", *map(str, options)])
+def frame(index: int, image: torch.Tensor) -> Frame:
+    return Frame(index, index / 25, image)
 
 
-def test_what_is_written_is_read(video):
-    with VideoReader(video) as reader:
-        assert (reader.size, reader.rate, reader.frames) == (SIZE, Fraction(10), FRAMES)
-        frames = list(reader)
-    assert [frame.index for frame in frames] == list(range(FRAMES))
-    assert [frame.time for frame in frames] == pytest.approx([n / 10 for n in range(FRAMES)])
-    assert all(frame.image.shape == (3, SIZE[1], SIZE[0]) for frame in frames)
-    means = np.array([frame.image.float().mean() for frame in frames])
-    assert np.abs(means - (30 * np.arange(FRAMES) + 20)).max() < 6
+@pytest.fixture
+def noise() -> list[Frame]:
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (7, 40, 60, 3), dtype=torch.uint8, generator=rng).permute(0, 3, 1, 2)
+    return [frame(n, image) for n, image in enumerate(images)]
 
 
-@pytest.mark.parametrize("suffix", [".avi", ".mkv", ".mov", ".webm"])
-def test_kinds_of_files(suffix, tmp_path):
-    with VideoWriter(tmp_path / f"a{suffix}", (33, 31)) as writer:
-        for _ in range(3):
-            writer.write(torch.zeros(3, 31, 33, dtype=torch.uint8))
-    with VideoReader(tmp_path / f"a{suffix}") as reader:
-        assert (reader.size, len(list(reader))) == ((32, 30), 3)
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return load(BOXES / "boxes_region.cfg", BOXES / "boxes_region.weights", device="cpu")
 
 
-def test_the_command_prints_each_frame(video, capsys):
-    assert demo(video, "-thresh", 0.1) == 0
-    out = capsys.readouterr().out
-    assert out.count("FPS:") == out.count("Objects:") == FRAMES
+# Files
 
 
-def test_json_and_drawn_video(video, capsys, tmp_path):
-    out = tmp_path / "drawn.mp4"
-    assert demo(video, "--json", "-out_filename", out, "-dont_show", "-thresh", 0.01) == 0
-    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [record["frame"] for record in records] == list(range(FRAMES))
-    assert [record["time"] for record in records] == pytest.approx([n / 10 for n in range(FRAMES)])
-    assert any(record["objects"] for record in records)
-    with VideoReader(out) as drawn, VideoReader(video) as given:
-        pairs = list(zip(drawn, given, strict=True))
-    assert len(pairs) == FRAMES
-    assert any((a.image.float() - b.image.float()).abs().max() > 40 for a, b in pairs)
-
-
-def test_frames_left_out_and_pictures(video, capsys, tmp_path):
-    assert demo(video, "-frame_skip", 2, "-prefix", tmp_path / "shot", "--json") == 0
-    assert [json.loads(line)["frame"] for line in capsys.readouterr().out.splitlines()] == [0, 3, 6]
-    assert sorted(path.name for path in tmp_path.glob("shot*")) == [f"shot_{n:08d}.jpg" for n in range(3)]
-
-
-def test_outputs_are_those_of_pictures_without_averaging(video):
-    model = darknet_py.load(*NET, device="cpu")
-    seen = list(model.detect_video(video, thresh=0.05, nms=0, average=1))
-    wanted = model.detect([one.frame.image for one in seen], thresh=0.05, nms=0)
-    assert len(seen) == FRAMES
-    for one, other in zip(seen, wanted, strict=True):
-        torch.testing.assert_close(one.found.scores.sort().values, other.scores.sort().values)
-
-
-def test_averaging_takes_the_last_frames(video):
-    model = darknet_py.load(*NET, device="cpu")
-    single = [one.found.scores for one in model.detect_video(video, thresh=0, nms=0, average=1, batch=2)]
-    mixed = [one.found.scores for one in model.detect_video(video, thresh=0, nms=0, average=3, batch=2)]
-    assert all(len(a) == len(b) for a, b in zip(single, mixed, strict=True))
-    assert any(not torch.allclose(a, b) for a, b in zip(single[1:], mixed[1:], strict=True))
-
-
-def test_mistakes(video, capsys, tmp_path):
-    text = tmp_path / "text.mp4"
-    text.write_text("no video", encoding="utf-8")
-    assert demo(text) == 1
-    assert capsys.readouterr().err.startswith(f"darknet-py: {text}: ")
-    assert demo(tmp_path / "nowhere.mp4") == 1
-    assert "nowhere.mp4: " in capsys.readouterr().err
-    assert demo(video, "-out", tmp_path / "a.txt") == 1
-    assert "videos are .avi, .mkv, .mov, .mp4, .webm files" in capsys.readouterr().err
-
-
-def test_what_was_written_before_an_error_stays(tmp_path):
-    path = tmp_path / "a.mp4"
-
-    def written() -> None:
-        with VideoWriter(path, SIZE) as writer:
-            for _ in range(3):
-                writer.write(torch.zeros(3, SIZE[1], SIZE[0], dtype=torch.uint8))
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        written()
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_what_is_written_can_be_read(tmp_path, suffix):
+    path = write(tmp_path / f"video{suffix}", rate=Fraction(30000, 1001))
     with VideoReader(path) as reader:
-        assert len(list(reader)) == 3
-    other = tmp_path / "b.mp4"
-    with pytest.raises(ImageError, match="no frame was written"), VideoWriter(other, SIZE):
-        pass
-    assert not list(tmp_path.glob("b*"))
+        frames = list(reader)
+        assert reader.size == (64, 48)
+        assert float(reader.rate) == pytest.approx(29.97, abs=0.01)
+        assert reader.frames == 12
+    assert [one.index for one in frames] == list(range(12))
+    assert [one.time for one in frames] == pytest.approx([n * 1001 / 30000 for n in range(12)], abs=0.002)
+    for n, one in enumerate(frames):
+        assert one.image.shape == (3, 48, 64)
+        assert one.image.dtype == torch.uint8
+        means = one.image.float().mean((1, 2))
+        torch.testing.assert_close(means, torch.tensor([20.0 * n, 255.0 - 20 * n, 100.0]), rtol=0, atol=6)
+
+
+def test_frames_of_other_sizes_are_brought_to_that_of_the_video(tmp_path):
+    path = tmp_path / "odd.mp4"
+    with VideoWriter(path, (33, 21), 10) as writer:
+        writer.write(flat(90, (33, 21)))
+        writer.write(torch.full((3, 40, 80), 0.5))
+        writer.write(torch.full((3, 20, 32), 127, dtype=torch.uint8))
+    with VideoReader(path) as reader:
+        assert reader.size == (32, 20)
+        grey = list(reader)[1].image.float()
+    torch.testing.assert_close(grey, torch.full_like(grey, 127), rtol=0, atol=4)
+
+
+def test_an_interrupted_video_has_the_frames_so_far(tmp_path):
+    path = tmp_path / "cut.mp4"
+    with pytest.raises(KeyboardInterrupt), VideoWriter(path, (64, 48)) as writer:
+        interrupted(writer)
+    with VideoReader(path) as reader:
+        assert len(list(reader)) == 5
+    assert names(tmp_path) == ["cut.mp4"]
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), None])
+def test_a_video_without_frames_is_no_file_and_the_old_one_stays(tmp_path, error):
+    path = tmp_path / "old.avi"
+    path.write_bytes(b"old")
+    with pytest.raises(type(error or ImageError("")), match="no"), VideoWriter(path, (64, 48)):
+        fail(error)
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["old.avi"]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "message"),
+    [
+        ("video.txt", (8, 8), r"video\.txt: videos are \.avi, .* files, not '\.txt'"),
+        ("video", (8, 8), "not ''"),
+        ("video.mp4", (1, 8), "a video of 1 x 8 pixels is too small"),
+        ("nowhere/video.mp4", (8, 8), "nowhere/video.mp4: No such file or directory"),
+    ],
+)
+def test_what_cannot_be_written_is_one_clear_line(tmp_path, name, size, message):
+    with pytest.raises(ImageError, match=message) as error:
+        VideoWriter(tmp_path / name, size)
+    assert "\n" not in str(error.value)
+    assert names(tmp_path) == []
+
+
+def test_rates_are_those_that_codecs_take(tmp_path):
+    for n, rate in enumerate((0.001, 1e9, 23.976, Fraction(299999, 10007))):
+        with VideoReader(write(tmp_path / f"{n}.avi", rate=rate)) as reader:
+            assert len(list(reader)) == 12
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "video: "),
+        (b"a line of text\n" * 50, "video: "),
+        (bytes(range(256)) * 64, "video: "),
+        (b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nother.mp4\n#EXT-X-ENDLIST\n", "video: "),
+        (b"ffconcat version 1.0\nfile other.mp4\n", "video: "),
+    ],
+)
+def test_what_is_no_video_is_one_clear_line(tmp_path, content, message):
+    write(tmp_path / "other.mp4")
+    path = tmp_path / "video"
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=message) as error, VideoReader(path) as reader:
+        list(reader)
+    assert "\n" not in str(error.value)
+
+
+def test_a_list_of_pictures_is_no_video(tmp_path):
+    (tmp_path / "list.txt").write_text("a.jpg\nb.jpg\n" * 300)
+    with pytest.raises(ImageError, match=r"list\.txt: there is no video in it"):
+        VideoReader(tmp_path / "list.txt")
+
+
+@pytest.mark.parametrize(("name", "message"), [("none.mp4", "No such file"), (".", "Is a directory")])
+def test_paths_that_cannot_be_opened(tmp_path, name, message):
+    with pytest.raises(ImageError, match=message):
+        VideoReader(tmp_path / name)
+
+
+def test_frames_may_not_be_huge(tmp_path, monkeypatch):
+    path = write(tmp_path / "video.mp4")
+    monkeypatch.setattr(video, "MAX_PIXELS", 64 * 48 - 1)
+    with pytest.raises(ImageError, match="frames of 64 x 48 pixels are not read"):
+        VideoReader(path)
+
+
+def test_damaged_parts_are_left_out(tmp_path):
+    path, rng = tmp_path / "video.avi", np.random.default_rng(0)
+    with VideoWriter(path, (64, 48)) as writer:
+        for _ in range(40):
+            writer.write(Image.fromarray(rng.integers(0, 256, (48, 64, 3), np.uint8)))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 300] = bytes(300)
+    path.write_bytes(content)
+    with VideoReader(path) as reader:
+        assert 10 < len(list(reader)) <= 40
+    path.write_bytes(content[: len(content) * 2 // 3])
+    with VideoReader(path) as reader:
+        assert 1 < len(list(reader)) < 40
+
+
+def test_without_pyav_the_message_says_how_to_get_it(tmp_path, monkeypatch):
+    path = write(tmp_path / "video.mp4")
+    monkeypatch.setitem(sys.modules, "av", None)
+    for use in (lambda: VideoReader(path), lambda: VideoWriter(tmp_path / "new.mp4", (8, 8))):
+        with pytest.raises(DarknetError, match=r"pip install 'darknet-py\[video\]'"):
+            use()
+
+
+# Boxes
+
+
+def surest_first(model: Model, outputs: list[torch.Tensor], size: tuple[int, int], thresh: float) -> list[tuple]:
+    """What demo.c does, box by box."""
+    candidates = model.detector.candidates(outputs, size, Settings(thresh))
+    keep = nms_objectness(candidates.boxes, candidates.objectness, 0.4)
+    rows = [
+        (round(score, 5), label)
+        for box, label, score in zip(
+            candidates.box.tolist(), candidates.label.tolist(), candidates.score.tolist(), strict=True
+        )
+        if keep[box]
+    ]
+    return sorted(rows, reverse=True)
+
+
+def rows(found: Detections) -> list[tuple]:
+    pairs = zip(found.scores.tolist(), found.labels.tolist(), strict=True)
+    return sorted(((round(score, 5), label) for score, label in pairs), reverse=True)
+
+
+@pytest.mark.parametrize(("average", "lanes", "batch"), [(1, 1, 1), (3, 1, 2), (3, 2, 2), (5, 2, 3)])
+def test_outputs_of_the_last_frames_are_averaged(model, noise, monkeypatch, average, lanes, batch):
+    monkeypatch.setattr("darknet_py.frames.lanes", lambda engine: lanes)
+    seen = list(detect_frames(model.detector, noise, Settings(0.3), average=average, batch=batch))
+    assert [one.frame for one in seen] == noise
+    outputs = [model.detector.outputs([one.image])[0] for one in noise]
+    several = 0
+    for n, one in enumerate(seen):
+        last = outputs[max(0, n + 1 - average) : n + 1]
+        mean = [torch.stack(heads).mean(0) for heads in zip(*last, strict=True)]
+        assert rows(one.found) == surest_first(model, mean, (60, 40), 0.3)
+        assert one.found.scores.tolist() == sorted(one.found.scores.tolist(), reverse=True)
+        several += len(one.found)
+    assert several > len(noise)
+
+
+def test_the_surest_box_suppresses_others_of_all_classes(model, noise):
+    seen = next(detect_frames(model.detector, noise, Settings(0.1), 0.4))
+    by_class = model.detect(noise[0].image, thresh=0.1, nms=0.4)
+    all_boxes = next(detect_frames(model.detector, noise, Settings(0.1), 0))
+    assert 0 < len(seen.found) < len(by_class) <= len(all_boxes.found)
+
+
+def test_a_model_takes_a_video(model, tmp_path):
+    path = tmp_path / "video.avi"
+    rng = np.random.default_rng(0)
+    with VideoWriter(path, (64, 48), 10) as writer:
+        for _ in range(5):
+            writer.write(Image.fromarray(rng.integers(0, 256, (48, 64, 3), np.uint8)))
+    seen = list(model.detect_video(path, thresh=0.3, average=1, batch=2))
+    assert [one.frame.index for one in seen] == [0, 1, 2, 3, 4]
+    assert [one.frame.time for one in seen] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+    assert [one.found.image_size for one in seen] == [(64, 48)] * 5
+    assert sum(len(one.found) for one in seen)
+    with pytest.raises(DarknetError, match="average is 0"):
+        next(model.detect_video(path, average=0))
+
+
+def test_a_frame_that_cannot_be_read_is_raised_after_those_before(model, noise):
+    def broken():
+        yield from noise[:3]
+        raise ImageError("no more")
+
+    seen = []
+    with pytest.raises(ImageError, match="no more"):
+        seen.extend(one.frame.index for one in detect_frames(model.detector, broken(), Settings()))
+    assert seen == [0, 1, 2]

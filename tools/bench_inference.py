@@ -142,7 +142,13 @@ def report(args: argparse.Namespace, results: Sequence[Result], lines: Sequence[
         with replacing(args.json) as file:
             file.write(text.encode())
     print("\n".join(f"{name}: {value}" for name, value in told.items()))
-    print(markdown(results, args.engines) if args.table else table(lines))
+    if not args.table:
+        print(table(lines))
+        return
+    print(markdown(results, args.engines))
+    for result in results:
+        for name, reason in result.reasons.items():
+            print(f"{result.task.name}, {name}: {reason}", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,8 +6,8 @@ Usage::
         [--workers N] [--amp] [--compile] [--binary DARKNET] [--json] [--check]
 
 A step is forward, losses, backward and update of one batch, at 416 x 416 of yolov2.cfg unless said otherwise. The plain
-loop is what a port does: torch's modules in their usual order in memory, torch.optim.SGD, gradients dropped each step;
-the network and the loss are the same. Each way to train has a process of its own, since --tune-malloc changes all of
+loop is the one of torch.optim's documentation, with torch.optim.SGD and contiguous tensors; the network and the loss
+are the same. Each way to train has a process of its own, since --tune-malloc changes all of
 it; all take the same batch, one step in turn, round after round, after two that do not count. The ratios are those of
 each round. On a slow machine there are fewer rounds, so that all ends within five minutes.
 
@@ -113,8 +113,8 @@ class Plain:
     def accumulate(self, images: Tensor, truth: Tensor) -> Losses:
         """Forward and backward."""
         self.network.seen += len(images)
-        losses: Losses = self.criterion(images, truth, self.network.seen)
         self.optimizer.zero_grad()
+        losses: Losses = self.criterion(images, truth, self.network.seen)
         losses.objective.backward()
         return losses
 

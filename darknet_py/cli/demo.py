@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darknet_py.cli.common import (
@@ -23,6 +24,7 @@ from darknet_py.cli.common import (
     option,
     switch,
 )  # fmt: skip
+from darknet_py.errors import DarknetError
 
 if TYPE_CHECKING:
     from darknet_py.camera import Camera
@@ -59,6 +61,8 @@ def _run(args: Namespace) -> int:
     from darknet_py.cfg import read_data
 
     names = read_data(args.data).names()
+    if args.out and args.video and Path(args.out).resolve() == Path(args.video).resolve():
+        raise DarknetError(f"{args.out} is the video that is read; choose another name for the new one")
     model = load_model(args, names)
     detector = replace(model.detector, as_printed=not args.json)
     from darknet_py.camera import Camera
