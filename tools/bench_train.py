@@ -7,9 +7,9 @@ Usage::
 
 A step is forward, losses, backward and update of one batch, at 416 x 416 of yolov2.cfg unless said otherwise. The plain
 loop is the one of torch.optim's documentation, with torch.optim.SGD and contiguous tensors; the network and the loss
-are the same. Each way to train has a process of its own, since --tune-malloc changes all of
-it; all take the same batch, one step in turn, round after round, after two that do not count. The ratios are those of
-each round. On a slow machine there are fewer rounds, so that all ends within five minutes.
+are the same. Each way to train has a process of its own, since --tune-malloc changes all of it; all take the same
+batch, one step in turn, round after round, after two that do not count. The ratios are those of each round. On a slow
+machine there are fewer rounds, so that all ends within five minutes.
 
 Then pictures come from the loader, with the time that steps waited for them. `--binary` is a program built from
 Darknet, which does two steps and says itself how long they took. `--amp` and `--compile` add those ways to train.
