@@ -44,13 +44,15 @@ def in_batches(
 
     Where the last items would leave a lane without work, they are shared out.
     """
-    lists = _lists(iter(items), size, lanes)
+    source = _Source(items)
+    lists = _lists(source, size, lanes)
     first = list(islice(lists, 1 if lanes == 1 else 2))
     if len(first) < 2:
         yield from map(run, chain(first, lists))
-        return
-    share = max(torch.get_num_threads() // lanes, 1)
-    yield from ahead(chain(first, lists), run, count=lanes + 1, threads=lanes, share=share)
+    else:
+        share = max(torch.get_num_threads() // lanes, 1)
+        yield from ahead(chain(first, lists), run, count=lanes + 1, threads=lanes, share=share)
+    source.settle()
 
 
 def _lists(items: Iterator[T], size: int, lanes: int) -> Iterator[list[T]]:
@@ -64,17 +66,18 @@ def ahead(
 ) -> Generator[U, None, None]:  # fmt: skip
     """Do `work` for items in their order, by threads, for at most `count` before their results are taken.
 
-    Items are asked for in the thread of the caller, and an error comes where the result would. When the generator is
-    closed, nothing new is begun, and what is being done is waited for, but not longer than `GRACE`. With `share`, the
-    work is computing: each thread may use so many threads of torch, and is waited for a little longer.
+    Items are asked for in the thread of the caller; an error, of an item too, comes where the result would. When the
+    generator is closed, nothing new is begun, and what is being done is waited for, but not longer than `GRACE`. With
+    `share`, the work is computing: each thread may use so many threads of torch, and is waited for a little longer.
     """
     crew = _Crew(work, threads, share)
     pending: deque[Future[U]] = deque()
-    waiting = iter(items)
+    waiting = _Source(items)
     try:
         while True:
             pending.extend(map(crew.submit, islice(waiting, count - len(pending))))
             if not pending:
+                waiting.settle()
                 return
             yield pending.popleft().result()
     finally:
@@ -95,6 +98,29 @@ def taken_ahead(items: Iterable[T], count: int) -> Generator[T, None, None]:
             if not item:
                 return
             yield item[0]
+
+
+class _Source(Iterator[T]):
+    """Items up to the first error, which `settle` raises: what came before the error has its turn first."""
+
+    def __init__(self, items: Iterable[T]) -> None:
+        self._items = iter(items)
+        self._error: Exception | None = None
+
+    def __next__(self) -> T:
+        if self._error is not None:
+            raise StopIteration
+        try:
+            return next(self._items)
+        except StopIteration:
+            raise
+        except Exception as error:  # noqa: BLE001  # it is raised later
+            self._error = error
+            raise StopIteration from None
+
+    def settle(self) -> None:
+        if self._error is not None:
+            raise self._error
 
 
 class _Crew(Generic[T, U]):

@@ -36,6 +36,15 @@ needs_photo = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(autouse=True)
+def same_threads():
+    """A test that asks torch for other threads does so for itself alone."""
+    before = torch.get_num_threads()
+    yield
+    if torch.get_num_threads() != before:
+        torch.set_num_threads(before)
+
+
 def official_cfgs() -> list[Path]:
     """The official cfg files, or none where they are not here."""
     return sorted((OFFICIAL / "cfg").glob("*.cfg"))

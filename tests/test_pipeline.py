@@ -15,10 +15,7 @@ from darknet_py.pipeline import ahead, in_batches, taken_ahead
 
 @pytest.fixture
 def two_threads():
-    before = torch.get_num_threads()
     torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 def left() -> list[threading.Thread]:
@@ -53,6 +50,33 @@ def test_an_error_comes_where_the_result_would():
     with pytest.raises(ValueError, match="three"):
         seen.extend(ahead(range(10), work, count=6, threads=2))
     assert seen == [0, 1, 2]
+    assert not left()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_item_that_is_an_error_comes_in_its_place(threads):
+    def items():
+        yield from range(4)
+        raise ValueError("four")
+
+    seen = []
+    with pytest.raises(ValueError, match="four"):
+        seen.extend(ahead(items(), lambda n: n, count=6, threads=threads))
+    assert seen == [0, 1, 2, 3]
+    assert not left()
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize("count", range(6))
+def test_so_it_does_between_batches(two_threads, lanes, count):
+    def items():
+        yield from range(count)
+        raise ValueError("no more")
+
+    seen = []
+    with pytest.raises(ValueError, match="no more"):
+        seen.extend(in_batches(items(), list, size=2, lanes=lanes))
+    assert [item for one in seen for item in one] == list(range(count))
     assert not left()
 
 

@@ -261,12 +261,16 @@ def test_a_model_takes_a_video(model, tmp_path):
         next(model.detect_video(path, average=0))
 
 
-def test_a_frame_that_cannot_be_read_is_raised_after_those_before(model, noise):
+@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize("batch", [1, 2, 4])
+def test_a_frame_that_cannot_be_read_is_raised_after_those_before(model, noise, monkeypatch, lanes, batch):
+    monkeypatch.setattr("darknet_py.frames.lanes", lambda engine: lanes)
+
     def broken():
         yield from noise[:3]
         raise ImageError("no more")
 
     seen = []
     with pytest.raises(ImageError, match="no more"):
-        seen.extend(one.frame.index for one in detect_frames(model.detector, broken(), Settings()))
+        seen.extend(one.frame.index for one in detect_frames(model.detector, broken(), Settings(), batch=batch))
     assert seen == [0, 1, 2]
