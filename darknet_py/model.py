@@ -40,7 +40,12 @@ class Model:
     """
 
     def __init__(
-        self, network: Network, names: Sequence[str] = (), engine: str | None = None, *, half: bool = False
+        self,
+        network: Network,
+        names: Sequence[str] = (),
+        engine: str | None = None,
+        *,
+        half: bool | torch.dtype = False,
     ) -> None:
         self.network = network.eval()
         self.names = tuple(names)
@@ -152,7 +157,7 @@ class Model:
 def load(
     cfg: str | Path, weights: str | Path | None = None, *, names: Names | None = None, data: str | Path | None = None,
     device: str | torch.device | None = None, size: int | tuple[int, int] | None = None, strict: bool = False,
-    partial: bool = False, engine: str | None = None, half: bool = False,
+    partial: bool = False, engine: str | None = None, half: bool | torch.dtype = False,
 ) -> Model:  # fmt: skip
     """Build the network of a cfg, load its weights and put it on a device.
 

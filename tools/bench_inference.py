@@ -11,9 +11,10 @@ All compute the same: a network up to the inputs of its heads, with the same wei
 count. Then they take turns, round after round; ratios are those of each round. A line gives the median and the
 quartiles, of milliseconds an image. Peers come with the extra `bench`; those that are not installed say so.
 
-On a CUDA device the peers are torch.compile and TensorRT, and --peak gives shares of the card's peak. --table prints
-the engines alone, for many sizes, as markdown. `--check` exits with 1 where a limit does not hold. Other work on the
-machine spoils the numbers, so its load is stated too; OMP_WAIT_POLICY=PASSIVE in the environment spoils them less then.
+On a CUDA device the peers are torch.compile and TensorRT, and shares of the card's peak are given where it is known or
+--peak says it. --table prints the engines alone, for many sizes, as markdown. `--check` exits with 1 where a limit does
+not hold. Other work on the machine spoils the numbers, so its load is stated too; OMP_WAIT_POLICY=PASSIVE in the
+environment spoils them less then.
 """
 
 from __future__ import annotations
@@ -52,11 +53,11 @@ BUILD_ROUNDS = 3
 def engine(case: Case, name: str) -> Runner:
     """One of our own engines; in 16 bits those that do so by themselves, and plain with a network that is."""
     task = case.task
-    half = task.dtype == task.half and name != "plain"
-    if task.dtype != "fp32" and not half and name != "plain":
+    half = None if name == "plain" else task.half
+    if task.dtype != "fp32" and half is None and name != "plain":
         raise BenchError(f"computes no {task.dtype} on {task.device}")
-    network, x = peers_cuda.there(case, "fp32" if half else task.dtype)
-    made = Engine(network, name, half=half)
+    network, x = peers_cuda.there(case, task.dtype if half is None else "fp32")
+    made = Engine(network, name, half=half or False)
     if made.name != name:
         raise BenchError(f"leaves this network to {made.name}")
     return Runner(partial(made.heads, x), tolerance=peers_cuda.tolerance(case))
@@ -161,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             missing = find_cfgs(args)
             tasks = tasks_of(args)
             results = list(compete(args, tasks, Path(folder), args.seconds))
-            lines = [line for result in results for line in lines_of(result, args.peak)]
+            lines = [line for result in results for line in lines_of(result, args.peak or peers_cuda.peak(result.task))]
             lines += [] if args.table else costs(args, tasks)
             report(args, results, lines + missing)
     except (BenchError, DarknetError, OSError) as error:

@@ -19,7 +19,7 @@ from darknet_py.network import Network
 
 CHECKED = 8  # pictures of a batch whose outputs are compared
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-HALF = {"cpu": "bf16", "cuda": "fp16"}  # what our engines compute in 16 bits
+HALVES = {"cpu": ("bf16",), "cuda": ("fp16", "bf16")}  # what our engines compute in 16 bits; the usual one first
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ class Task:
         return torch.device(self.device).type
 
     @property
-    def half(self) -> str:
-        """The 16 bits that our engines have there."""
-        return HALF[self.kind]
+    def half(self) -> torch.dtype | None:
+        """The type of 16 bits, if it is one that our engines compute there."""
+        return DTYPES[self.dtype] if self.dtype in HALVES[self.kind] else None
 
     @property
     def is_plain(self) -> bool:

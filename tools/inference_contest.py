@@ -48,7 +48,7 @@ class Result:
     def judged(self) -> str | None:
         """The engine that is compared with the others: the one that is used by default, or else the first."""
         task = self.task
-        usual = fastest(task.kind, half=task.dtype == task.half)
+        usual = fastest(task.kind, half=task.half or False)
         return next((name for name in (usual, *ENGINES[1:], ENGINES[0]) if name in self.seconds), None)
 
     def limit(self, other: str) -> float | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import peers
 import peers_cuda
 import torch
-from inference_cases import DTYPES, HALF
+from inference_cases import DTYPES, HALVES
 from peers import Build
 
 from darknet_py.engine import DEVICES, ENGINES
@@ -50,7 +50,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     option("--device", metavar="DEVICE", help="cpu or cuda (default: cuda where there is one)")
     option("--dtype", choices=DTYPES, nargs="+", help="fp32, fp16, bf16 (default: fp32; CUDA: all)")
     option("--half", action="store_true", help="the 16 bits that our engines have: bf16; CUDA: fp16")
-    option("--peak", type=float, metavar="TFLOPS", help="of the card: print shares of it")
+    option("--peak", type=float, metavar="TFLOPS", help="of the card, for shares of it (default: known ones)")
     option("--table", action="store_true", help="the engines alone for many sizes, as markdown")
     option("--json", nargs="?", const="-", metavar="FILE", help="print JSON, or write it beside the table")
     option("--check", action="store_true", help="exit with 1 where a limit does not hold")
@@ -75,7 +75,7 @@ def fill(args: argparse.Namespace) -> None:
     args.size = args.size or (TABLE_SIZES if args.table else SIZES)
     args.batch = args.batch or (TABLE_BATCHES if args.table else CUDA_BATCHES if cuda else BATCHES)
     usual = list(DTYPES) if cuda else ["fp32"]
-    args.dtype = [HALF[kind(args)]] if args.half else args.dtype or usual
+    args.dtype = [HALVES[kind(args)][0]] if args.half else args.dtype or usual
     args.engines = args.engines or [name for name in ENGINES if DEVICES.get(name, kind(args)) == kind(args)]
     if args.peers is None:
         args.peers = [] if args.table else list(PEERS[kind(args)])

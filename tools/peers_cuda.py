@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from inference_cases import DTYPES, Case
+from inference_cases import DTYPES, Case, Task
 from peers import REDUCED, Build, Runner, needed
 
 from darknet_py.network import Network
@@ -51,4 +51,19 @@ def tensorrt(case: Case) -> Runner:
     return Runner(torch.inference_mode()(call), tolerance=tolerance(case))
 
 
+def peak(task: Task) -> float | None:
+    """TFLOPS of the task's card in its type, where the card is in `PEAKS`."""
+    if task.kind != "cuda":
+        return None
+    name = torch.cuda.get_device_name(task.device)
+    peaks = next((peaks for start, peaks in PEAKS.items() if name.startswith(start)), None)
+    exact = task.dtype == "fp32" and not torch.backends.cudnn.allow_tf32
+    return None if peaks is None else peaks["exact" if exact else task.dtype]
+
+
+PEAKS: Mapping[str, Mapping[str, float]] = {
+    "NVIDIA A100": {"exact": 19.5, "fp32": 156, "fp16": 312, "bf16": 312},
+    "NVIDIA H100 80GB HBM3": {"exact": 66.9, "fp32": 494.7, "fp16": 989.4, "bf16": 989.4},
+    "NVIDIA H200": {"exact": 66.9, "fp32": 494.7, "fp16": 989.4, "bf16": 989.4},
+}  # TFLOPS of dense products by the maker's data sheets; fp32 is TF32, which torch uses unless told otherwise
 PEERS: Mapping[str, Build] = {"compile": compiled, "tensorrt": tensorrt}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from darknet_py.engine.steps import Convolutions, Step, run
 from darknet_py.errors import DarknetError
 from darknet_py.network import Network
 
+Half: TypeAlias = "bool | torch.dtype"
 CONVOLUTIONS: Final[Mapping[str, Callable[..., Convolutions | None]]] = {
     "winograd": winograd.convolutions,
     "fused": fused.convolutions,
@@ -24,6 +25,7 @@ CONVOLUTIONS: Final[Mapping[str, Callable[..., Convolutions | None]]] = {
 }  # for each kind of device the fastest first
 ENGINES: Final = ("plain", *CONVOLUTIONS)
 DEVICES: Final = {"winograd": "cpu", "fused": "cpu", "cuda": "cuda"}
+HALVES: Final = {"cpu": (torch.bfloat16,), "cuda": (torch.float16, torch.bfloat16)}  # the usual one first
 NEEDS: Final = {
     "winograd": "it needs Linux, oneDNN in torch, and gcc, which compiles the kernel at its first use",
     "fused": "it needs oneDNN in torch",
@@ -31,10 +33,10 @@ NEEDS: Final = {
 }
 
 
-def fastest(device: str = "cpu", *, half: bool = False) -> str:
+def fastest(device: str = "cpu", *, half: Half = False) -> str:
     """The first that this machine has of the engines for that kind of device, or plain."""
     names = [name for name in CONVOLUTIONS if DEVICES[name] == device]
-    if half and native.multiplies_bfloat16():
+    if half and native.has_amx():
         names.sort(key="fused".__ne__)
     return next((name for name in names if CONVOLUTIONS[name](half=half) is not None), "plain")
 
@@ -47,16 +49,15 @@ class Engine:
     than the CPU and GPUs of NVIDIA, other types than float32, rows, recurrent layers, a network that trains, was
     compiled or has hooks.
 
-    With `half` values of 16 bits are used where that is faster, so that outputs differ: float16 on a GPU, bfloat16 on
-    the CPU, there for large weights alone or for all.
+    With `half` values of 16 bits are used where that is faster, so that outputs differ: float16 on a GPU, or bfloat16
+    if `half` is that type; bfloat16 on the CPU, there for large weights alone or for all.
 
-    Raises `DarknetError` for a name that there is not, for an engine that this machine or device does not have, and
-    for `half` with the plain one.
+    Raises `DarknetError` for a name that there is not, for an engine that this machine or device does not have, for
+    `half` with the plain one, and for a type that the device's engines do not compute.
     """
 
-    def __init__(self, network: Network, name: str | None = None, *, half: bool = False) -> None:
-        if name is not None:
-            _check(name, network, half)
+    def __init__(self, network: Network, name: str | None = None, *, half: Half = False) -> None:
+        _check(name, network, half)
         self.network, self.half, self._wanted = network, half, name
         self._lock = Lock()
         self._prepared: Prepared | None = None
@@ -78,12 +79,15 @@ class Engine:
         if x.device.type != network.device.type:
             return network.heads(x)  # which says what is wrong
         suits = x.ndim == 4 and len(x) and x.dtype == torch.float32
+        graphs = self._graphs if suits else None
+        early = None if graphs is None else graphs.early(x)  # a GPU computes while this looks whether that holds
         steps = self._steps() if suits else ()
         if not steps:
             return network.heads(x)
+        if graphs is not None and early is not None and graphs.steps is steps:
+            return early
         network.check_input(x)
         if x.device.type == "cuda":
-            graphs = self._graphs
             if graphs is None or graphs.steps is not steps:
                 self._graphs = graphs = cuda.Graphs(steps, network.graph.outputs)
             return graphs.heads(x)
@@ -125,16 +129,22 @@ class Engine:
             return self._prepared.steps(network)
 
 
-def _check(name: str, network: Network, half: bool) -> None:
+def _check(name: str | None, network: Network, half: Half) -> None:
+    kind = network.device.type
+    known = HALVES.get(kind, ())
+    if isinstance(half, torch.dtype) and half not in known:
+        types = " or ".join(str(dtype).removeprefix("torch.") for dtype in known) or "nothing"
+        raise DarknetError(f"half is {str(half).removeprefix('torch.')}; engines on {kind} compute {types} of 16 bits")
+    if name is None:
+        return
     if name not in ENGINES:
         raise DarknetError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
     if name == "plain":
         if half:
             raise DarknetError("the engine plain computes with the network's own values; half needs another engine")
         return
-    kind = DEVICES[name]
-    if network.device.type != kind:
-        device = "the CPU" if kind == "cpu" else kind.upper()
+    if kind != DEVICES[name]:
+        device = "the CPU" if DEVICES[name] == "cpu" else DEVICES[name].upper()
         raise DarknetError(f"the engine {name} is for {device}, and the network is on {network.device}")
     if CONVOLUTIONS[name](half=half) is None:
         raise DarknetError(f"this machine cannot run the engine {name}: {NEEDS[name]}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache, partial
 from threading import Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,39 +13,108 @@ from torch import Tensor
 
 from darknet_py.engine.folded import Folded, add
 from darknet_py.engine.memory import Memory
-from darknet_py.engine.steps import Convolutions, Step, run
+from darknet_py.engine.steps import Convolution, Convolutions, Step, run
 
 MOST_GRAPHS = 8  # shapes of the input; the oldest goes first
 WARM_UP = 3  # calls before a graph is captured, in which cuDNN chooses
 
 
 class Cudnn:
-    """One convolution with bias and activation."""
+    """One convolution with bias, activation, and sum or pooling.
 
-    pools = False
+    Channels are filled up with zeros to whole groups, which tensor cores want.
+    """
+
+    pools = True
 
     def __init__(self, conv: Folded, dtype: torch.dtype = torch.float32) -> None:
-        self.weight = conv.weight.to(dtype, memory_format=torch.channels_last)
+        group = 16 // dtype.itemsize if conv.groups == 1 else 1
+        k, c = conv.weight.shape[:2]
+        weight = F.pad(conv.weight, (0, 0, 0, 0, 0, -c % group, 0, -k % group))
+        self.weight = weight.to(dtype).contiguous(memory_format=torch.channels_last)
         self.bias, self.slope, self.activate = conv.bias.to(dtype), conv.slope, conv.activate
         self.geometry = conv.stride, conv.padding, (1, 1), conv.groups
+        self.missing = -c % group
 
     def __call__(
         self, memory: Memory, x: Tensor, other: Tensor | None = None, *, slope: float = 1.0, pool: bool = False
     ) -> Tensor:
-        y = F.conv2d(x.to(self.bias.dtype), self.weight, self.bias, *self.geometry)
-        if self.slope is None:
-            y = self.activate(y)
-        elif self.slope != 1:
-            F.leaky_relu_(y, self.slope)
+        x = x.to(self.bias.dtype)
+        if self.missing:
+            x = F.pad(x, (0, 0, 0, 0, 0, self.missing))
+        y = F.conv2d(x, self.weight, None, *self.geometry).contiguous(memory_format=torch.channels_last)
+        kernels = _kernels() if y.is_cuda else None
+        if kernels is not None and self.slope is not None:
+            finished: Tensor = kernels.epilogue(y, self.bias, self.slope, other, slope, pool=pool)
+            return finished
+        y = y[:, : len(self.bias)] + self.bias.view(-1, 1, 1)
+        y = self.activate(y) if self.slope is None else F.leaky_relu_(y, self.slope)
+        return F.max_pool2d(y, 2, 2, ceil_mode=True) if pool else add(y, other, slope)
+
+
+class Stem:
+    """The first convolution of a network, by a kernel that reads few channels in any layout and type."""
+
+    pools = True
+
+    def __init__(self, conv: Folded, kernels: Any, weight: Tensor) -> None:
+        self.kernels, self.weight, self.bias = kernels, weight, conv.bias.to(weight.dtype)
+        self.slope = 1.0 if conv.slope is None else conv.slope
+
+    def __call__(
+        self, memory: Memory, x: Tensor, other: Tensor | None = None, *, slope: float = 1.0, pool: bool = False
+    ) -> Tensor:
+        y: Tensor = self.kernels.stem(x, self.weight, self.bias, self.slope, pool=pool)
         return add(y, other, slope)
 
 
+def _convolution(conv: Folded, dtype: torch.dtype) -> Convolution:
+    kernels = _kernels() if conv.weight.is_cuda else None
+    plain = conv.weight.shape[2:] == (3, 3) and conv.stride == conv.padding == (1, 1) and conv.groups == 1
+    if kernels is not None and plain and conv.slope is not None:
+        weight = kernels.stem_weight(conv.weight)
+        if weight is not None:
+            return Stem(conv, kernels, weight.to(dtype))
+    return Cudnn(conv, dtype)
+
+
 @cache
-def convolutions(*, half: bool = False) -> Convolutions | None:
-    """`Cudnn`, with `half` in float16; None without a GPU."""
+def _kernels() -> Any:
+    """The module with the kernels, or None without Triton, or where they do not give what they should."""
+    try:
+        from darknet_py.engine import cuda_kernels  # noqa: PLC0415  # Triton comes with torch for GPUs alone
+
+        return cuda_kernels if _agree(cuda_kernels) else None
+    except Exception:  # noqa: BLE001  # Triton compiles when it is called: there is much that can be missing
+        return None
+
+
+def _agree(kernels: Any) -> bool:
+    """Whether they give what torch gives, for a small input."""
+    rng = torch.Generator().manual_seed(0)
+    shapes = (2, 48, 5, 7), (2, 40, 5, 7), (2, 3, 5, 7), (40, 3, 3, 3), (40,)
+    x, other, picture, weight, bias = (torch.randn(shape, generator=rng).cuda() for shape in shapes)
+    x = x.contiguous(memory_format=torch.channels_last)
+    half = partial(F.max_pool2d, kernel_size=2, stride=2, ceil_mode=True)
+    finished = F.leaky_relu(x[:, :40] + bias.view(-1, 1, 1), 0.1)
+    first = F.leaky_relu(F.conv2d(picture, weight, bias, padding=1), 0.1)
+    matrix = kernels.stem_weight(weight)
+    pairs = (
+        (kernels.epilogue(x, bias, 0.1, pool=True), half(finished)),
+        (kernels.epilogue(x, bias, 0.1, other, 0.3), F.leaky_relu(finished + other, 0.3)),
+        (kernels.stem(picture, matrix, bias, 0.1), first),
+        (kernels.stem(picture, matrix, bias, 0.1, pool=True), half(first)),
+    )
+    return all(torch.allclose(found, wanted, rtol=0.01, atol=0.05) for found, wanted in pairs)
+
+
+@cache
+def convolutions(*, half: bool | torch.dtype = False) -> Convolutions | None:
+    """`Cudnn` and `Stem`, with `half` in float16 or in that type; None without a GPU."""
     if not torch.cuda.is_available():
         return None
-    return partial(Cudnn, dtype=torch.float16 if half else torch.float32)
+    dtype = half if isinstance(half, torch.dtype) else torch.float16 if half else torch.float32
+    return partial(_convolution, dtype=dtype)
 
 
 class Captured(NamedTuple):
@@ -57,42 +126,68 @@ class Captured(NamedTuple):
 
 
 class Graphs:
-    """Runs steps as CUDA graphs, one for each shape of the input; what cannot be captured runs step by step."""
+    """Runs steps as CUDA graphs, one for each shape of the input; what cannot be captured runs step by step.
+
+    Their memory is shared, since they run one after the other.
+    """
 
     def __init__(self, steps: Sequence[Step], outputs: Sequence[int]) -> None:
         self.steps, self.outputs = steps, outputs
-        self._captured: dict[torch.Size, Captured | None] = {}
+        self._captured: dict[tuple[torch.Size, bool], Captured | None] = {}  # by shape, and whether TF32 is used
         self._lock = Lock()
+        self._pool: Any = None
+        self._done: torch.cuda.Event | None = None
 
     def heads(self, x: Tensor) -> tuple[Tensor, ...]:
         """The outputs, in memory of their own."""
         with self._lock, torch.cuda.device(x.device):
-            if x.shape not in self._captured:
+            key = _key(x)
+            if key not in self._captured:
                 if len(self._captured) == MOST_GRAPHS:
                     self._captured.pop(next(iter(self._captured)))
-                self._captured[x.shape] = self._capture(x)
-            captured = self._captured[x.shape]
-            if captured is None:
-                return self._run(x)
-            captured.x.copy_(x)
-            captured.graph.replay()
-            return tuple(output.clone() for output in captured.outputs)
+                self._captured[key] = self._capture(x)
+            captured = self._captured[key]
+            return self._run(x) if captured is None else self._replayed(captured, x)
+
+    def early(self, x: Tensor) -> tuple[Tensor, ...] | None:
+        """The outputs, if there is a graph for such an input."""
+        with self._lock, torch.cuda.device(x.device):
+            captured = self._captured.get(_key(x))
+            return None if captured is None else self._replayed(captured, x)
+
+    def _replayed(self, captured: Captured, x: Tensor) -> tuple[Tensor, ...]:
+        if self._done is None:
+            self._done = torch.cuda.Event()
+        else:
+            self._done.wait()  # another stream may still use the memory
+        captured.x.copy_(x)
+        captured.graph.replay()
+        outputs = tuple(output.clone() for output in captured.outputs)
+        self._done.record()
+        return outputs
 
     def _capture(self, x: Tensor) -> Captured | None:
-        x = x.clone(memory_format=torch.channels_last)
+        torch.cuda.synchronize()
+        x, graph = x.clone(), torch.cuda.CUDAGraph()
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(WARM_UP):
-                self._run(x)
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph):
-                outputs = self._run(x)
-        except RuntimeError:  # a layer waits for the device
-            return None
+        same = {name: getattr(torch.backends.cudnn, name) for name in ("enabled", "deterministic", "allow_tf32")}
+        with torch.backends.cudnn.flags(**same, benchmark=True):
+            with torch.cuda.stream(stream):
+                for _ in range(WARM_UP):
+                    self._run(x)
+            torch.cuda.current_stream().wait_stream(stream)
+            try:
+                with torch.cuda.graph(graph, pool=self._pool):
+                    outputs = self._run(x)
+            except RuntimeError:  # a layer waits for the device
+                return None
+        self._pool = graph.pool()
         return Captured(graph, x, outputs)
 
     def _run(self, x: Tensor) -> tuple[Tensor, ...]:
         return run(self.steps, x, self.outputs, Memory())
+
+
+def _key(x: Tensor) -> tuple[torch.Size, bool]:
+    return x.shape, torch.backends.cudnn.allow_tf32

@@ -77,7 +77,7 @@ def _convolution(conv: Folded, dtype: torch.dtype = torch.float32) -> Convolutio
 
 
 @cache
-def convolutions(*, half: bool = False) -> Convolutions | None:
+def convolutions(*, half: bool | torch.dtype = False) -> Convolutions | None:
     """What makes them, or None where torch has no such operators or they give something else.
 
     With `half`, weights and outputs are bfloat16.

@@ -1,6 +1,7 @@
 /* What the kernels share: vectors of the processor's width, leaky, and a small product of matrices.
 
-   Pictures are float32, channels last. Weights come in columns of COLUMN output channels. */
+   Pictures are channels last, float32 or bfloat16, which is the upper half of a float. Weights come in columns of COLUMN
+   output channels. */
 
 #include <omp.h>
 #include <stddef.h>
@@ -21,12 +22,15 @@
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef float loose __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef int mask __attribute__((vector_size(4 * LANES)));
+typedef uint16_t upper __attribute__((vector_size(2 * LANES), aligned(2)));
+typedef uint32_t whole __attribute__((vector_size(4 * LANES)));
 typedef ptrdiff_t size;
 
 typedef struct {
     size n, h, w, c, k;            /* pictures, height, width, channels in and out */
     size pool;                     /* 1: the largest of each 2 x 2 outputs is all that is written */
     size threads;
+    size brief;                    /* 1: pictures are bfloat16, but for the input of narrow.c */
     size packed, half;             /* what the weights of winograd.c are; the rest is for it too */
     size superblock, block, group; /* tiles transformed at a time, of these multiplied at a time, by so many columns */
     float slope, from_slope;       /* of leaky below zero: after the bias, and after `from` is added */
@@ -39,6 +43,23 @@ static inline size least(size a, size b) { return a < b ? a : b; }
 static inline vec choose(mask which, vec a, vec b) { return (vec)((which & (mask)a) | (~which & (mask)b)); }
 static inline vec leaky(vec x, float slope) { return choose(x > 0, x, x * slope); }
 static inline vec greater(vec a, vec b) { return choose(a > b, a, b); }
+
+/* Values of a picture, or of weights, from `place` on; those that are `brief` have two bytes each. */
+static inline vec load_at(const void *from, size place, const int brief) {
+    if (!brief) return load((const float *)from + place);
+    upper v = *(const upper *)((const uint16_t *)from + place);
+    return (vec)(__builtin_convertvector(v, whole) << 16);
+}
+
+static inline void store_at(void *to, size place, vec v, const int brief) {
+    if (!brief) {
+        store((float *)to + place, v);
+        return;
+    }
+    whole bits = (whole)v;
+    bits += 0x7fff + (bits >> 16 & 1); /* to the nearest, of two to the even one */
+    *(upper *)((uint16_t *)to + place) = __builtin_convertvector(bits >> 16, upper);
+}
 
 /* R rows of `a`, `step` apart, by (parts * channels, COLUMN) -> sums (R, COLUMN), or added to them. The parts of a row
    are `jump` apart. */

@@ -37,9 +37,11 @@ class Memory:
         self._lent[block.data_ptr()] = block
         return block
 
-    def picture(self, n: int, c: int, h: int, w: int) -> Tensor:
+    def picture(self, n: int, c: int, h: int, w: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """(N, C, H, W), channels last."""
-        return self.floats(n * c * h * w)[: n * c * h * w].view(n, h, w, c).permute(0, 3, 1, 2)
+        count = n * c * h * w
+        values = self.floats(-(-count * dtype.itemsize // 4)).view(dtype)[:count]
+        return values.view(n, h, w, c).permute(0, 3, 1, 2)
 
     def give_back(self, tensor: Tensor) -> None:
         """Take back what `floats` or `picture` lent; other tensors are left alone."""

@@ -22,7 +22,10 @@ static void framed(const Job *job, const float *input, size n, size y, float *ro
 }
 
 /* Sums (2, PART, COLUMN) of `rows` rows of `count` pixels -> bias, leaky, pooling -> output at (y, x) */
-static void finish(const Job *job, const float *sums, size rows, size count, const float *bias, size channels, float *output) {
+static inline __attribute__((always_inline)) void finish(
+    const Job *job, const int brief, const float *sums, size rows, size count, const float *bias, size channels, void *output,
+    size place
+) {
     for (size v = 0; v < channels; v += LANES) {
         vec shift = load(bias + v);
         for (size y = 0; y < rows; y += job->pool + 1)
@@ -32,15 +35,16 @@ static void finish(const Job *job, const float *sums, size rows, size count, con
                 if (job->pool) { /* leaky keeps the order, so that the largest sum gives the largest output */
                     size right = x + 1 < count ? COLUMN : 0, below = y + 1 < rows ? PART * COLUMN : 0;
                     value = greater(greater(value, load(at + right)), greater(load(at + below), load(at + below + right)));
-                    store(output + x / 2 * job->k + v, leaky(value + shift, job->slope));
+                    store_at(output, place + x / 2 * job->k + v, leaky(value + shift, job->slope), brief);
                 } else
-                    store(output + (y * job->w + x) * job->k + v, leaky(value + shift, job->slope));
+                    store_at(output, place + (y * job->w + x) * job->k + v, leaky(value + shift, job->slope), brief);
             }
     }
 }
 
 static inline __attribute__((always_inline)) void band(
-    const Job *job, const size channels, const float *rows, const float *weights, const float *bias, size count, float *output
+    const Job *job, const size channels, const float *rows, const float *weights, const float *bias, size count, void *output,
+    size place
 ) {
     size step = (job->w + 2) * channels, shrink = job->pool + 1, wide = (job->w + job->pool) / shrink;
     float sums[2 * PART * COLUMN];
@@ -51,13 +55,16 @@ static inline __attribute__((always_inline)) void band(
                 for (size i = 0; i < high; i++)
                     multiply(some, rows + (y + i) * step + x * channels, channels, 3, step, weights + k * 9 * channels,
                              3 * channels, sums + i * PART * COLUMN, 0);
-                finish(job, sums, high, some, bias + k, least(COLUMN, job->k - k),
-                       output + (y / shrink * wide + x / shrink) * job->k + k);
+                size at = place + (y / shrink * wide + x / shrink) * job->k + k, columns = least(COLUMN, job->k - k);
+                if (job->brief)
+                    finish(job, 1, sums, high, some, bias + k, columns, output, at);
+                else
+                    finish(job, 0, sums, high, some, bias + k, columns, output, at);
             }
         }
 }
 
-void narrow(const Job *job, const float *input, const float *weights, const float *bias, float *output, float *space) {
+void narrow(const Job *job, const float *input, const float *weights, const float *bias, void *output, float *space) {
     size bands = (job->h + BAND - 1) / BAND, shrink = job->pool + 1;
     size high = (job->h + job->pool) / shrink, wide = (job->w + job->pool) / shrink;
 #pragma omp parallel num_threads(job->threads)
@@ -66,12 +73,12 @@ void narrow(const Job *job, const float *input, const float *weights, const floa
 #pragma omp for schedule(dynamic, 1)
         for (size task = 0; task < job->n * bands; task++) {
             size n = task / bands, y = task % bands * BAND, count = least(BAND, job->h - y);
-            float *at = output + (n * high + y / shrink) * wide * job->k;
+            size place = (n * high + y / shrink) * wide * job->k;
             framed(job, input, n, y, rows);
             if (job->c == 1)
-                band(job, 1, rows, weights, bias, count, at);
+                band(job, 1, rows, weights, bias, count, output, place);
             else
-                band(job, 3, rows, weights, bias, count, at);
+                band(job, 3, rows, weights, bias, count, output, place);
         }
     }
 }

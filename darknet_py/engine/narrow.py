@@ -20,8 +20,8 @@ class Narrow:
 
     pools = True
 
-    def __init__(self, conv: Folded, kernel: ctypes.CDLL) -> None:
-        self.kernel, self.bias = kernel, conv.bias
+    def __init__(self, conv: Folded, kernel: ctypes.CDLL, dtype: torch.dtype = torch.float32) -> None:
+        self.kernel, self.bias, self.dtype = kernel, conv.bias, dtype
         self.slope = 1.0 if conv.slope is None else conv.slope
         c, column = conv.weight.shape[1], kernel.column()
         weight = in_columns(conv.weight, column)
@@ -31,11 +31,11 @@ class Narrow:
         self, memory: Memory, x: Tensor, other: Tensor | None = None, *, slope: float = 1.0, pool: bool = False
     ) -> Tensor:
         n, c, h, w = x.shape
-        rows = x.permute(0, 2, 3, 1).contiguous()
+        rows = x.float().permute(0, 2, 3, 1).contiguous()
         k, shrink = len(self.bias), pool + 1
-        y = memory.picture(n, k, (h + pool) // shrink, (w + pool) // shrink)
+        y = memory.picture(n, k, (h + pool) // shrink, (w + pool) // shrink, self.dtype)
         numbers = {"n": n, "h": h, "w": w, "c": c, "k": k, "pool": pool, "threads": torch.get_num_threads()}
-        job = ctypes.byref(Job(**numbers, slope=self.slope))
+        job = ctypes.byref(Job(**numbers, brief=self.dtype != torch.float32, slope=self.slope))
         space = memory.floats(self.kernel.narrow_workspace(job))
         self.kernel.narrow(job, *(tensor.data_ptr() for tensor in (rows, self.weight, self.bias, y, space)))
         memory.give_back(space)

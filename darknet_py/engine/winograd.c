@@ -11,9 +11,6 @@
 #define TAPS 36
 #define PAD 16 /* floats between what would else fall into the same lines of the cache */
 
-typedef uint16_t upper __attribute__((vector_size(2 * LANES), aligned(2)));
-typedef uint32_t whole __attribute__((vector_size(4 * LANES)));
-
 /* The three transforms in one dimension. */
 static inline void of_weights(vec a, vec b, vec c, vec *out) {
     vec odd = (a + c) * (-1.f / 6), even = b * (1.f / 6), far = a * (1.f / 24) + c * (1.f / 6), half = b * (1.f / 12);
@@ -43,12 +40,6 @@ static inline void of_output(const vec *m, vec *out) {
     out[3] = b + 8 * d + m[5];
 }
 
-static inline vec weights_at(const void *weights, size place, const int half) {
-    if (!half) return load((const float *)weights + place);
-    upper v = *(const upper *)((const uint16_t *)weights + place);
-    return (vec)(__builtin_convertvector(v, whole) << 16);
-}
-
 /* weights [channels][9][COLUMN] -> u [36][step], of which [channels][COLUMN] are used */
 static inline __attribute__((always_inline)) void transform(
     const void *weights, const int half, size channels, float *u, size step
@@ -57,7 +48,7 @@ static inline __attribute__((always_inline)) void transform(
         for (size v = 0; v < COLUMN; v += LANES) {
             vec across[3][6], column[3], out[6];
             for (size x = 0; x < 3; x++) {
-                for (size y = 0; y < 3; y++) column[y] = weights_at(weights, (c * 9 + y * 3 + x) * COLUMN + v, half);
+                for (size y = 0; y < 3; y++) column[y] = load_at(weights, (c * 9 + y * 3 + x) * COLUMN + v, half);
                 of_weights(column[0], column[1], column[2], across[x]);
             }
             for (size y = 0; y < 6; y++) {
@@ -92,21 +83,23 @@ static inline size product_step(const Job *job) { return job->block * COLUMN + P
 static inline size blocks_of(const Job *job) { return job->packed ? job->threads : job->superblock / job->block; }
 
 /* One tile of all channels -> its row in a block of tiles */
-static void transform_input(const Job *job, const float *input, const float *zeros, size tile, float *v) {
+static inline __attribute__((always_inline)) void tile_of(
+    const Job *job, const int brief, const void *input, const float *zeros, size tile, float *v
+) {
     Place at = place_of(job, tile);
-    size step = tap_step(job);
-    const float *pixel[6][6];
+    size step = tap_step(job), bytes = brief ? 2 : 4;
+    const void *pixel[6][6];
     for (size i = 0; i < 6; i++)
         for (size j = 0; j < 6; j++) {
             size y = at.y + i - 1, x = at.x + j - 1;
             int inside = y >= 0 && y < job->h && x >= 0 && x < job->w;
-            pixel[i][j] = inside ? input + ((at.n * job->h + y) * job->w + x) * job->c : zeros;
+            pixel[i][j] = inside ? (const char *)input + ((at.n * job->h + y) * job->w + x) * job->c * bytes : (const char *)zeros;
         }
     for (size c = 0; c < job->c; c += LANES) {
         float *u = v + c / CHUNK * chunk_step(job) + c % CHUNK;
         vec down[6][6], in[6], out[6];
         for (size j = 0; j < 6; j++) {
-            for (size i = 0; i < 6; i++) in[i] = load(pixel[i][j] + c);
+            for (size i = 0; i < 6; i++) in[i] = load_at(pixel[i][j], c, brief);
             of_input(in, out);
             for (size i = 0; i < 6; i++) down[i][j] = out[i];
         }
@@ -117,9 +110,17 @@ static void transform_input(const Job *job, const float *input, const float *zer
     }
 }
 
+static void transform_input(const Job *job, const void *input, const float *zeros, size tile, float *v) {
+    if (job->brief)
+        tile_of(job, 1, input, zeros, tile, v);
+    else
+        tile_of(job, 0, input, zeros, tile, v);
+}
+
 /* Products [36][step] of one tile and one column -> bias, leaky, `from` if there is one, leaky, pooling -> output */
-static void transform_output(
-    const Job *job, const float *products, size step, size tile, size k, const float *bias, const float *from, float *output
+static inline __attribute__((always_inline)) void pixels_of(
+    const Job *job, const int brief, const float *products, size step, size tile, size k, const float *bias,
+    const void *from, void *output
 ) {
     Place at = place_of(job, tile);
     size rows = least(4, job->h - at.y), columns = least(4, job->w - at.x), shrink = job->pool + 1;
@@ -143,10 +144,19 @@ static void transform_output(
                     value = greater(greater(value, out[i][right]), greater(out[below][j], out[below][right]));
                 }
                 value = leaky(value + shift, job->slope);
-                if (from) value = leaky(value + load(from + pixel), job->from_slope);
-                store(output + pixel, value);
+                if (from) value = leaky(value + load_at(from, pixel, brief), job->from_slope);
+                store_at(output, pixel, value, brief);
             }
     }
+}
+
+static void transform_output(
+    const Job *job, const float *products, size step, size tile, size k, const float *bias, const void *from, void *output
+) {
+    if (job->brief)
+        pixels_of(job, 1, products, step, tile, k, bias, from, output);
+    else
+        pixels_of(job, 0, products, step, tile, k, bias, from, output);
 }
 
 size column(void) { return COLUMN; }
@@ -192,7 +202,7 @@ static void products(
 }
 
 void winograd(
-    const Job *job, const float *input, const void *weights, const float *bias, const float *from, float *output, float *space
+    const Job *job, const void *input, const void *weights, const float *bias, const void *from, void *output, float *space
 ) {
     size tiles = job->n * ((job->h + 3) / 4) * ((job->w + 3) / 4);
     size columns = (job->k + COLUMN - 1) / COLUMN, groups = (columns + job->group - 1) / job->group;

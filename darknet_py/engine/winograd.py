@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_py.engine import fused, narrow
+from darknet_py.engine import fused, narrow, native
 from darknet_py.engine.folded import Folded
 from darknet_py.engine.memory import Memory
 from darknet_py.engine.narrow import Narrow, in_columns
@@ -28,8 +28,10 @@ class Winograd:
 
     pools = True
 
-    def __init__(self, conv: Folded, kernel: ctypes.CDLL, *, half: bool = False) -> None:
-        self.kernel, self.bias = kernel, conv.bias
+    def __init__(
+        self, conv: Folded, kernel: ctypes.CDLL, dtype: torch.dtype = torch.float32, *, half: bool = False
+    ) -> None:
+        self.kernel, self.bias, self.dtype = kernel, conv.bias, dtype
         self.slope = 1.0 if conv.slope is None else conv.slope
         c = conv.weight.shape[1]
         self.column = kernel.column()
@@ -48,12 +50,12 @@ class Winograd:
     def __call__(
         self, memory: Memory, x: Tensor, other: Tensor | None = None, *, slope: float = 1.0, pool: bool = False
     ) -> Tensor:
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
         if other is not None:
-            other = other.contiguous(memory_format=torch.channels_last)
+            other = other.to(self.dtype).contiguous(memory_format=torch.channels_last)
         n, _, h, w = x.shape
         shrink = pool + 1
-        y = memory.picture(n, len(self.bias), (h + pool) // shrink, (w + pool) // shrink)
+        y = memory.picture(n, len(self.bias), (h + pool) // shrink, (w + pool) // shrink, self.dtype)
         job = ctypes.byref(self._job(x, slope, pool))
         space = memory.floats(self.kernel.winograd_workspace(job))
         tensors = (x, self.weight, self.bias, other, y, space)
@@ -72,10 +74,10 @@ class Winograd:
         else:
             blocks = max(round(tiles / BLOCK), 1)
             block = -(-tiles // blocks)
-            superblock = block * max(min(blocks, TILES_BYTES // (36 * c * x.itemsize * block)), 1)
+            superblock = block * max(min(blocks, TILES_BYTES // (36 * c * 4 * block)), 1)
             group = max(min(GROUP, self.columns // (2 * threads)), 1)
         k = len(self.bias)
-        kinds = self.packed, self.half
+        kinds = self.dtype != torch.float32, self.packed, self.half
         return Job(n, h, w, c, k, pool, threads, *kinds, superblock, block, group, self.slope, slope)
 
 
@@ -87,21 +89,24 @@ def suits(conv: Folded, lanes: int) -> bool:
 
 
 @cache
-def convolutions(*, half: bool = False) -> Convolutions | None:
+def convolutions(*, half: bool | torch.dtype = False) -> Convolutions | None:
     """`Winograd` and `Narrow` where they suit, `fused` elsewhere; None where one is not there or wrong.
 
-    With `half`, large weights are bfloat16; all is computed in float32.
+    With `half`, large weights are bfloat16, and where the processor multiplies that faster, so are pictures and what
+    `fused` computes; the kernels compute in float32.
     """
-    others = fused.convolutions()
+    brief = bool(half) and native.multiplies_bfloat16()
+    others = fused.convolutions(half=brief)
     kernel = None if others is None else library()
     if kernel is None or others is None:
         return None
     lanes = kernel.column() // 2
+    dtype = torch.bfloat16 if brief else torch.float32
 
     def make(conv: Folded) -> Convolution:
         if narrow.suits(conv, lanes):
-            return Narrow(conv, kernel)
-        return Winograd(conv, kernel, half=half) if suits(conv, lanes) else others(conv)
+            return Narrow(conv, kernel, dtype)
+        return Winograd(conv, kernel, dtype, half=bool(half)) if suits(conv, lanes) else others(conv)
 
     return make if _agrees(make, 64, lanes) and _agrees(make, 3, lanes) else None
 
@@ -114,7 +119,5 @@ def _agrees(make: Convolutions, channels: int, lanes: int) -> bool:
     expected = F.leaky_relu(F.conv2d(x, weight, bias, padding=1), 0.1)
     conv = make(Folded(weight, bias, (1, 1), (1, 1), 1, 0.1, F.leaky_relu))
     halved = F.max_pool2d(expected, 2, 2, ceil_mode=True)
-    return all(
-        torch.allclose(conv(Memory(), x, pool=pool), wanted, atol=1e-3)
-        for pool, wanted in ((False, expected), (True, halved))
-    )
+    found = [(conv(Memory(), x, pool=pool), wanted) for pool, wanted in ((False, expected), (True, halved))]
+    return all(torch.allclose(y.float(), e, atol=1e-3 if y.dtype == e.dtype else 0.5) for y, e in found)

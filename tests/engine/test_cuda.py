@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
-from engines import MIXED, difference, parsed, picture
+from conftest import read_graph
+from engines import MIXED, difference, parsed, picture, sane
 
 from darknet_py import engine as engines
 from darknet_py.engine import CONVOLUTIONS, DEVICES, Engine, cuda
@@ -13,7 +16,10 @@ from darknet_py.engine.folded import Folded
 from darknet_py.engine.memory import Memory
 from darknet_py.engine.steps import run
 from darknet_py.errors import DarknetError
+from darknet_py.network import Network
 
+CFGS = sorted((Path(__file__).parents[2] / "cfg").glob("*.cfg"))
+BLOCK = "[convolutional]\nfilters=512\nsize=3\npad=1\nbatch_normalize=1\nactivation=leaky\n"
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
 
@@ -56,6 +62,15 @@ class Recorder:
             output.copy_(value)
 
 
+class Mark:
+    """Stands for an event."""
+
+    def wait(self) -> None:
+        pass
+
+    record = wait
+
+
 def test_a_graph_a_shape(monkeypatch):
     captured = []
 
@@ -66,6 +81,7 @@ def test_a_graph_a_shape(monkeypatch):
 
     monkeypatch.setattr(cuda.Graphs, "_capture", capture)
     monkeypatch.setattr(torch.cuda, "device", torch.device)
+    monkeypatch.setattr(torch.cuda, "Event", Mark)
     network = parsed()
     graphs = cuda.Graphs(Engine(network)._steps(), network.graph.outputs)
     sizes = [(32, 32 + 8 * n) for n in range(cuda.MOST_GRAPHS + 1)]
@@ -88,16 +104,119 @@ def test_what_cannot_be_captured_runs_step_by_step(monkeypatch):
     torch.testing.assert_close(found, network.heads(x)[0], rtol=1e-3, atol=1e-4)
 
 
+# On a GPU
+
+
+@pytest.fixture
+def exact():
+    """Without TF32, so that float32 is computed in full."""
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
+
+
 @needs_gpu
-@pytest.mark.parametrize("half", [False, True])
-def test_on_a_gpu(half):
+@pytest.mark.parametrize("half", [False, True, torch.bfloat16])
+def test_outputs_are_those_of_the_network(half, exact):
     network = parsed(MIXED).cuda()
-    engine = Engine(network, half=half)
+    engine, close = Engine(network, half=half), 0.05 if half else 1e-5
     assert engine.name == "cuda"
-    for size in ((64, 64), (96, 64), (64, 64)):
-        x = picture(network, 2, size).cuda()
-        (found,), (wanted,) = engine.heads(x), network.heads(x)
-        torch.testing.assert_close(found, wanted, rtol=0, atol=0.05 if half else 1e-2)
+    for batch, size in ((2, (64, 64)), (1, (96, 64)), (2, (64, 64)), (3, (36, 44))):
+        assert difference(picture(network, batch, size).cuda(), engine) < close
+    assert {output.dtype for output in engine.heads(picture(network).cuda())} == {torch.float32}
+
+
+@needs_gpu
+@pytest.mark.parametrize("path", CFGS, ids=lambda path: path.stem)
+def test_every_cfg_of_the_repository(path, exact):
+    graph = read_graph(path)
+    side = 64 if graph.net.height % 32 == 0 else graph.net.height
+    network = sane(Network(graph.resized(side, side), initialize=False)).cuda()
+    x = picture(network, 2).cuda()
+    assert difference(x, Engine(network)) < 1e-5
+    assert difference(x, Engine(network, half=True)) < 0.1
+
+
+@needs_gpu
+def test_changes_of_the_network_are_seen(exact):
+    network = parsed(MIXED).cuda()
+    engine, x = Engine(network), picture(network, 2).cuda()
+    before = engine.heads(x)[0]
     with torch.no_grad():
         network.layers[0].conv.weight.mul_(0.5)
-    torch.testing.assert_close(engine.heads(x)[0], network.heads(x)[0], rtol=0, atol=0.05 if half else 1e-2)
+    assert not engine.heads(x)[0].allclose(before)
+    assert difference(x, engine) < 1e-5
+    network.train()
+    assert engine.name == "plain"
+    network.eval()
+    assert difference(x, engine) < 1e-5
+    network.cpu()
+    assert difference(x.cpu(), engine) < 1e-5
+    network.cuda()
+    assert difference(x, engine) < 1e-5
+
+
+@needs_gpu
+def test_streams_wait_for_each_other(exact):
+    network = parsed(MIXED).cuda()
+    engine = Engine(network)
+    pictures = [torch.rand(4, 3, 64, 64, device="cuda") for _ in range(8)]
+    wanted = [engine.heads(x)[0].clone() for x in pictures]
+    torch.cuda.synchronize()
+    streams, found = [torch.cuda.Stream() for _ in pictures], []
+    for stream, x in zip(streams, pictures, strict=True):
+        with torch.cuda.stream(stream):
+            found.append(engine.heads(x)[0])
+    torch.cuda.synchronize()
+    assert all(torch.equal(y, e) for y, e in zip(found, wanted, strict=True))
+
+
+@needs_gpu
+def test_another_size_takes_no_second_copy_of_the_weights():
+    network = parsed("[net]\nwidth=32\nheight=32\nchannels=512\n" + 4 * BLOCK).cuda()
+    engine = Engine(network)
+    engine.heads(picture(network).cuda())
+    before = torch.cuda.memory_allocated()
+    engine.heads(picture(network, 1, (64, 32)).cuda())
+    parameters = sum(tensor.nbytes for tensor in network.parameters())
+    assert torch.cuda.memory_allocated() - before < 0.1 * parameters
+
+
+@needs_gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("n", "k", "extra", "h", "w"), [(2, 32, 0, 8, 150), (1, 33, 7, 7, 9), (3, 425, 7, 1, 1)])
+@pytest.mark.parametrize("pool", [False, True])
+def test_the_kernels(dtype, n, k, extra, h, w, pool, exact):
+    kernels = cuda._kernels()
+    if kernels is None:
+        pytest.skip("there is no Triton")
+    rng = torch.Generator(device="cuda").manual_seed(0)
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, device="cuda", generator=rng).to(dtype)
+
+    def end(y: torch.Tensor) -> torch.Tensor:
+        y = F.leaky_relu(y, 0.1)
+        return F.max_pool2d(y, 2, 2, ceil_mode=True) if pool else y
+
+    close = {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 0.02, "atol": 0.02}
+    x, bias = drawn(n, k + extra, h, w).contiguous(memory_format=torch.channels_last), drawn(k)
+    wanted = end(x[:, :k].float() + bias.float().view(-1, 1, 1))
+    torch.testing.assert_close(kernels.epilogue(x.clone(), bias, 0.1, pool=pool).float(), wanted, **close)
+    if not pool:
+        other = drawn(n, k, h, w)
+        summed = F.leaky_relu(wanted + other.float(), 0.3)
+        torch.testing.assert_close(kernels.epilogue(x, bias, 0.1, other, 0.3).float(), summed, **close)
+    for c in (1, 3):
+        pixels, weight, bias = drawn(n, c, h, w).float(), drawn(40, c, 3, 3), drawn(40)
+        wanted = end(F.conv2d(pixels.to(dtype).float(), weight.float(), bias.float(), padding=1))
+        for layout in (torch.contiguous_format, torch.channels_last):
+            given = pixels.contiguous(memory_format=layout)
+            found = kernels.stem(given, kernels.stem_weight(weight), bias, 0.1, pool=pool)
+            torch.testing.assert_close(found.float(), wanted, **close)
+
+
+@needs_gpu
+def test_without_the_kernels(monkeypatch, exact):
+    monkeypatch.setattr(cuda, "_kernels", lambda: None)
+    network = parsed(MIXED).cuda()
+    assert difference(picture(network, 2).cuda(), Engine(network)) < 1e-5

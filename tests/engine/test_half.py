@@ -9,7 +9,7 @@ import torch
 from engines import AVAILABLE, HEAD, MIXED, difference, every_engine, needs_winograd, own_bytes, parsed, picture
 
 from darknet_py import engine as engines
-from darknet_py.engine import Engine, fastest, native
+from darknet_py.engine import Engine, fastest, native, winograd
 from darknet_py.errors import DarknetError
 
 WIDE = "[net]\nwidth=16\nheight=16\nchannels=256\n" + 2 * (
@@ -50,21 +50,43 @@ def test_plain_has_none():
 @pytest.mark.skipif(len(AVAILABLE) < 2, reason="there is one engine")
 def test_the_fastest_depends_on_the_processor(monkeypatch):
     for fast, name in ((True, "fused"), (False, "winograd")):
-        monkeypatch.setattr(engines.native, "multiplies_bfloat16", lambda fast=fast: fast)
+        monkeypatch.setattr(engines.native, "has_amx", lambda fast=fast: fast)
         assert fastest(half=True) == name
         assert fastest() == "winograd"
 
 
 @pytest.mark.parametrize(
-    ("flags", "maker", "fast"),
+    ("flags", "maker", "fast", "amx"),
     [
-        ("fma avx512f avx512_bf16", "AuthenticAMD", True),
-        ("fma avx512f avx512_bf16", "GenuineIntel", False),
-        ("fma avx512f avx512_bf16 amx_bf16", "GenuineIntel", True),
-        ("fma avx2", "AuthenticAMD", False),
+        ("fma avx512f avx512_bf16", "AuthenticAMD", True, False),
+        ("fma avx512f avx512_bf16", "GenuineIntel", False, False),
+        ("fma avx512f avx512_bf16 amx_bf16", "GenuineIntel", True, True),
+        ("fma avx2", "AuthenticAMD", False, False),
     ],
 )
-def test_processors(flags, maker, fast, monkeypatch):
+def test_processors(flags, maker, fast, amx, monkeypatch):
     lines = {"flags": f"flags\t: {flags}", "vendor_id": f"vendor_id\t: {maker}"}
     monkeypatch.setattr(native, "_told", lines.__getitem__)
-    assert native.multiplies_bfloat16.__wrapped__() == fast
+    assert (native.multiplies_bfloat16(), native.has_amx()) == (fast, amx)
+
+
+@needs_winograd
+@pytest.mark.parametrize("fast", [True, False])
+def test_pictures_are_of_16_bits_where_that_is_multiplied_faster(fast, monkeypatch):
+    monkeypatch.setattr(native, "multiplies_bfloat16", lambda: fast)
+    monkeypatch.setitem(engines.CONVOLUTIONS, "winograd", winograd.convolutions.__wrapped__)
+    network = parsed()
+    engine = Engine(network, "winograd", half=True)
+    assert difference(picture(network, 2), engine) < 0.05
+    (memory,) = engine._memories
+    types = {getattr(made, "dtype", torch.float32) for made in engine._prepared._made.values()}
+    assert (torch.bfloat16 in types) == fast
+    assert {block.dtype for block in memory._free} == {torch.float32}
+
+
+def test_other_types_are_refused():
+    network = parsed()
+    for half in (torch.float16, torch.float64):
+        with pytest.raises(DarknetError, match=r"half is float(16|64); engines on cpu compute bfloat16 of 16 bits"):
+            Engine(network, half=half)
+    assert Engine(network, half=torch.bfloat16).name != "plain" or not AVAILABLE

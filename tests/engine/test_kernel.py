@@ -26,17 +26,17 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Fenced:
-    """Float32 values in memory of their own, after which, or before which, no byte can be read or written."""
+    """Values in memory of their own, after which, or before which, no byte can be read or written."""
 
     def __init__(self, values: Tensor, *, end: bool) -> None:
-        size = values.numel() * 4
+        size = values.numel() * values.itemsize
         pages = -(-size // mmap.PAGESIZE)
         self.memory = mmap.mmap(-1, (pages + 2) * mmap.PAGESIZE)
         base = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
         for page in (0, pages + 1):
             assert LIBC.mprotect(ctypes.c_void_p(base + page * mmap.PAGESIZE), ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
         start = mmap.PAGESIZE + (pages * mmap.PAGESIZE - size if end else 0)
-        self.tensor = torch.frombuffer(self.memory, dtype=torch.float32, count=values.numel(), offset=start)
+        self.tensor = torch.frombuffer(self.memory, dtype=values.dtype, count=values.numel(), offset=start)
         self.tensor.copy_(values.reshape(-1))
 
     @property
@@ -69,7 +69,9 @@ def reference(x: Tensor, weight: Tensor, bias: Tensor, slope: float, other: Tens
 
 
 def close(found: Tensor, wanted: Tensor) -> bool:
-    return float((found - wanted).abs().max()) <= CLOSE * float(wanted.abs().max())
+    rounding = 0 if found.dtype == torch.float32 else 2**-8  # of a value to bfloat16
+    largest = float(wanted.abs().max())
+    return bool(((found - wanted).abs() <= CLOSE * largest + rounding * wanted.abs()).all())
 
 
 def drawn(seed: int, *shape: int) -> Tensor:
@@ -84,12 +86,29 @@ def pooled(y: Tensor, pool: bool) -> Tensor:
 @given(
     n=st.integers(1, 3), h=st.integers(1, 14), w=st.integers(1, 14), channels=st.integers(1, 5),
     halves=st.integers(1, 7), block=st.sampled_from([1, 4, 7, 12, 15, 29, 48]), blocks=st.integers(1, 4),
-    group=st.integers(1, 4), packed=st.booleans(), half=st.booleans(),
+    group=st.integers(1, 4), packed=st.booleans(), half=st.booleans(), brief=st.booleans(),
     threads=st.integers(1, 3), slope=st.sampled_from([1.0, 0.1, 0.0]),
     sum_slope=st.sampled_from([None, 1.0, 0.1]), pool=st.booleans(), end=st.booleans(), seed=st.integers(0, 99),
 )  # fmt: skip
 def test_winograd_computes_the_convolution_inside_its_bounds(
-    kernel, n, h, w, channels, halves, block, blocks, group, packed, half, threads, slope, sum_slope, pool, end, seed
+    kernel,
+    n,
+    h,
+    w,
+    channels,
+    halves,
+    block,
+    blocks,
+    group,
+    packed,
+    half,
+    brief,
+    threads,
+    slope,
+    sum_slope,
+    pool,
+    end,
+    seed,
 ):
     column, c = kernel.column(), 16 * channels
     k = halves * column // 2
@@ -98,10 +117,11 @@ def test_winograd_computes_the_convolution_inside_its_bounds(
     x, weight, bias, other = (
         drawn(seed, *shape) for shape in ((n, c, h, w), (k, c, 3, 3), (k,), (n, k, h, w))
     )  # fmt: skip
-    half = half and not packed
+    half, dtype = half and not packed, torch.bfloat16 if brief else torch.float32
+    x, other = (tensor.to(dtype).float() for tensor in (x, other))
     if half:
         weight = weight.bfloat16().float()
-    sizes = n, h, w, c, k, pool, threads, packed, half, block if packed else block * blocks, block, group
+    sizes = n, h, w, c, k, pool, threads, brief, packed, half, block if packed else block * blocks, block, group
     job = native.Job(*sizes, slope, 1.0 if sum_slope is None else sum_slope)
     whole = F.pad(weight, (0, 0, 0, 0, 0, 0, 0, -k % column))
     ordered = whole.reshape(columns, column, c, 9).permute(0, 2, 3, 1)
@@ -112,9 +132,9 @@ def test_winograd_computes_the_convolution_inside_its_bounds(
         floats = kernel.winograd_pack(None, None, c, columns)
         plain, given_weights = given_weights, Fenced(torch.empty(floats), end=end)
         assert kernel.winograd_pack(plain.place, given_weights.place, c, columns) == floats
-    last = [Fenced(tensor.permute(0, 2, 3, 1), end=end) for tensor in (x, other)]
+    last = [Fenced(tensor.to(dtype).permute(0, 2, 3, 1), end=end) for tensor in (x, other)]
     wanted = pooled(reference(x, weight, bias, slope, None if sum_slope is None else other, sum_slope or 1.0), pool)
-    output = Fenced(torch.full((wanted.numel(),), float("nan")), end=end)
+    output = Fenced(torch.full((wanted.numel(),), float("nan"), dtype=dtype), end=end)
     space = Fenced(torch.full((kernel.winograd_workspace(job),), float("nan")), end=end)
     added = None if sum_slope is None else last[1].place
     shift = Fenced(bias, end=end)
@@ -127,19 +147,19 @@ def test_winograd_computes_the_convolution_inside_its_bounds(
 @given(
     n=st.integers(1, 3), h=st.integers(1, 20), w=st.integers(1, 70), c=st.sampled_from([1, 3]),
     halves=st.integers(1, 5), threads=st.integers(1, 3), slope=st.sampled_from([1.0, 0.1, 0.0]), pool=st.booleans(),
-    end=st.booleans(), seed=st.integers(0, 99),
+    brief=st.booleans(), end=st.booleans(), seed=st.integers(0, 99),
 )  # fmt: skip
 def test_narrow_computes_the_convolution_inside_its_bounds(
-    kernel, n, h, w, c, halves, threads, slope, pool, end, seed
+    kernel, n, h, w, c, halves, threads, slope, pool, brief, end, seed
 ):  # fmt: skip
-    column = kernel.column()
+    column, dtype = kernel.column(), torch.bfloat16 if brief else torch.float32
     k = halves * column // 2
     x, weight, bias = drawn(seed, n, c, h, w), drawn(seed + 1, k, c, 3, 3), drawn(seed + 2, k)
-    job = native.Job(n=n, h=h, w=w, c=c, k=k, pool=pool, threads=threads, slope=slope)
+    job = native.Job(n=n, h=h, w=w, c=c, k=k, pool=pool, threads=threads, brief=brief, slope=slope)
     whole = F.pad(weight, (0, 0, 0, 0, 0, 0, 0, -k % column))
     ordered = Fenced(whole.reshape(-1, column, c, 3, 3).permute(0, 3, 4, 2, 1), end=end)
     wanted = pooled(reference(x, weight, bias, slope, None, 1.0), pool)
-    output = Fenced(torch.full((wanted.numel(),), float("nan")), end=end)
+    output = Fenced(torch.full((wanted.numel(),), float("nan"), dtype=dtype), end=end)
     space = Fenced(torch.full((kernel.narrow_workspace(job),), float("nan")), end=end)
     pixels, shift = Fenced(x.permute(0, 2, 3, 1), end=end), Fenced(bias, end=end)
     kernel.narrow(job, pixels.place, ordered.place, shift.place, output.place, space.place)

@@ -1,0 +1,132 @@
+"""Triton kernels: the first convolution of a network, and what follows the others, each in one pass over memory."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+VALUES = 4096  # outputs of one program of `epilogue`
+CHANNELS = 128  # of them side by side, at the most
+COLUMNS = 64  # pixels of one program of `stem`
+TAPS = 64  # values of the input that go into one of its outputs, at the most
+
+
+@triton.jit
+def _leaky(value, slope):  # type: ignore[no-untyped-def]
+    return tl.where(value > 0, value, value * slope)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _epilogue(  # type: ignore[no-untyped-def]
+    x, bias, other, y, pixels, channels, step, h, w, slope, other_slope,
+    pools: tl.constexpr, adds: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr,
+):  # fmt: skip
+    """Pixels of `step` values in `x`, of which the first `channels` count, to pixels of `channels` values in `y`."""
+    pixel = tl.program_id(0).to(tl.int64) * rows + tl.arange(0, rows)
+    channel = tl.program_id(1) * columns + tl.arange(0, columns)
+    inside = (pixel < pixels)[:, None] & (channel < channels)[None, :]
+    if pools:
+        wide, high = (w + 1) // 2, (h + 1) // 2
+        top, left = pixel // wide % high * 2, pixel % wide * 2
+        first = (pixel // (wide * high) * h + top) * w + left
+        at = first[:, None] * step + channel[None, :]
+        right = tl.where(left + 1 < w, step, 0)[:, None]
+        below = tl.where(top + 1 < h, w * step, 0)[:, None]
+        upper = tl.maximum(tl.load(x + at, inside), tl.load(x + at + right, inside))
+        lower = tl.maximum(tl.load(x + at + below, inside), tl.load(x + at + below + right, inside))
+        value = tl.maximum(upper, lower)  # leaky keeps the order
+    else:
+        value = tl.load(x + (pixel[:, None] * step + channel[None, :]), inside)
+    value = value.to(tl.float32) + tl.load(bias + channel, channel < channels).to(tl.float32)[None, :]
+    value = _leaky(value, slope)
+    to = pixel[:, None] * channels + channel[None, :]
+    if adds:
+        value = _leaky(value + tl.load(other + to, inside).to(tl.float32), other_slope)
+    tl.store(y + to, value.to(y.dtype.element_ty), inside)
+
+
+def epilogue(
+    x: Tensor, bias: Tensor, slope: float, other: Tensor | None = None, other_slope: float = 1.0, *, pool: bool = False
+) -> Tensor:
+    """leaky(x + bias) -> (N, K, H, W), plus `other` and leaky again, or the largest of each 2 x 2.
+
+    `x` (N, K or more, H, W) is channels last, and may be used for the output. Slopes are not negative.
+    """
+    n, step, h, w = x.shape
+    k, shrink = len(bias), pool + 1
+    high, wide = (h + pool) // shrink, (w + pool) // shrink
+    y = x
+    if pool or k != step:
+        y = torch.empty((n, k, high, wide), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    if other is not None:
+        other = other.contiguous(memory_format=torch.channels_last)
+    pixels, columns = n * high * wide, min(triton.next_power_of_2(k), CHANNELS)
+    rows = VALUES // columns
+    grid = triton.cdiv(pixels, rows), triton.cdiv(k, columns)
+    with torch.cuda.device_of(x):
+        _epilogue[grid](
+            x, bias, y if other is None else other, y, pixels, k, step, h, w, slope, other_slope,
+            pools=pool, adds=other is not None, rows=rows, columns=columns,
+        )  # fmt: skip
+    return y
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _stem(  # type: ignore[no-untyped-def]
+    x, weight, bias, y, channels, h, w, by_picture, by_channel, by_row, by_column, k, high, wide, slope,
+    pools: tl.constexpr, columns: tl.constexpr, taps: tl.constexpr, filters: tl.constexpr, precision: tl.constexpr,
+):  # fmt: skip
+    """A stretch of one row of outputs; `weight` is [taps][filters], with zeros where there is nothing."""
+    n, row = tl.program_id(2).to(tl.int64), tl.program_id(1)
+    column = tl.program_id(0) * columns + tl.arange(0, columns)
+    tap, filter = tl.arange(0, taps), tl.arange(0, filters)  # noqa: A001
+    shrink: tl.constexpr = 2 if pools else 1
+    matrix = tl.load(weight + (tap[:, None] * filters + filter[None, :]))
+    start = x + n * by_picture + tap // 9 * by_channel
+    best = tl.full((columns, filters), float("-inf"), tl.float32)
+    for i in tl.static_range(shrink):
+        for j in tl.static_range(shrink):
+            top, left = row * shrink + i, column * shrink + j
+            at_y, at_x = top + tap % 9 // 3 - 1, left[:, None] + (tap % 3)[None, :] - 1
+            there = ((tap < 9 * channels) & (at_y >= 0) & (at_y < h))[None, :] & (at_x >= 0) & (at_x < w)
+            place = (start + at_y * by_row)[None, :] + at_x * by_column
+            pixels = tl.load(place, there, 0).to(matrix.dtype)
+            sums = tl.dot(pixels, matrix, input_precision=precision)
+            best = tl.maximum(best, tl.where(((left < w) & (top < h))[:, None], sums, float("-inf")))
+    value = _leaky(best + tl.load(bias + filter, filter < k).to(tl.float32)[None, :], slope)
+    to = y + (((n * high + row) * wide + column) * k)[:, None] + filter[None, :]
+    tl.store(to, value.to(y.dtype.element_ty), (column < wide)[:, None] & (filter < k)[None, :])
+
+
+def stem(x: Tensor, weight: Tensor, bias: Tensor, slope: float, *, pool: bool = False) -> Tensor:
+    """leaky(conv(x) + bias) -> (N, K, H, W) channels last of the weights' type, or the largest of each 2 x 2.
+
+    The convolution is 3 x 3 of stride 1 and padding 1. `x` (N, C, H, W) has any layout and type of floats, `weight` is
+    by `stem_weight`.
+    """
+    n, c, h, w = x.shape
+    k, shrink = len(bias), pool + 1
+    high, wide = (h + pool) // shrink, (w + pool) // shrink
+    y = torch.empty((n, k, high, wide), dtype=weight.dtype, device=x.device, memory_format=torch.channels_last)
+    precision = "tf32" if torch.backends.cudnn.allow_tf32 else "ieee"
+    with torch.cuda.device_of(x):
+        _stem[triton.cdiv(wide, COLUMNS), high, n](
+            x, weight, bias, y, c, h, w, *x.stride(), k, high, wide, slope,
+            pools=pool, columns=COLUMNS, taps=weight.shape[0], filters=weight.shape[1], precision=precision,
+        )  # fmt: skip
+    return y
+
+
+def stem_weight(weight: Tensor) -> Tensor | None:
+    """Weights (K, C, 3, 3) as `stem` wants them, or None for more than it can."""
+    k, taps = len(weight), weight[0].numel()
+    if taps > TAPS or k > CHANNELS:
+        return None
+    matrix = weight.flatten(1).t()
+    least = 16  # of a side of what tensor cores multiply
+    sides = (max(triton.next_power_of_2(side), least) for side in (taps, k))
+    padded = matrix.new_zeros(*sides)
+    padded[:taps, :k] = matrix
+    return padded
