@@ -20,6 +20,8 @@ sets = importlib.import_module("trials_sets")
 files = importlib.import_module("trials_files")
 benchmarks = importlib.import_module("benchmarks")
 
+ABSENT = "is not installed"
+
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dict[str, object]]:
     assert tool.main([*arguments, "--json"]) == 0
@@ -45,9 +47,23 @@ def test_jobs_are_measured(
         others = [name for name in lines if name.startswith(f"{job}: ") and " / " in name]
         missing = [line for name, line in lines.items() if name.startswith(f"{job}: ") and line["value"] is None]
         assert len(growths) >= 1
-        assert len(others) >= 3 or any("is not installed" in line["note"] for line in missing)
+        assert len(others) >= 3 or any(
+            line["note"].endswith(ABSENT) or " does not work here: " in line["note"] for line in missing
+        )
     measured = [line for line in lines.values() if line["value"] is not None]
     assert all(line["low"] <= line["high"] for line in measured)
+
+
+def test_packages_that_cannot_be_had_say_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    peers = importlib.import_module("peers")
+    (tmp_path / "made_for_another_torch.py").write_text("raise RuntimeError('operator nms is not here\\nsee below')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        benchmarks.BenchError, match="^made_for_another_torch does not work here: operator nms is not here$"
+    ):
+        peers.needed("made_for_another_torch")
+    with pytest.raises(benchmarks.BenchError, match=f"^there_is_no_such {ABSENT}$"):
+        peers.needed("there_is_no_such")
 
 
 def test_anchors_are_measured_beside_scikit_learn(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@
 Usage::
 
     python tools/bench_end_to_end.py [--cfg FILE] [--weights FILE] [--size PIXELS] [--pictures N] [--batch N]
-        [--threads N] [--rounds N] [--only COST ...] [--json [FILE]] [--check]
+        [--device DEVICE] [--half] [--threads N] [--rounds N] [--only COST ...] [--json [FILE]] [--check]
 
 `list`: JPEGs of 640 x 480 in a folder become `Detections`, against forward passes of the same engine and batch on one
 tensor, and against the plain loop that OpenCV users write, where OpenCV can read Darknet's files. What no way around
@@ -81,10 +81,13 @@ class Setup:
     def forward(self) -> None:
         """Passes for all pictures, the last ones in a batch of their own."""
         _, h, w = self.model.network.input_shape
-        x = torch.full((self.batch, 3, h, w), 0.5).contiguous(memory_format=torch.channels_last)
+        device = self.model.network.device
+        x = torch.full((self.batch, 3, h, w), 0.5, device=device).contiguous(memory_format=torch.channels_last)
         whole, rest = divmod(len(self.paths), self.batch)
         for part in chain([x] * whole, [x[:rest]] * bool(rest)):
             self.model.engine.heads(part)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
 
     def detect(self) -> int:
         """From paths to boxes; how many."""
@@ -115,7 +118,8 @@ def listing(setup: Setup) -> Iterator[Line]:
         yield milliseconds("list", f"{titles[name]}, a picture", [value / count for value in wall[name]])
         yield milliseconds("list", f"{titles[name]}, worked", [value / count for value in worked[name]])
     note = f"{setup.detect() / count:.1f} boxes a picture"
-    yield ratio("list", "JPEG to boxes / forward", wall["list"], wall["forward"], MOST)
+    most = MOST if setup.model.network.device.type == "cpu" else None
+    yield ratio("list", "JPEG to boxes / forward", wall["list"], wall["forward"], most)
     yield spread("list", "the same, worked", list(map(truediv, worked["list"], worked["forward"])), "x", note=note)
     least = map(add, wall["forward"], (value / threads for value in worked["JPEG"]))
     yield spread("list", "(forward + JPEG) / forward", list(map(truediv, least, wall["forward"])), "x")
@@ -278,6 +282,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     option("--size", type=int, metavar="PIXELS", help="width and height of the input (default: the cfg's)")
     option("--pictures", type=int, default=200, metavar="N", help="of the list (default: 200)")
     option("--batch", type=int, default=4, metavar="N", help="pictures at a time (default: 4)")
+    option("--device", default="cpu", metavar="DEVICE", help="cpu or cuda, for the list (default: cpu)")
+    option("--half", action="store_true", help="compute with 16 bits")
     option("--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="of torch (default: one a processor)")
     option("--rounds", type=int, default=7, metavar="N", help="rounds (default: 7)")
     option("--only", choices=COSTS, nargs="+", default=list(COSTS), help="what to measure")
@@ -302,7 +308,7 @@ def measure(args: argparse.Namespace) -> list[Line]:
             make_weights(
                 graph if args.size is None else graph.resized(args.size, args.size), read_pixels(paths[0]), file
             )
-        model = load(cfg, file, size=args.size, device="cpu")
+        model = load(cfg, file, size=args.size, device=args.device, half=args.half)
         setup = Setup(model, cfg, file.resolve(), paths, args.batch, args.rounds)
         for cost in args.only:
             print(f"measuring {cost} ...", file=sys.stderr, flush=True)

@@ -39,11 +39,13 @@ REDUCED = 0.05  # tolerance for 16 bits
 
 
 def needed(package: str) -> Any:
-    """A package; raises `BenchError` where it is missing."""
+    """A package; raises `BenchError` where it is missing or, as one made for another torch, does not work."""
     try:
         return import_module(package)
     except ImportError as error:
         raise BenchError(f"{package} is not installed") from error
+    except (RuntimeError, OSError, AttributeError) as error:
+        raise BenchError(f"{package} does not work here: {str(error).partition(chr(10))[0]}") from error
 
 
 def onnx_file(case: Case) -> Path:
