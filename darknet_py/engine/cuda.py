@@ -57,25 +57,24 @@ class Stem:
 
     pools = True
 
-    def __init__(self, conv: Folded, kernels: Any, weight: Tensor) -> None:
-        self.kernels, self.weight, self.bias = kernels, weight, conv.bias.to(weight.dtype)
+    def __init__(self, conv: Folded, kernels: Any, dtype: torch.dtype) -> None:
+        self.kernels, self.bias = kernels, conv.bias.to(dtype)
+        self.weights = [kernels.stem_weight(conv.weight.to(dtype), pool=pool) for pool in (False, True)]
         self.slope = 1.0 if conv.slope is None else conv.slope
 
     def __call__(
         self, memory: Memory, x: Tensor, other: Tensor | None = None, *, slope: float = 1.0, pool: bool = False
     ) -> Tensor:
-        y: Tensor = self.kernels.stem(x, self.weight, self.bias, self.slope, pool=pool)
+        y: Tensor = self.kernels.stem(x, self.weights[pool], self.bias, self.slope, pool=pool)
         return add(y, other, slope)
 
 
 def _convolution(conv: Folded, dtype: torch.dtype) -> Convolution:
     kernels = _kernels() if conv.weight.is_cuda else None
     plain = conv.weight.shape[2:] == (3, 3) and conv.stride == conv.padding == (1, 1) and conv.groups == 1
-    if kernels is not None and plain and conv.slope is not None:
-        weight = kernels.stem_weight(conv.weight)
-        if weight is not None:
-            return Stem(conv, kernels, weight.to(dtype))
-    return Cudnn(conv, dtype)
+    if kernels is None or not plain or conv.slope is None or kernels.stem_weight(conv.weight, pool=True) is None:
+        return Cudnn(conv, dtype)
+    return Stem(conv, kernels, dtype)
 
 
 @cache
@@ -98,12 +97,12 @@ def _agree(kernels: Any) -> bool:
     half = partial(F.max_pool2d, kernel_size=2, stride=2, ceil_mode=True)
     finished = F.leaky_relu(x[:, :40] + bias.view(-1, 1, 1), 0.1)
     first = F.leaky_relu(F.conv2d(picture, weight, bias, padding=1), 0.1)
-    matrix = kernels.stem_weight(weight)
+    whole, pooled = (kernels.stem_weight(weight, pool=pool) for pool in (False, True))
     pairs = (
         (kernels.epilogue(x, bias, 0.1, pool=True), half(finished)),
         (kernels.epilogue(x, bias, 0.1, other, 0.3), F.leaky_relu(finished + other, 0.3)),
-        (kernels.stem(picture, matrix, bias, 0.1), first),
-        (kernels.stem(picture, matrix, bias, 0.1, pool=True), half(first)),
+        (kernels.stem(picture, whole, bias, 0.1), first),
+        (kernels.stem(picture, pooled, bias, 0.1, pool=True), half(first)),
     )
     return all(torch.allclose(found, wanted, rtol=0.01, atol=0.05) for found, wanted in pairs)
 

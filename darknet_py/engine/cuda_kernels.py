@@ -10,7 +10,7 @@ from torch import Tensor
 VALUES = 4096  # outputs of one program of `epilogue`
 CHANNELS = 128  # of them side by side, at the most
 COLUMNS = 64  # pixels of one program of `stem`
-TAPS = 64  # values of the input that go into one of its outputs, at the most
+TAPS = 64  # values of a patch of the input, at the most
 
 
 @triton.jit
@@ -76,27 +76,25 @@ def epilogue(
 @triton.jit  # type: ignore[untyped-decorator]
 def _stem(  # type: ignore[no-untyped-def]
     x, weight, bias, y, channels, h, w, by_picture, by_channel, by_row, by_column, k, high, wide, slope,
-    pools: tl.constexpr, columns: tl.constexpr, taps: tl.constexpr, filters: tl.constexpr, precision: tl.constexpr,
+    shrink: tl.constexpr, columns: tl.constexpr, taps: tl.constexpr, filters: tl.constexpr, precision: tl.constexpr,
 ):  # fmt: skip
-    """A stretch of one row of outputs; `weight` is [taps][filters], with zeros where there is nothing."""
+    """A stretch of one row of outputs, each of a patch of the input whose side is `shrink` + 2."""
     n, row = tl.program_id(2).to(tl.int64), tl.program_id(1)
-    column = tl.program_id(0) * columns + tl.arange(0, columns)
-    tap, filter = tl.arange(0, taps), tl.arange(0, filters)  # noqa: A001
-    shrink: tl.constexpr = 2 if pools else 1
-    matrix = tl.load(weight + (tap[:, None] * filters + filter[None, :]))
-    start = x + n * by_picture + tap // 9 * by_channel
+    column, tap, filter = tl.program_id(0) * columns + tl.arange(0, columns), tl.arange(0, taps), tl.arange(0, filters)  # noqa: A001
+    side: tl.constexpr = shrink + 2
+    area: tl.constexpr = side * side
+    at_y, at_x = row * shrink + tap % area // side - 1, (column * shrink)[None, :] + (tap % side - 1)[:, None]
+    there = ((tap < area * channels) & (at_y >= 0) & (at_y < h))[:, None] & (at_x >= 0) & (at_x < w)
+    place = (tap // area * by_channel + at_y * by_row)[:, None] + at_x * by_column
+    patches = tl.trans(tl.load(x + n * by_picture + place, there, 0).to(weight.dtype.element_ty))
     best = tl.full((columns, filters), float("-inf"), tl.float32)
-    for i in tl.static_range(shrink):
-        for j in tl.static_range(shrink):
-            top, left = row * shrink + i, column * shrink + j
-            at_y, at_x = top + tap % 9 // 3 - 1, left[:, None] + (tap % 3)[None, :] - 1
-            there = ((tap < 9 * channels) & (at_y >= 0) & (at_y < h))[None, :] & (at_x >= 0) & (at_x < w)
-            place = (start + at_y * by_row)[None, :] + at_x * by_column
-            pixels = tl.load(place, there, 0).to(matrix.dtype)
-            sums = tl.dot(pixels, matrix, input_precision=precision)
-            best = tl.maximum(best, tl.where(((left < w) & (top < h))[:, None], sums, float("-inf")))
+    for part in tl.static_range(shrink * shrink):
+        matrix = tl.load(weight + part * taps * filters + (tap[:, None] * filters + filter[None, :]))
+        sums = tl.dot(patches, matrix, input_precision=precision)
+        inside = (row * shrink + part // shrink < h) & (column * shrink + part % shrink < w)
+        best = tl.maximum(best, tl.where(inside[:, None], sums, float("-inf")))
     value = _leaky(best + tl.load(bias + filter, filter < k).to(tl.float32)[None, :], slope)
-    to = y + (((n * high + row) * wide + column) * k)[:, None] + filter[None, :]
+    to = y + ((n * high + row) * wide * k) + (column[:, None] * k + filter[None, :])
     tl.store(to, value.to(y.dtype.element_ty), (column < wide)[:, None] & (filter < k)[None, :])
 
 
@@ -104,7 +102,7 @@ def stem(x: Tensor, weight: Tensor, bias: Tensor, slope: float, *, pool: bool = 
     """leaky(conv(x) + bias) -> (N, K, H, W) channels last of the weights' type, or the largest of each 2 x 2.
 
     The convolution is 3 x 3 of stride 1 and padding 1. `x` (N, C, H, W) has any layout and type of floats, `weight` is
-    by `stem_weight`.
+    by `stem_weight` with the same `pool`.
     """
     n, c, h, w = x.shape
     k, shrink = len(bias), pool + 1
@@ -114,19 +112,26 @@ def stem(x: Tensor, weight: Tensor, bias: Tensor, slope: float, *, pool: bool = 
     with torch.cuda.device_of(x):
         _stem[triton.cdiv(wide, COLUMNS), high, n](
             x, weight, bias, y, c, h, w, *x.stride(), k, high, wide, slope,
-            pools=pool, columns=COLUMNS, taps=weight.shape[0], filters=weight.shape[1], precision=precision,
+            shrink=shrink, columns=COLUMNS, taps=weight.shape[1], filters=weight.shape[2], precision=precision,
         )  # fmt: skip
     return y
 
 
-def stem_weight(weight: Tensor) -> Tensor | None:
-    """Weights (K, C, 3, 3) as `stem` wants them, or None for more than it can."""
-    k, taps = len(weight), weight[0].numel()
+def stem_weight(weight: Tensor, *, pool: bool = False) -> Tensor | None:
+    """Weights (K, C, 3, 3) as `stem` wants them, or None for more than it can.
+
+    These are [outputs][taps][filters]: for each of the outputs that are pooled, what the values of a patch count.
+    """
+    (k, c), shrink = weight.shape[:2], pool + 1
+    taps = c * (shrink + 2) ** 2
     if taps > TAPS or k > CHANNELS:
         return None
-    matrix = weight.flatten(1).t()
+    patches = weight.new_zeros(shrink, shrink, k, c, shrink + 2, shrink + 2)
+    for i in range(shrink):
+        for j in range(shrink):
+            patches[i, j, :, :, i : i + 3, j : j + 3] = weight
     least = 16  # of a side of what tensor cores multiply
-    sides = (max(triton.next_power_of_2(side), least) for side in (taps, k))
-    padded = matrix.new_zeros(*sides)
-    padded[:taps, :k] = matrix
+    wide, high = (max(triton.next_power_of_2(side), least) for side in (k, taps))
+    padded = weight.new_zeros(shrink**2, high, wide)
+    padded[:, :taps, :k] = patches.view(shrink**2, k, taps).mT
     return padded
