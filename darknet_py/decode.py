@@ -1,4 +1,7 @@
-"""Head outputs to boxes: what get_network_boxes and do_nms_sort of the C program do. Nothing is changed in place."""
+"""Head outputs to boxes: what get_network_boxes and do_nms_sort of the C program do. Nothing is changed in place.
+
+Pictures are decoded together: a GPU takes many as soon as one. Outputs have a batch dimension, (N, ...).
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from torch import Tensor
 from darknet_py.boxes import nms, unletterbox
 from darknet_py.cpu import descending, one_thread, places
 from darknet_py.errors import DarknetError
+from darknet_py.gpu import constant
 from darknet_py.graph import Node
 from darknet_py.layers.detection import Detection
 from darknet_py.layers.region import Region
@@ -27,22 +31,30 @@ class Candidates:
 
     boxes: Tensor  # (N, 4) x, y, w, h relative to the network's input or to the picture
     objectness: Tensor  # (N,)
+    picture: Tensor  # (N,) int64, which of the pictures it is in
     box: Tensor  # (K,) int64
     label: Tensor  # (K,) int64
     score: Tensor  # (K,) above the threshold
+    pictures: int = 1  # how many there are, with boxes or without
 
     @one_thread()
     def rows(self, which: Tensor) -> Candidates:
-        """Some of the rows, by a mask or by their numbers."""
-        return Candidates(self.boxes, self.objectness, self.box[which], self.label[which], self.score[which])
+        """Some of the rows, by their numbers."""
+        box, label, score = (column.index_select(0, which) for column in (self.box, self.label, self.score))
+        return Candidates(self.boxes, self.objectness, self.picture, box, label, score, self.pictures)
 
     def suppressed(self, threshold: float) -> Candidates:
-        """Those that Darknet's NMS leaves, class by class (do_nms_sort)."""
-        return self.rows(places(nms(self.boxes, self.box, self.label, self.score, threshold)))
+        """Those that Darknet's NMS leaves, class by class and picture by picture (do_nms_sort)."""
+        picture = self.picture if self.pictures > 1 else None
+        return self.rows(places(nms(self.boxes, self.box, self.label, self.score, threshold, picture)))
 
     def best_first(self) -> Candidates:
         """In the order of their scores; of equal ones the earlier row comes first."""
         return self.rows(descending(self.score))
+
+    def by_picture(self) -> Candidates:
+        """The rows of each picture together, in the order that they have."""
+        return self if self.pictures == 1 else self.rows(self.picture[self.box].argsort(stable=True))
 
     def as_printed(self) -> Candidates:
         """In the order in which the C program prints them.
@@ -59,23 +71,25 @@ class Candidates:
         place = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
         return self.rows((place[self.box] * len(labels) + label).argsort())
 
-    def in_picture(self, picture: Size, network: Size) -> Candidates:
-        """With boxes relative to the picture that was letterboxed to the network's input."""
-        boxes = unletterbox(self.boxes, picture, network)
-        return Candidates(boxes, self.objectness, self.box, self.label, self.score)
+    def in_picture(self, sizes: Sequence[Size], network: Size) -> Candidates:
+        """With boxes relative to the pictures, of those sizes, that were letterboxed to the network's input."""
+        boxes = unletterbox(self.boxes, self.picture, sizes, network)
+        return Candidates(boxes, self.objectness, self.picture, self.box, self.label, self.score, self.pictures)
 
     @classmethod
     def joined(cls, parts: Sequence[Candidates]) -> Candidates:
-        """Those of several heads, in the order of the heads."""
+        """Those of several heads for the same pictures, in the order of the heads."""
         if len(parts) == 1:
             return parts[0]
         starts = [sum(len(part.boxes) for part in parts[:n]) for n in range(len(parts))]
         return cls(
             torch.cat([part.boxes for part in parts]),
             torch.cat([part.objectness for part in parts]),
+            torch.cat([part.picture for part in parts]),
             torch.cat([part.box + start for part, start in zip(parts, starts, strict=True)]),
             torch.cat([part.label for part in parts]),
             torch.cat([part.score for part in parts]),
+            parts[0].pictures,
         )
 
 
@@ -97,10 +111,11 @@ class Settings:
 def decode(
     heads: Sequence[Node], outputs: Sequence[Tensor], network: Size, settings: Settings, tree: WordTree | None = None
 ) -> Candidates:
-    """The candidates in the outputs of all heads for one picture; each output is without the batch dimension.
+    """The candidates in the outputs (N, ...) of all heads for N pictures.
 
-    Boxes are relative to the network's input, whose width and height are `network`. Scores below the threshold are
-    left out. Raises `DarknetError` for a head that gives no boxes.
+    Boxes are relative to the network's input, whose width and height are `network`. Those of a picture have the order
+    that they have in its outputs. Scores below the threshold are left out. Raises `DarknetError` for a head that gives
+    no boxes.
     """
     parts = []
     for head, output in zip(heads, outputs, strict=True):
@@ -114,55 +129,55 @@ def decode(
 def decode_region(
     layer: Region, output: Tensor, _network: Size, settings: Settings, tree: WordTree | None
 ) -> Candidates:
-    """Boxes of a [region] output (num * entries, H, W), by get_region_detections of region_layer.c."""
-    _, h, w = output.shape
-    entries = output.view(layer.num, layer.entries, h, w)
-    scale = torch.ones_like(entries[:, 0]) if layer.background else entries[:, layer.coords]
-    anchor, row, column = (scale > settings.thresh).nonzero(as_tuple=True)  # (N,) each
-    objectness = scale[anchor, row, column]
-    anchors = output.new_tensor(layer.anchor_boxes)[anchor]  # (N, 2) in cells
-    boxes = _grid_boxes(entries[anchor, :4, row, column], row, column, anchors, (w, h), (w, h))
-    classes = entries[:, layer.coords + 1 :].movedim(1, -1)  # (num, H, W, classes)
+    """Boxes of a [region] output (N, num * entries, H, W), by get_region_detections of region_layer.c."""
+    n, _, h, w = output.shape
+    cells = output.view(n, layer.num, layer.entries, h, w).movedim(2, 4)  # (N, num, H, W, entries)
+    scale = torch.ones_like(cells[..., 0]) if layer.background else cells[..., layer.coords]
+    found = picture, anchor, row, column = (scale > settings.thresh).nonzero(as_tuple=True)  # (M,) each
+    objectness = scale[found]
+    anchors = constant(layer.anchor_boxes, output.dtype, output.device)[anchor]  # (M, 2) in cells
+    boxes = _grid_boxes(cells[..., :4][found], row, column, anchors, (w, h), (w, h))
+    classes = cells[..., layer.coords + 1 :]
     if tree is not None and settings.map is None:
-        # Every cell walks, as taking thousands of classes out of those that were found would cost more.
-        label = tree.walk(classes, settings.hier, conditional=True)[anchor, row, column]
-        return Candidates(boxes, objectness, torch.arange(len(boxes), device=output.device), label, objectness)
-    classes = classes[anchor, row, column]  # (N, classes)
+        label = tree.walk(classes, settings.hier, conditional=True, at=found)
+        box = torch.arange(len(boxes), device=output.device)
+        return Candidates(boxes, objectness, picture, box, label, objectness, n)
+    classes = classes[found]  # (M, classes)
     if tree is not None and settings.map is not None:
-        unknown = next((n for n in settings.map if not 0 <= n < layer.classes), None)
+        unknown = next((label for label in settings.map if not 0 <= label < layer.classes), None)
         if unknown is not None:
             raise DarknetError(f"there is no class {unknown} in the tree, which has {layer.classes}")
-        classes = tree.absolute(classes)[:, list(settings.map)]
-    return _scored(boxes, objectness, objectness[:, None] * classes, settings.thresh)
+        classes = tree.absolute(classes).index_select(1, constant(settings.map, torch.int64, output.device))
+    return _scored(boxes, objectness, picture, n, classes, settings.thresh)
 
 
 def decode_yolo(layer: Yolo, output: Tensor, network: Size, settings: Settings, _tree: WordTree | None) -> Candidates:
-    """Boxes of a [yolo] output (anchors * entries, H, W), by get_yolo_detections of yolo_layer.c."""
-    _, h, w = output.shape
-    entries = output.view(-1, layer.entries, h, w)
-    row, column, anchor = (entries[:, 4].permute(1, 2, 0) > settings.thresh).nonzero(as_tuple=True)
-    found = entries[anchor, :, row, column]
-    anchors = output.new_tensor(layer.anchor_boxes)[anchor]  # (N, 2) in pixels
+    """Boxes of a [yolo] output (N, anchors * entries, H, W), by get_yolo_detections of yolo_layer.c."""
+    n, channels, h, w = output.shape
+    cells = output.view(n, channels // layer.entries, layer.entries, h, w).permute(0, 3, 4, 1, 2)
+    picture, row, column, anchor = (cells[..., 4] > settings.thresh).nonzero(as_tuple=True)
+    found = cells[picture, row, column, anchor]  # (M, entries)
+    anchors = constant(layer.anchor_boxes, output.dtype, output.device)[anchor]  # (M, 2) in pixels
     boxes = _grid_boxes(found, row, column, anchors, (w, h), network)
-    objectness = found[:, 4]
-    return _scored(boxes, objectness, objectness[:, None] * found[:, 5:], settings.thresh)
+    return _scored(boxes, found[:, 4], picture, n, found[:, 5:], settings.thresh)
 
 
 def decode_detection(
     layer: Detection, output: Tensor, _network: Size, settings: Settings, _tree: WordTree | None
 ) -> Candidates:
-    """Boxes of a [detection] output (a row), by get_detection_detections of detection_layer.c."""
-    cells, side = layer.side**2, layer.side
+    """Boxes of a [detection] output (N, values), by get_detection_detections of detection_layer.c."""
+    cells, side, n = layer.side**2, layer.side, len(output)
     if layer.coords != 4:
         raise DarknetError(f"[detection] coords={layer.coords} gives no boxes; they have 4")
-    classes, objectness, boxes = output.split((cells * layer.classes, cells * layer.num, cells * layer.num * 4))
-    classes = classes.view(cells, 1, layer.classes).expand(-1, layer.num, -1).flatten(0, 1)
-    boxes = boxes.view(cells, layer.num, 4)
+    classes, objectness, boxes = output.split((cells * layer.classes, cells * layer.num, cells * layer.num * 4), 1)
+    classes = classes.reshape(n, cells, 1, layer.classes).expand(-1, -1, layer.num, -1).flatten(0, 2)
+    boxes = boxes.reshape(n, cells, layer.num, 4)
     cell = torch.arange(cells, device=output.device)
     corner = torch.stack((cell % side, cell // side), 1)[:, None]  # (cells, 1, 2)
     size = boxes[..., 2:].square() if layer.sqrt else boxes[..., 2:]
-    boxes = torch.cat(((boxes[..., :2] + corner) / side, size), 2).flatten(0, 1)
-    return _scored(boxes, objectness, objectness[:, None] * classes, settings.thresh)
+    boxes = torch.cat(((boxes[..., :2] + corner) / side, size), 3).flatten(0, 2)
+    picture = torch.arange(n, device=output.device).repeat_interleave(cells * layer.num)
+    return _scored(boxes, objectness.flatten(), picture, n, classes, settings.thresh)
 
 
 Decoder = Callable[[Any, Tensor, Size, Settings, "WordTree | None"], Candidates]
@@ -174,12 +189,17 @@ DECODERS: Final[dict[type, Decoder]] = {
 
 
 def _grid_boxes(found: Tensor, row: Tensor, column: Tensor, anchors: Tensor, grid: Size, unit: Size) -> Tensor:
-    """(N, 4) boxes relative to the input; anchors (N, 2) are in `unit`s of it: cells or pixels."""
-    centre = (found[:, :2] + torch.stack((column, row), 1)) / found.new_tensor(grid)
-    return torch.cat((centre, found[:, 2:4].exp() * anchors / found.new_tensor(unit)), 1)
+    """(M, 4) boxes relative to the input; anchors (M, 2) are in `unit`s of it: cells or pixels."""
+    cells, units = (constant(size, found.dtype, found.device) for size in (grid, unit))
+    centre = (found[:, :2] + torch.stack((column, row), 1)) / cells
+    return torch.cat((centre, found[:, 2:4].exp() * anchors / units), 1)
 
 
-def _scored(boxes: Tensor, objectness: Tensor, scores: Tensor, thresh: float) -> Candidates:
-    found = places((scores > thresh).flatten())
-    box = found // max(scores.shape[1], 1)
-    return Candidates(boxes, objectness, box, found - box * scores.shape[1], scores.flatten()[found])
+def _scored(
+    boxes: Tensor, objectness: Tensor, picture: Tensor, pictures: int, classes: Tensor, thresh: float
+) -> Candidates:  # fmt: skip
+    """With a row for every class (M, C) of a box whose score, objectness times class, is above the threshold."""
+    scores, count = (objectness[:, None] * classes).flatten(), classes.shape[1]
+    found = places(scores > thresh)
+    box = found // max(count, 1)
+    return Candidates(boxes, objectness, picture, box, found - box * count, scores.index_select(0, found), pictures)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from darknet_py.boxes import nms_objectness, xyxy_from_cxcywh
-from darknet_py.cpu import one_thread
+from darknet_py import gpu
+from darknet_py.boxes import nms_objectness, row_of_each, xyxy_from_cxcywh
+from darknet_py.cpu import one_thread, places
 from darknet_py.decode import Candidates, Settings, Size, decode
 from darknet_py.engine import Engine
 from darknet_py.errors import DarknetError
@@ -113,30 +115,44 @@ class Detector:
         return fitted([image], w, h, stretch=self.stretches)[0]
 
     def detect(self, images: Sequence[Tensor], settings: Settings, nms: float) -> list[Detections]:
-        """What is in pictures (C, H, W) of any sizes, which go through the network together."""
+        """What is in pictures (C, H, W) of any sizes, which go through the network together.
+
+        A GPU also finds the boxes of all at once; a CPU does that as fast for one after the other.
+        """
         sizes = [(image.shape[2], image.shape[1]) for image in images]
+        if gpu.suits(self.network.device):
+            return self.decode_all(self.heads(images), sizes, settings, nms) if images else []
         found = zip(self.outputs(images), sizes, strict=True)
         return [self.decode(outputs, size, settings, nms) for outputs, size in found]
 
-    def outputs(self, images: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
-        """The outputs of all heads for each of some pictures (C, H, W), which go through the network together."""
-        if not images:
-            return []
+    def heads(self, images: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The outputs (N, ...) of all heads for N pictures (C, H, W), which go through the network together."""
         _, h, w = self.network.input_shape
         with torch.inference_mode():
             batch = fitted(images, w, h, stretch=self.stretches)
-            heads = self.engine.heads(batch.to(self.network.device, self.network.dtype))
-        return list(zip(*heads, strict=True))
+            return self.engine.heads(batch.to(self.network.device, self.network.dtype))
 
-    @one_thread()
+    def outputs(self, images: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+        """The same for each of the pictures."""
+        return list(zip(*self.heads(images), strict=True)) if images else []
+
     def decode(
         self, outputs: Sequence[Tensor], picture: Size, settings: Settings, nms: float, *, by_objectness: bool = False
     ) -> Detections:
-        """The detections in the outputs of all heads for one picture of that width and height.
+        """`decode_all` for one picture; its outputs have no batch dimension."""
+        heads = [output[None] for output in outputs]
+        return self.decode_all(heads, [picture], settings, nms, by_objectness=by_objectness)[0]
+
+    @one_thread()
+    def decode_all(
+        self, heads: Sequence[Tensor], sizes: Sequence[Size], settings: Settings, nms: float, *,
+        by_objectness: bool = False,
+    ) -> list[Detections]:  # fmt: skip
+        """The detections in the outputs (N, ...) of all heads for N pictures of those widths and heights.
 
         With `by_objectness` the surest boxes suppress others whatever their classes, as do_nms_obj of box.c does it.
         """
-        candidates = self.candidates(outputs, picture, settings)
+        candidates = self.candidates(heads, sizes, settings)
         if by_objectness:
             candidates = _without_overlap(candidates, nms)
         else:
@@ -146,28 +162,31 @@ class Detector:
                 candidates = candidates.suppressed(nms)
         if not self.as_printed:
             candidates = candidates.best_first()
-        return self.detections(candidates, picture)
+        return self.detections(candidates, sizes)
 
-    def candidates(self, outputs: Sequence[Tensor], picture: Size, settings: Settings) -> Candidates:
-        """All boxes above the threshold, relative to the picture."""
+    def candidates(self, heads: Sequence[Tensor], sizes: Sequence[Size], settings: Settings) -> Candidates:
+        """All boxes above the threshold, relative to their pictures; the arguments are as in `decode_all`."""
         _, h, w = self.network.input_shape
-        candidates = decode(self.network.graph.heads, outputs, (w, h), settings, self.tree)
-        return candidates if self.stretches else candidates.in_picture(picture, (w, h))
+        candidates = decode(self.network.graph.heads, heads, (w, h), settings, self.tree)
+        return candidates if self.stretches else candidates.in_picture(sizes, (w, h))
 
-    def detections(self, candidates: Candidates, picture: Size) -> Detections:
-        """Candidates that are relative to the picture, in pixels."""
+    def detections(self, candidates: Candidates, sizes: Sequence[Size]) -> list[Detections]:
+        """Candidates that are relative to their pictures, picture by picture and in pixels."""
+        rows = candidates.by_picture()
+        boxes, picture = (column.index_select(0, rows.box) for column in (rows.boxes, rows.picture))
+        boxes, scores, labels, picture = gpu.on_cpu(boxes, rows.score, rows.label, picture)
         # A box may be far wider than its picture: infinitely so, where the exponential of its width has no end.
-        boxes = candidates.boxes.nan_to_num().cpu().double()
-        corners = xyxy_from_cxcywh(boxes * boxes.new_tensor((*picture, *picture)))
-        labels = candidates.label.cpu()
-        names = {label: class_name(self.names, label) for label in labels.bincount().nonzero()[:, 0].tolist()}
-        return Detections(
-            corners[candidates.box.cpu()],
-            candidates.score.cpu(),
-            labels,
-            tuple(map(names.__getitem__, labels.tolist())),
-            picture,
-        )
+        sides = row_of_each(torch.tensor([(*size, *size) for size in sizes], dtype=torch.float64), picture)
+        corners = xyxy_from_cxcywh(boxes.nan_to_num().double() * sides)
+        numbers = labels.tolist()
+        known = {label: class_name(self.names, label) for label in set(numbers)}
+        names = tuple(map(known.__getitem__, numbers))
+        ends = picture.bincount(minlength=len(sizes)).cumsum(0).tolist()
+        parts = [slice(start, end) for start, end in pairwise((0, *ends))]
+        return [
+            Detections(corners[part], scores[part], labels[part], names[part], size)
+            for part, size in zip(parts, sizes, strict=True)
+        ]
 
     def detect_each(
         self, sources: Iterable[ImageLike], settings: Settings, nms: float, batch: int, *, eager: bool = True
@@ -183,8 +202,9 @@ class Detector:
 def _without_overlap(candidates: Candidates, nms: float) -> Candidates:
     """The rows of boxes that no surer one suppresses, the surest first, as the C program prints them."""
     if nms:
-        kept = nms_objectness(candidates.boxes, candidates.objectness, nms)
-        candidates = candidates.rows(kept[candidates.box])
+        picture = candidates.picture if candidates.pictures > 1 else None
+        kept = nms_objectness(candidates.boxes, candidates.objectness, nms, picture)
+        candidates = candidates.rows(places(kept[candidates.box]))
     return candidates.rows(candidates.objectness[candidates.box].sort(descending=True, stable=True).indices)
 
 

@@ -83,7 +83,7 @@ def close(a: Boxes, b: Boxes, threshold: float) -> Iterator[Pairs]:
             i = hits // ratio.shape[1]
             j = hits - i * ratio.shape[1] + column
             i += row
-            if a.group[row] != b.group[columns.stop - 1]:
+            if a.group[row] != max(a.group[rows][-1], b.group[columns.stop - 1]):
                 same = np.flatnonzero(a.group.take(i) == b.group.take(j))
                 i, j = i.take(same), j.take(same)
             yield i, j

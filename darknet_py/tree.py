@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from darknet_py.cpu import one_thread
 from darknet_py.errors import CfgError, DarknetError, Location, os_reason
+from darknet_py.gpu import moved
 
 MAX_BYTES: Final = 64 << 20
 MAX_LINES: Final = 1_000_000
@@ -147,40 +148,50 @@ class WordTree:
         return conditional[..., self.path(label)].prod(-1)
 
     @one_thread()
-    def walk(self, values: Tensor, threshold: float, *, conditional: bool = False) -> Tensor:  # (..., C) -> (...) int64
+    def walk(
+        self, values: Tensor, threshold: float, *, conditional: bool = False, at: tuple[Tensor, ...] | None = None
+    ) -> Tensor:  # fmt: skip
         """Go down to the best child while the product of the values on the way stays above `threshold`.
 
-        Returns the last node that did, or the best of the top level. As in hierarchy_top_prediction of tree.c the
-        product is of `absolute` values, so that ancestors count again at every step, a value must be above 0 to be
-        the best, and of equal ones the first is. With `conditional` they are multiplied here, those on the way alone.
+        Values are (..., C); gives (...) int64, the last node that did, or the best of the top level. As in
+        hierarchy_top_prediction of tree.c the product is of `absolute` values, so that ancestors count again at every
+        step, a value must be above 0 to be the best, and of equal ones the first is. With `conditional` they are
+        multiplied here, those on the way alone. With `at`, M places as `nonzero` gives them, only these walk: (M,).
         """
-        starts, sizes, children = (table.to(values.device) for table in self._tables)
-        shape, rows = values.shape[:-1], values[None]  # one dimension more, so that a single row has one to index
-
-        def best_child(
-            at: tuple[Tensor, ...], group: Tensor, width: int, parent: Tensor
-        ) -> tuple[Tensor, Tensor]:  # tuple of (M,), (M,), (M,) -> (M,), (M,)
-            step = torch.arange(width, device=values.device)
-            nodes = (starts[group, None] + step).clamp_(max=len(self.parents) - 1)  # (M, width)
-            places = (*(index[:, None] for index in at), nodes)
-            found = rows[places]
-            if conditional:
-                found = found * parent[:, None]
-            best, nth = found.where((step < sizes[group, None]) & (found > 0), 0).max(1)
-            return best, starts[group] + nth
-
-        at = torch.ones(rows.shape[:-1], device=values.device).nonzero(as_tuple=True)
-        top = torch.zeros_like(at[0])
-        best, node = best_child(at, top, self._widths[0], torch.ones_like(top))
-        product, label = best, node.view(1, *shape).clone()
+        children = moved(self._tables[2], values.device)
+        if at is None:
+            shape = values.shape[:-1]
+            at = torch.ones((1, *shape), device=values.device).nonzero(as_tuple=True)
+        else:
+            shape, at = at[0].shape, (torch.zeros_like(at[0]), *at)
+        values = values[None]  # one dimension more, so that a single row has one to index
+        row, top = torch.arange(len(at[0]), device=values.device), torch.zeros_like(at[0])
+        best, node = self._best_child(values, at, top, self._widths[0], None)
+        product, label = best, node.clone()
         for width in self._widths[1:]:
             group = children[node]
             going = ((product > threshold) & (group >= 0)).nonzero()[:, 0]  # few of the rows go far
-            at = tuple(index[going] for index in at)
-            best, node = best_child(at, group[going], width, best[going])
+            if not len(going):
+                break
+            row, at = row[going], tuple(index[going] for index in at)
+            best, node = self._best_child(values, at, group[going], width, best[going] if conditional else None)
             product = product[going] * best
-            label[at] = torch.where(product > threshold, node, label[at])
-        return label[0]
+            label[row] = torch.where(product > threshold, node, label[row])
+        return label.view(shape)
+
+    def _best_child(
+        self, values: Tensor, at: tuple[Tensor, ...], group: Tensor, width: int, parent: Tensor | None
+    ) -> tuple[Tensor, Tensor]:  # (..., C), tuple of (M,), (M,), (M,) -> (M,), (M,)
+        """The largest value of a group, of at most `width` nodes, times that of its parent, if given; and its node."""
+        starts, sizes, _ = (moved(table, values.device) for table in self._tables)
+        step = torch.arange(width, device=values.device)
+        nodes = (starts[group, None] + step).clamp_(max=len(self.parents) - 1)  # (M, width)
+        places = (*(index[:, None] for index in at), nodes)
+        found = values[places]
+        if parent is not None:
+            found = found * parent[:, None]
+        best, nth = found.masked_fill((step >= sizes[group, None]) | ~(found > 0), 0).max(1)
+        return best, starts[group] + nth
 
     @cached_property
     def _tables(self) -> tuple[Tensor, Tensor, Tensor]:

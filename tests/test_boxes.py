@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from darknet_py import boxes as B
-from darknet_py import overlaps, suppress
+from darknet_py import gpu, overlaps, suppress
 from darknet_py.errors import DarknetError, ImageError
 from darknet_py.image import letterbox_size
 
@@ -22,6 +22,7 @@ some_boxes = st.lists(st.tuples(coordinate, coordinate, coordinate, coordinate),
 fine = st.floats(0, 1, width=32)
 fine_boxes = st.lists(st.tuples(fine, fine, fine, fine), min_size=1, max_size=12)
 no_deadline = settings(deadline=None)  # the first call of a torch function can be slow
+odd_numbers = st.sampled_from([float("nan"), float("inf"), -float("inf"), 1e30, -1e30, -1.0, 1e7])
 threshold = st.sampled_from([0.0, 0.1, 1 / 3, 0.45, 0.5, 1.0])
 
 
@@ -50,6 +51,11 @@ def greedy(boxes: Tensor, box: Tensor, label: Tensor, score: Tensor, threshold: 
                     if iou_in_c(place[box[i]], place[box[j]]) > np.float32(threshold):
                         keep[j] = False
     return keep
+
+
+def one_picture(boxes: Tensor) -> Tensor:
+    """That all boxes are in the first picture."""
+    return torch.zeros(len(boxes), dtype=torch.int64)
 
 
 def as_sets(rows: Tensor) -> Tensor:
@@ -98,18 +104,19 @@ def test_unletterbox_undoes_a_letterbox(
     inner, outer = torch.tensor([inner_w, inner_h]).double(), torch.tensor(network).double()
     centre = (boxes[:, :2] * inner + (outer - inner) / 2) / outer
     letterboxed = torch.cat((centre, boxes[:, 2:] * inner / outer), 1)
-    torch.testing.assert_close(B.unletterbox(letterboxed, (w, h), network), boxes)
+    torch.testing.assert_close(B.unletterbox(letterboxed, one_picture(boxes), [(w, h)], network), boxes)
 
 
 def test_unletterbox_uses_whole_pixels_as_the_c_program() -> None:
-    found = B.unletterbox(torch.tensor([0.5, 5 / 48, 0.5, 20 / 48]), (91, 57), (64, 48))  # inside: 64 x 40, not 40.09
-    torch.testing.assert_close(found, torch.tensor([0.5, 1 / 40, 0.5, 0.5]))
+    boxes = torch.tensor([[0.5, 5 / 48, 0.5, 20 / 48]])
+    found = B.unletterbox(boxes, one_picture(boxes), [(91, 57)], (64, 48))  # inside: 64 x 40, not 40.09
+    torch.testing.assert_close(found, torch.tensor([[0.5, 1 / 40, 0.5, 0.5]]))
 
 
 @pytest.mark.parametrize("sizes", [((0, 5), (32, 32)), ((5, 5), (32, -1))])
 def test_unletterbox_refuses_sizes_that_are_none(sizes: tuple[tuple[int, int], tuple[int, int]]) -> None:
     with pytest.raises(ImageError, match="needs at least one pixel"):
-        B.unletterbox(torch.rand(2, 4), *sizes)
+        B.unletterbox(torch.rand(2, 4), torch.tensor([0, 1]), [(5, 5), sizes[0]], sizes[1])
 
 
 @st.composite
@@ -137,7 +144,7 @@ def test_nms_is_the_greedy_loop(case: tuple[Tensor, Tensor, Tensor, Tensor], thr
 def test_nms_of_other_devices_is_the_greedy_loop(
     case: tuple[Tensor, Tensor, Tensor, Tensor], threshold: float
 ) -> None:  # fmt: skip
-    assert B._kept(*case, threshold).tolist() == greedy(*case, threshold)
+    assert gpu.kept(*case, threshold).tolist() == greedy(*case, threshold)
 
 
 PIECES = {"HEAD": 3, "TOGETHER": 4, "PART": 7, "EDGES": 5}
@@ -149,14 +156,116 @@ def test_nms_is_the_same_in_small_pieces(
     case: tuple[Tensor, Tensor, Tensor, Tensor], threshold: float, most: int
 ) -> None:  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(B, "PAIRS_AT_ONCE", 5)
-        patch.setattr(B, "EDGES_AT_ONCE", 3)
+        patch.setattr(gpu, "PAIRS_AT_ONCE", 5)
+        patch.setattr(gpu, "EDGES_AT_ONCE", 3)
+        patch.setattr(gpu, "ROUNDS", 1)
         for name, size in {**PIECES, "MOST": most}.items():
             patch.setattr(suppress, name, size)
         patch.setattr(overlaps, "ROWS", 2)
         patch.setattr(overlaps, "COLUMNS", 3)
         assert B.nms(*case, threshold).tolist() == greedy(*case, threshold)
-        assert B._kept(*case, threshold).tolist() == greedy(*case, threshold)
+        assert gpu.kept(*case, threshold).tolist() == greedy(*case, threshold)
+
+
+Case = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+@st.composite
+def pictures(draw: st.DrawFn) -> tuple[Case, Tensor]:
+    """The boxes and rows of several pictures, shuffled, and of every box its picture; some pictures have none."""
+    cases = draw(st.lists(rows(), min_size=1, max_size=4))
+    counts = [len(case[0]) for case in cases]
+    starts = np.cumsum([0, *counts[:-1]])
+    boxes = torch.cat([case[0] for case in cases])
+    box = torch.cat([case[1] + int(start) for case, start in zip(cases, starts, strict=True)])
+    picture = torch.arange(len(cases)).repeat_interleave(torch.tensor(counts)) * draw(st.sampled_from([1, 3]))
+    odd = draw(st.lists(st.tuples(st.integers(0, len(boxes) - 1), st.integers(0, 3), odd_numbers), max_size=4))
+    for n, side, value in odd:
+        boxes[n, side] = value
+    order = torch.tensor(draw(st.permutations(range(len(boxes)))))
+    shuffled = torch.tensor(draw(st.permutations(range(len(box)))), dtype=torch.int64)
+    place = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
+    label, score = (torch.cat([case[n] for case in cases])[shuffled] for n in (2, 3))
+    return (boxes[order], place[box[shuffled]], label, score), picture[order]
+
+
+def one_by_one(case: Case, picture: Tensor, threshold: float) -> Tensor:
+    """The mask of `nms` for each picture alone."""
+    boxes, box, label, score = case
+    keep = torch.zeros_like(box, dtype=torch.bool)
+    for n in picture.unique():
+        mine = (picture[box] == n).nonzero()[:, 0]
+        keep[mine] = B.nms(boxes, box[mine], label[mine], score[mine], threshold)
+    return keep
+
+
+@settings(max_examples=200, deadline=None)
+@given(pictures(), threshold, st.sampled_from([1, 5, 1 << 20]))
+def test_pictures_never_meet(found: tuple[Case, Tensor], threshold: float, most: int) -> None:
+    case, picture = found
+    wanted = one_by_one(case, picture, threshold)
+    assert torch.equal(B.nms(*case, threshold, picture), wanted)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gpu, "PAIRS_AT_ONCE", most)
+        patch.setattr(gpu, "EDGES_AT_ONCE", most)
+        assert torch.equal(gpu.kept(*case, threshold, picture), wanted)
+
+
+@no_deadline
+@given(pictures(), st.sampled_from([0.0, 0.45]))
+def test_surest_boxes_of_pictures_never_meet(found: tuple[Case, Tensor], threshold: float) -> None:
+    (boxes, *_), picture = found
+    objectness = (torch.arange(len(boxes)) % 3) / 2
+    keep = B.nms_objectness(boxes, objectness, threshold, picture)
+    for n in picture.unique():
+        mine = picture == n
+        assert torch.equal(keep[mine], B.nms_objectness(boxes[mine], objectness[mine], threshold))
+
+
+def test_a_picture_more_costs_as_much_as_the_first() -> None:
+    boxes = torch.rand(50, 4, generator=torch.Generator().manual_seed(0))
+    _, _, reach = gpu._sorted(boxes, None)
+    order = torch.randperm(200, generator=torch.Generator().manual_seed(1))
+    _, _, of_four = gpu._sorted(boxes.repeat(4, 1)[order], (torch.arange(200) // 50)[order])
+    assert 0 < int(reach.sum()) < 50 * 49 // 2
+    assert of_four.sum() == 4 * reach.sum()
+
+
+@no_deadline
+@given(pictures(), st.lists(st.tuples(st.integers(1, 999), st.integers(1, 999)), min_size=10, max_size=10))
+def test_every_box_is_measured_by_its_own_picture(found: tuple[Case, Tensor], sizes: list[tuple[int, int]]) -> None:
+    (boxes, *_), picture = found
+    together = B.unletterbox(boxes, picture, sizes, (64, 96))
+    for n in picture.unique():
+        mine = boxes[picture == n]
+        alone = B.unletterbox(mine, one_picture(mine), [sizes[n]], (64, 96))
+        torch.testing.assert_close(together[picture == n], alone, rtol=0, atol=0, equal_nan=True)
+
+
+def test_rows_go_to_the_cpu_in_one_piece_bit_by_bit() -> None:
+    boxes = torch.tensor([[torch.nan, -0.0, 1e-42, torch.inf], [0.1, -1e30, 1, 2]])
+    columns = torch.tensor([0.3, 0.7]), torch.tensor([9417, 0]), torch.tensor([15, 2**31 - 1])
+    back = gpu.unpacked(gpu.packed(boxes, *columns), [column.dtype for column in columns])
+    for mine, sent in zip(back, (boxes, *columns), strict=True):
+        assert mine.dtype == sent.dtype
+        assert mine.numpy().tobytes() == sent.numpy().tobytes()
+    nothing = gpu.unpacked(gpu.packed(boxes[:0], columns[0][:0]), [torch.float32])
+    assert [part.shape for part in nothing] == [(0, 4), (0,)]
+    assert all(part is sent for part, sent in zip(gpu.on_cpu(boxes, *columns), (boxes, *columns), strict=True))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("seed", range(4))
+def test_a_gpu_keeps_the_same(seed: int) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    objects = torch.rand(80, 4, generator=rng)
+    boxes = objects[torch.randint(80, (900,), generator=rng)] + torch.randn(900, 4, generator=rng) * 0.05
+    box, label = torch.arange(2700) // 3, torch.arange(2700) % 3 * (1, 900)[seed % 2]
+    score, picture = (torch.rand(2700, generator=rng) * 50).round(), torch.randint(5, (900,), generator=rng)
+    boxes[::100] = torch.nan
+    case = boxes, box, label, score
+    found = B.nms(*(column.cuda() for column in case), 0.45, picture.cuda())
+    assert torch.equal(found.cpu(), one_by_one(case, picture, 0.45))
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -171,7 +280,26 @@ def test_both_ways_of_nms_agree_on_many_boxes(seed: int, scale: float) -> None:
     every = torch.arange(count * classes) if classes < 90 else torch.randperm(count * classes, generator=rng)[:40000]
     for box, labels in ((torch.arange(count), label), (every // classes, every % classes)):
         case = boxes, box, labels, (torch.rand(len(box), generator=rng) * 50).round()
-        assert torch.equal(B.nms(*case, 0.45), B._kept(*case, 0.45))
+        assert torch.equal(B.nms(*case, 0.45), gpu.kept(*case, 0.45))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_classes_never_meet_where_there_are_many_boxes(seed: int) -> None:
+    """Large boxes of few classes, of which some are far more common: blocks of rows then have several classes."""
+    rng, count = torch.Generator().manual_seed(seed), 6000
+    boxes, score = torch.rand(count, 4, generator=rng), torch.rand(count, generator=rng)
+    label = (torch.rand(count, generator=rng) * torch.rand(count, generator=rng) * 6).long()
+    wanted = torch.ones(count, dtype=torch.bool)
+    for number in label.unique():
+        rows = (label == number).nonzero()[:, 0]
+        rows = rows[score[rows].sort(descending=True, stable=True).indices]
+        overlap = (B.pairwise_iou(boxes[rows], boxes[rows]) > 0.3).triu_(1)
+        for place, row in enumerate(rows):
+            if wanted[row]:
+                wanted[rows[overlap[place]]] = False
+    box = torch.arange(count)
+    assert torch.equal(B.nms(boxes, box, label, score, 0.3), wanted)
+    assert torch.equal(gpu.kept(boxes, box, label, score, 0.3), wanted)
 
 
 @no_deadline
@@ -199,10 +327,10 @@ def test_nms_keeps_boxes_that_are_not_finite() -> None:
     objectness = torch.tensor([0.9, 0.8, 0.7, 0.6])
     assert B.nms_objectness(boxes, objectness, 0.45).tolist() == [True, True, True, False]
     row, label = torch.arange(4), torch.zeros(4, dtype=torch.int64)
-    assert B._kept(boxes, row, label, objectness, 0.45).tolist() == [True, True, True, False]
+    assert gpu.kept(boxes, row, label, objectness, 0.45).tolist() == [True, True, True, False]
     swapped = torch.tensor([[0.5, 0.5, -1, -1], [0.5, 0.5, -1, 1], [0.5, 0.5, 1, 1], [0.5, 0.5, 0, 0]])  # no sides
     assert B.nms_objectness(swapped, objectness, 0.0).all()
-    assert B._kept(swapped, row, label, objectness, 0.0).all()
+    assert gpu.kept(swapped, row, label, objectness, 0.0).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])

@@ -171,16 +171,16 @@ def region_cases(draw: st.DrawFn) -> tuple[Region, WordTree | None, Settings]:
 def test_region(case, h, w, seed, nms):
     layer, tree, how = case
     raw = torch.randn(1, layer.num * layer.entries, h, w, generator=torch.Generator().manual_seed(seed))
-    output = RegionModule(layer, tree)(raw)[0]
+    output = RegionModule(layer, tree)(raw)
     mine = decode_region(layer, output, (w * 32, h * 32), how, tree)
-    slow = slow_region(layer, output.numpy(), how, tree)
+    slow = slow_region(layer, output[0].numpy(), how, tree)
     assert_same(mine, slow)
     assert_same(mine.suppressed(nms), slow_nms(slow, nms))
 
 
 def test_an_objectness_at_the_threshold_is_not_above_it():
     tree = WordTree(("a",), (-1,))
-    output = torch.tensor([0.5, 0.5, 0, 0, 0.5, 1]).view(6, 1, 1)
+    output = torch.tensor([0.5, 0.5, 0, 0, 0.5, 1]).view(1, 6, 1, 1)
     layer = Region(num=1, classes=1)
     assert [len(decode_region(layer, output, (32, 32), Settings(t), tree).box) for t in (0.5, 0.4999)] == [0, 1]
     assert [len(decode_region(layer, output, (32, 32), Settings(t), None).box) for t in (0.5, 0.4999)] == [0, 1]
@@ -223,7 +223,7 @@ def test_what_region_gives(case, h, w, seed):
 def test_the_parent_is_the_answer_where_no_child_is_sure_enough():
     tree = WordTree(("a", "b", "c", "d"), (-1, -1, 0, 0))
     layer = Region(num=1, classes=4)
-    output = torch.tensor([0.5, 0.5, 0, 0, 0.9, 0.9, 0.1, 0.55, 0.45]).view(9, 1, 1)
+    output = torch.tensor([0.5, 0.5, 0, 0, 0.9, 0.9, 0.1, 0.55, 0.45]).view(1, 9, 1, 1)
     deep, shallow = (decode_region(layer, output, (32, 32), Settings(0.5, hier), tree) for hier in (0.4, 0.5))
     assert (deep.label.tolist(), shallow.label.tolist()) == ([2], [0])  # the way to c is worth .9 * (.9 * .55)
     assert shallow.score.tolist() == pytest.approx([0.9])  # a score is the objectness, however sure the class
@@ -253,9 +253,9 @@ def test_yolo(data, h, w, seed, thresh):
     layer = Yolo(num=num, mask=mask, anchors=anchors, classes=data.draw(st.integers(1, 4)))
     count = num if mask is None else len(mask)
     raw = torch.randn(1, count * layer.entries, h, w, generator=torch.Generator().manual_seed(seed))
-    output = YoloModule(layer)(raw)[0]
+    output = YoloModule(layer)(raw)
     mine = decode_yolo(layer, output, (w * 16, h * 16), Settings(thresh), None)
-    slow = slow_yolo(layer, output.numpy(), (w * 16, h * 16), Settings(thresh))
+    slow = slow_yolo(layer, output[0].numpy(), (w * 16, h * 16), Settings(thresh))
     assert_same(mine, slow)
     assert_same(mine.suppressed(0.45), slow_nms(slow, 0.45))
 
@@ -268,13 +268,13 @@ TWO_HEADS = (BOXES / "boxes_yolo.cfg").read_text()
 def test_several_heads_suppress_each_other(seed, thresh):
     graph = Graph.parse(TWO_HEADS)
     generator = torch.Generator().manual_seed(seed)
-    outputs = [YoloModule(head.layer)(torch.randn(1, *head.shape.dims, generator=generator))[0] for head in graph.heads]
+    outputs = [YoloModule(head.layer)(torch.randn(1, *head.shape.dims, generator=generator)) for head in graph.heads]
     network, how = (graph.net.width, graph.net.height), Settings(thresh)
     mine = decode(graph.heads, outputs, network, how)
     slow = [
         found
         for head, output in zip(graph.heads, outputs, strict=True)
-        for found in slow_yolo(head.layer, output.numpy(), network, how)
+        for found in slow_yolo(head.layer, output[0].numpy(), network, how)
     ]
     assert {head.shape.w for head in graph.heads} == {16, 8}
     assert_same(mine, slow)
@@ -302,9 +302,9 @@ def slow_detection(layer: Detection, output: np.ndarray, how: Settings) -> list[
 def test_detection(side, num, classes, sqrt, seed, thresh):
     layer = Detection(side=side, num=num, classes=classes, coords=4, sqrt=sqrt)
     size = side * side * (classes + num * 5)
-    output = torch.rand(size, generator=torch.Generator().manual_seed(seed)) * 1.2 - 0.1  # v1 has no logistic
+    output = torch.rand(1, size, generator=torch.Generator().manual_seed(seed)) * 1.2 - 0.1  # v1 has no logistic
     mine = decode_detection(layer, output, (64, 64), Settings(thresh), None)
-    slow = slow_detection(layer, output.numpy(), Settings(thresh))
+    slow = slow_detection(layer, output[0].numpy(), Settings(thresh))
     assert_same(mine, slow)
     assert_same(mine.suppressed(0.4), slow_nms(slow, 0.4))
 
@@ -312,7 +312,7 @@ def test_detection(side, num, classes, sqrt, seed, thresh):
 def test_detection_with_other_coordinates_gives_no_boxes():
     layer = Detection(side=2, num=1, classes=2, coords=5)
     with pytest.raises(DarknetError, match="coords=5"):
-        decode_detection(layer, torch.zeros(4 * (2 + 1 + 5)), (64, 64), Settings(), None)
+        decode_detection(layer, torch.zeros(1, 4 * (2 + 1 + 5)), (64, 64), Settings(), None)
 
 
 @settings(max_examples=50, deadline=None)
@@ -321,8 +321,8 @@ def test_rows_in_the_order_of_the_c_program(boxes, classes, seed):
     scores = np.random.default_rng(seed).integers(0, 4, (boxes, classes)) / 4  # many equal ones, and zeros
     box, label = scores.nonzero()
     mine = Candidates(
-        torch.rand(boxes, 4), torch.ones(boxes), torch.from_numpy(box), torch.from_numpy(label),
-        torch.from_numpy(scores[box, label]),
+        torch.rand(boxes, 4), torch.ones(boxes), torch.zeros(boxes, dtype=torch.int64),
+        torch.from_numpy(box), torch.from_numpy(label), torch.from_numpy(scores[box, label]),
     ).as_printed()  # fmt: skip
     order = list(range(boxes))
     for j in range(classes):  # do_nms_sort sorts by every class, one after the other
@@ -334,7 +334,8 @@ def test_rows_in_the_order_of_the_c_program(boxes, classes, seed):
 
 def test_best_first_keeps_the_order_of_equal_scores():
     rows = torch.arange(4)
-    candidates = Candidates(torch.rand(4, 4), torch.ones(4), rows, rows, torch.tensor([0.5, 0.7, 0.5, 0.7]))
+    scores = torch.tensor([0.5, 0.7, 0.5, 0.7])
+    candidates = Candidates(torch.rand(4, 4), torch.ones(4), torch.zeros_like(rows), rows, rows, scores)
     assert candidates.best_first().box.tolist() == [1, 3, 0, 2]
 
 
@@ -354,18 +355,18 @@ def test_outputs_stay_as_they_are(name, dtype, monkeypatch):
 
 def test_nothing_found_is_no_box():
     layer = Region(num=2, classes=3)
-    nothing = decode_region(layer, torch.zeros(16, 3, 2), (64, 96), Settings(), None)
+    nothing = decode_region(layer, torch.zeros(1, 16, 3, 2), (64, 96), Settings(), None)
     for candidates in (nothing, nothing.suppressed(0.45), nothing.best_first(), nothing.as_printed()):
         assert candidates.box.shape == candidates.label.shape == candidates.score.shape == (0,)
-        assert candidates.in_picture((10, 10), (64, 96)).boxes.shape == (0, 4)
+        assert candidates.in_picture([(10, 10)], (64, 96)).boxes.shape == (0, 4)
 
 
 def test_values_that_are_no_numbers_are_not_found():
-    output = torch.full((8, 2, 2), torch.nan)
+    output = torch.full((1, 8, 2, 2), torch.nan)
     layer = Region(num=1, classes=3)
     assert len(decode_region(layer, output, (64, 64), Settings(0), None).box) == 0
     tree = WordTree(("a", "b", "c"), (-1, -1, 0))
-    output[4] = 0.9  # sure of an object, and of no class
+    output[:, 4] = 0.9  # sure of an object, and of no class
     assert decode_region(layer, output, (64, 64), Settings(), tree).label.tolist() == [0] * 4
     assert len(decode_region(layer, output, (64, 64), Settings(map=(2,)), tree).suppressed(0.45).box) == 0
 
@@ -381,10 +382,10 @@ def test_thresholds_are_shares(name, value):
 def test_a_map_names_classes_of_the_tree(wrong):
     tree = WordTree(("a", "b", "c"), (-1, -1, 0))
     with pytest.raises(DarknetError, match=f"no class {wrong} in the tree, which has 3"):
-        decode_region(Region(num=1, classes=3), torch.ones(8, 1, 1), (32, 32), Settings(map=(0, wrong)), tree)
+        decode_region(Region(num=1, classes=3), torch.ones(1, 8, 1, 1), (32, 32), Settings(map=(0, wrong)), tree)
 
 
 def test_heads_without_boxes_are_refused():
     graph = read_graph(GOLDEN / "layers" / "avgpool_softmax.cfg")
     with pytest.raises(DarknetError, match=r"layer 2 \[softmax\] gives no boxes: is this a classifier\?"):
-        decode(graph.heads, [torch.rand(10)], (13, 11), Settings())
+        decode(graph.heads, [torch.rand(1, 10)], (13, 11), Settings())

@@ -51,7 +51,7 @@ def case(request, monkeypatch):
     use_cpu_formula(network)
     x = torch.from_numpy(recording["input"]).view(1, *network.input_shape.dims)
     with torch.no_grad():
-        outputs = [output[0] for output in network.heads(x)]
+        outputs = network.heads(x)
     settings = Settings(float(recording["thresh"]), float(recording["hier_thresh"]))
     return recording, Detector(network), outputs, settings
 
@@ -64,7 +64,7 @@ def test_head_equals_the_recorded_one(case):
 
 def test_candidates_equal_the_recorded_ones(case):
     recording, detector, outputs, settings = case
-    candidates = detector.candidates(outputs, tuple(recording["image_size"].tolist()), settings)
+    candidates = detector.candidates(outputs, [tuple(recording["image_size"].tolist())], settings)
     recorded = recorded_rows(recording, "before_nms")
     assert len(recorded)
     assert matches(rows_of(candidates), recorded)
@@ -72,7 +72,7 @@ def test_candidates_equal_the_recorded_ones(case):
 
 def test_what_nms_leaves_equals_the_recorded_rows(case):
     recording, detector, outputs, settings = case
-    candidates = detector.candidates(outputs, tuple(recording["image_size"].tolist()), settings)
+    candidates = detector.candidates(outputs, [tuple(recording["image_size"].tolist())], settings)
     kept = candidates.suppressed(float(recording["nms"]))
     assert matches(rows_of(kept), recorded_rows(recording, "after_nms"))
 
@@ -81,7 +81,7 @@ def test_decoding_twice_gives_the_same_and_changes_nothing(case):
     recording, detector, outputs, settings = case
     before = [output.clone() for output in outputs]
     size = tuple(recording["image_size"].tolist())
-    first, second = (detector.decode(outputs, size, settings, 0.45) for _ in range(2))
+    first, second = (detector.decode_all(outputs, [size], settings, 0.45)[0] for _ in range(2))
     torch.testing.assert_close(first.boxes, second.boxes, rtol=0, atol=0)
     torch.testing.assert_close(first.scores, second.scores, rtol=0, atol=0)
     for output, copy in zip(outputs, before, strict=True):

@@ -15,7 +15,7 @@ import darknet_py
 PACKAGE = Path(darknet_py.__file__).parent
 ORDER = (
     {"errors"},
-    {"cpu", "overlaps", "suppress"},
+    {"cpu", "gpu", "overlaps", "suppress"},
     {"cfg", "charts", "files", "transfer", "boxes", "tree", "kinds", "labelsets", "image"},
     {"arrow", "picture"},
     {"layers", "download", "draw", "video", "camera"},
@@ -30,7 +30,7 @@ ORDER = (
     {"__main__"},
 )
 RANKS = {name: place for place, names in enumerate(ORDER) for name in names}
-PURE = {f"darknet_py.{name}" for name in ("boxes", "cpu", "errors", "image", "overlaps", "suppress", "tree")}
+PURE = {f"darknet_py.{name}" for name in ("boxes", "cpu", "errors", "gpu", "image", "overlaps", "suppress", "tree")}
 
 
 def module_name(path: Path) -> str:
@@ -77,7 +77,7 @@ def test_no_imports_go_in_circles():
     assert tuple(TopologicalSorter({name: ours(name) for name in SOURCES}).static_order())
 
 
-@pytest.mark.parametrize("name", ["boxes", "cpu", "overlaps", "suppress", "tree", "image"])
+@pytest.mark.parametrize("name", ["boxes", "cpu", "gpu", "overlaps", "suppress", "tree", "image"])
 def test_pure_functions_need_nothing_of_the_rest(name):
     foreign = {module.split(".")[0] for module in imports(name) - PURE} - set(sys.stdlib_module_names)
     assert foreign <= {"torch", "numpy"}

@@ -316,8 +316,9 @@ def test_the_first_yolo_stretches_and_later_ones_letterbox(pixels):
     # Stretched boxes are shares of the picture as they come out of the head.
     model = loaded("boxes_detection")
     with torch.no_grad():
-        head = model.network(resize(tensor, 32, 32)[None])[0]
-    candidates = model.detector.candidates([head], (60, 40), Settings(0.1))
+        head = model.network(resize(tensor, 32, 32)[None])
+    candidates = model.detector.candidates([head], [(60, 40)], Settings(0.1))
+    head = head[0]
     side, objectness = 3, head[36 : 36 + 18]
     assert candidates.boxes[0, 0] == pytest.approx(float(head[54]) / side)
     assert candidates.objectness.tolist() == pytest.approx(objectness.tolist())

@@ -180,6 +180,23 @@ def test_walk_is_the_loop_of_the_c_program(
     assert found.flatten().tolist() == expected
 
 
+@settings(max_examples=100, deadline=None)
+@given(trees(), st.integers(0, 99), st.sampled_from([0.0, 0.25, 0.9]), st.booleans(), st.booleans())
+def test_walk_of_some_places_alone(
+    tree: WordTree, seed: int, threshold: float, conditional: bool, multiplied: bool
+) -> None:
+    rows = values(tree, seed, 4, 6, coarse=True).unflatten(1, (2, 3)).transpose(0, 2)  # (3, 2, 4, C)
+    rows = tree.absolute(rows) if multiplied else rows
+    whole = tree.walk(rows, threshold, conditional=conditional)
+    assert whole.shape == (3, 2, 4)
+    for n in range(3):
+        assert torch.equal(tree.walk(rows[n], threshold, conditional=conditional), whole[n])
+    at = (torch.rand(3, 2, 4, generator=torch.Generator().manual_seed(seed)) < 0.4).nonzero(as_tuple=True)
+    assert torch.equal(tree.walk(rows, threshold, conditional=conditional, at=at), whole[at])
+    nowhere = tuple(index[:0] for index in at)
+    assert tree.walk(rows, threshold, conditional=conditional, at=nowhere).shape == (0,)
+
+
 def test_walk_of_one_row_of_no_rows_and_of_nan() -> None:
     row = torch.tensor([0.9, 0.1, 0, 0.6, 0.3, 0.1, 1, 0, 0.9, 0.1])
     assert TINY.walk(row, 0.5).tolist() == 3

@@ -206,7 +206,7 @@ def test_without_pyav_the_message_says_how_to_get_it(tmp_path, monkeypatch):
 
 def surest_first(model: Model, outputs: list[torch.Tensor], size: tuple[int, int], thresh: float) -> list[tuple]:
     """What demo.c does, box by box."""
-    candidates = model.detector.candidates(outputs, size, Settings(thresh))
+    candidates = model.detector.candidates([output[None] for output in outputs], [size], Settings(thresh))
     keep = nms_objectness(candidates.boxes, candidates.objectness, 0.4)
     rows = [
         (round(score, 5), label)

@@ -79,7 +79,7 @@ class Engine:
         if x.device.type != network.device.type:
             return network.heads(x)  # which says what is wrong
         suits = x.ndim == 4 and len(x) and x.dtype == torch.float32
-        graphs = self._graphs if suits else None
+        graphs = self._graphs if suits and x.is_cuda else None
         early = None if graphs is None else graphs.early(x)  # a GPU computes while this looks whether that holds
         steps = self._steps() if suits else ()
         if not steps:

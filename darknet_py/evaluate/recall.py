@@ -92,13 +92,13 @@ def each_recall(
         if isinstance(one.views, ImageError):
             yield one.views
         elif rows is not None:
-            boxes = _proposals(detector, [head[0] for head in found[0]], (w, h))
+            boxes = _proposals(detector, found[0], (w, h))
             total = total.plus(boxes, rows[:, 1:])
             yield total
 
 
 def _proposals(detector: Detector, outputs: Sequence[Tensor], size: Size) -> Tensor:  # -> (N, 4)
-    """Boxes that are sure enough to hold something, and that none that is surer overlaps."""
+    """Boxes that are sure enough to hold something, and that none that is surer overlaps; outputs are (1, ...)."""
     found = decode(detector.network.graph.heads, outputs, size, Settings(THRESH), detector.tree)
     sure = found.objectness > THRESH
     boxes, objectness = found.boxes[sure].cpu(), found.objectness[sure].cpu()

@@ -31,7 +31,8 @@ def candidates(network: Network, x: Tensor, thresh: float) -> list[Candidates]:
     detector, (_, h, w) = Detector(network), network.input_shape
     with torch.no_grad():
         outputs = network.heads(x)
-    return [detector.candidates([output[n] for output in outputs], (w, h), Settings(thresh)) for n in range(len(x))]
+    pictures = zip(*(output.split(1) for output in outputs), strict=True)
+    return [detector.candidates(heads, [(w, h)], Settings(thresh)) for heads in pictures]
 
 
 def rows_of(found: Candidates) -> Tensor:

@@ -19,6 +19,7 @@ from darknet_py.errors import DarknetError
 from darknet_py.network import Network
 
 CFGS = sorted((Path(__file__).parents[2] / "cfg").glob("*.cfg"))
+CFGS = [path for path in CFGS if path.stem != "yolo9000"]  # whose tree is not here
 BLOCK = "[convolutional]\nfilters=512\nsize=3\npad=1\nbatch_normalize=1\nactivation=leaky\n"
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
@@ -172,11 +173,11 @@ def test_streams_wait_for_each_other(exact):
 
 @needs_gpu
 def test_another_size_takes_no_second_copy_of_the_weights():
-    network = parsed("[net]\nwidth=32\nheight=32\nchannels=512\n" + 4 * BLOCK).cuda()
+    network = parsed("[net]\nwidth=8\nheight=8\nchannels=512\n" + 4 * BLOCK).cuda()
     engine = Engine(network)
     engine.heads(picture(network).cuda())
     before = torch.cuda.memory_allocated()
-    engine.heads(picture(network, 1, (64, 32)).cuda())
+    engine.heads(picture(network, 1, (16, 8)).cuda())
     parameters = sum(tensor.nbytes for tensor in network.parameters())
     assert torch.cuda.memory_allocated() - before < 0.1 * parameters
 
