@@ -129,8 +129,9 @@ class Detector:
         """The outputs (N, ...) of all heads for N pictures (C, H, W), which go through the network together."""
         _, h, w = self.network.input_shape
         with torch.inference_mode():
-            batch = fitted(images, w, h, stretch=self.stretches)
-            return self.engine.heads(batch.to(self.network.device, self.network.dtype))
+            there = [image.to(self.network.device) for image in images]
+            batch = fitted(there, w, h, stretch=self.stretches)
+            return self.engine.heads(batch.to(self.network.dtype))
 
     def outputs(self, images: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
         """The same for each of the pictures."""
