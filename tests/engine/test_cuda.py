@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -103,6 +106,42 @@ def test_what_cannot_be_captured_runs_step_by_step(monkeypatch):
     x = picture(network)
     (found,) = cuda.Graphs(Engine(network)._steps(), network.graph.outputs).heads(x)
     torch.testing.assert_close(found, network.heads(x)[0], rtol=1e-3, atol=1e-4)
+
+
+INTERPRETED = """
+import torch, torch.nn.functional as F
+from darknet_py.engine.cuda_kernels import epilogue, stem, stem_weight
+
+def finished(y, pool):
+    y = F.leaky_relu(y, 0.1)
+    return F.max_pool2d(y, 2, 2, ceil_mode=True) if pool else y
+
+for n, k, step, h, w in ((1, 32, 32, 8, 8), (2, 33, 40, 7, 9), (3, 130, 136, 5, 3), (1, 1, 8, 1, 1)):
+    x, bias, other = torch.randn(n, step, h, w), torch.randn(k), torch.randn(n, k, h, w)
+    x = x.contiguous(memory_format=torch.channels_last)
+    for pool in (False, True):
+        wanted = finished(x[:, :k] + bias.view(-1, 1, 1), pool)
+        torch.testing.assert_close(epilogue(x.clone(), bias, 0.1, pool=pool), wanted)
+    wanted = F.leaky_relu(finished(x[:, :k] + bias.view(-1, 1, 1), False) + other, 0.3)
+    torch.testing.assert_close(epilogue(x.clone(), bias, 0.1, other, 0.3), wanted)
+for n, c, k, h, w in ((2, 3, 32, 8, 150), (1, 1, 16, 7, 9), (3, 3, 33, 5, 3), (1, 4, 20, 2, 2)):
+    x, weight, bias = torch.randn(n, c, h, w), torch.randn(k, c, 3, 3), torch.randn(k)
+    for pool in (False, True):
+        wanted = finished(F.conv2d(x, weight, bias, padding=1), pool)
+        for layout in (torch.contiguous_format, torch.channels_last):
+            given = x.contiguous(memory_format=layout)
+            found = stem(given, stem_weight(weight, pool=pool), bias, 0.1, pool=pool)
+            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+assert stem_weight(torch.empty(32, 5, 3, 3), pool=True) is None
+assert stem_weight(torch.empty(256, 3, 3, 3)) is None
+"""
+
+
+def test_the_kernels_as_triton_interprets_them():
+    """That needs no GPU."""
+    pytest.importorskip("triton")
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    subprocess.run([sys.executable, "-c", INTERPRETED], env=environment, check=True, timeout=300)
 
 
 # On a GPU
