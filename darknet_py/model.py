@@ -35,8 +35,9 @@ class Model:
     """A network in eval mode with the names of its classes; `network` is the torch module.
 
     What it says is computed by `engine`, which follows the network: one of `darknet_py.engine.ENGINES`, or None for
-    the fastest one that there is, with `half` in 16 bits where that is faster. Raises `DarknetError` for an engine
-    that this machine or the network's device lacks.
+    the fastest one that there is, with `half` in 16 bits where that is faster; a type instead of True says which 16
+    bits, where the device has two kinds. Raises `DarknetError` for an engine that this machine or the network's device
+    lacks.
     """
 
     def __init__(

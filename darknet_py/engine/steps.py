@@ -18,6 +18,7 @@ from darknet_py.layers.route import RouteModule
 from darknet_py.layers.shortcut import ShortcutModule
 from darknet_py.layers.upsample import UpsampleModule
 
+IN_NEW_MEMORY = MaxPoolModule, ShortcutModule, UpsampleModule  # write their outputs; others may give parts of inputs
 OF_ANY_TYPE = MaxPoolModule, ReorgModule, RouteModule, ShortcutModule, UpsampleModule  # the others take float32
 Operation: TypeAlias = Callable[..., Tensor]  # of a memory and the outputs of the sources
 
@@ -43,7 +44,7 @@ class Step:
     index: int
     sources: tuple[int, ...]
     operation: Operation
-    module: nn.Module | None = None  # that the operation calls; its output may lie in the memory of its sources
+    lends: bool = False  # whether the output may lie in the memory of the sources
     done: tuple[int, ...] = ()
 
 
@@ -83,7 +84,8 @@ def _rows(
         operation = convolution(module)
         following = users.get(node.index, ())
         if operation is None:
-            yield Step(node.index, node.sources, partial(_layer, module), module)
+            new = isinstance(module, IN_NEW_MEMORY) or (isinstance(module, RouteModule) and len(node.sources) > 1)
+            yield Step(node.index, node.sources, partial(_layer, module), not new)
             continue
         step = Step(node.index, node.sources, operation)
         if len(following) == 1 and node.index not in graph.outputs:
@@ -115,7 +117,7 @@ def _with_ends(rows: Sequence[Step], outputs: Sequence[int]) -> tuple[Step, ...]
         last.update(dict.fromkeys((*row.sources, row.index), place))
     last.update(dict.fromkeys(outputs, len(rows)))
     for row in reversed(rows):
-        if row.module is not None:
+        if row.lends:
             last.update({source: max(last[source], last[row.index]) for source in row.sources})
     ends: list[list[int]] = [[] for _ in range(len(rows) + 1)]
     for source, place in last.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from engines import needs_winograd, parsed, picture
+from engines import AVAILABLE, CLOSE, difference, needs_engine, needs_winograd, parsed, picture
 
 from darknet_py.engine import Engine
 from darknet_py.engine.memory import Memory
@@ -44,6 +44,21 @@ def test_others_and_what_is_kept_are_not_taken_back():
     memory.give_back(kept)
     assert memory._free == []
     assert memory.floats(5).data_ptr() != kept.data_ptr()
+
+
+@needs_engine
+def test_what_is_joined_is_given_back():
+    """Of a chain of routes, each of which joins the one before with something new, two live at a time."""
+    layer = "[convolutional]\nfilters=8\nsize=3\npad=1\nactivation=leaky\n[route]\nlayers=-1,-2\n"
+    network = parsed("[net]\nwidth=8\nheight=8\nchannels=3\n[maxpool]\nsize=2\nstride=1\n" + 6 * layer)
+    engine = Engine(network, AVAILABLE[-1])
+    assert difference(picture(network), engine) < CLOSE
+    live, most = set(), 0
+    for step in engine._steps():
+        live.add(step.index)
+        most = max(most, len(live))
+        live.difference_update(step.done)
+    assert most == 3
 
 
 @needs_winograd
