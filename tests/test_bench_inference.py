@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
+import signal
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +26,7 @@ cases = importlib.import_module("inference_cases")
 contests = importlib.import_module("inference_contest")
 costs = importlib.import_module("engine_costs")
 peers = importlib.import_module("peers")
+patiences = importlib.import_module("patience")
 peers_cuda = importlib.import_module("peers_cuda")
 peers_ncnn = importlib.import_module("peers_ncnn")
 benchmarks = importlib.import_module("benchmarks")
@@ -327,6 +331,34 @@ def test_compiled_network_is_a_copy(dtype: str, tmp_path: Path, monkeypatch: pyt
     assert compiled[0].dtype == cases.DTYPES[dtype]
     assert case.network.dtype == torch.float32
     assert case.difference(runner.call()) < runner.tolerance
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers")
+def test_who_takes_too_long_is_given_up_and_not_tried_again() -> None:
+    begun = []
+
+    def stubborn() -> None:
+        begun.append(1)
+        for _ in range(1000):
+            with contextlib.suppress(Exception):
+                time.sleep(1)
+
+    patience, before = patiences.Patience(0.05), signal.getsignal(signal.SIGALRM)
+    assert patience.wait(lambda: 3) == 3
+    with pytest.raises(benchmarks.BenchError, match=r"^was not ready after 0\.05 s; --patience gives it more$"):
+        patience.wait(stubborn)
+    with pytest.raises(benchmarks.BenchError, match="not tried again"):
+        patience.wait(stubborn)
+    assert begun == [1]
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_a_compiler_that_takes_too_long_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Network, "compile", lambda network, **_: setattr(network, "heads", lambda x: time.sleep(60)))
+    monkeypatch.setattr(peers_cuda, "COMPILING", patiences.Patience(0.05))
+    result = contests.contest(make_case(TINY, tmp_path), {"compile": peers_cuda.compiled}, 1, rounds=1)
+    assert result.reasons == {"compile": "was not ready after 0.05 s; --patience gives it more"}
 
 
 def test_cuda_defaults() -> None:

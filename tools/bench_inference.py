@@ -4,17 +4,17 @@ Usage::
 
     python tools/bench_inference.py [--darknet DIR] [--cfg FILE ...] [--weights FILE ...] [--size SIZE ...]
         [--batch N ...] [--threads N] [--engines NAME ...] [--peers NAME ...] [--rounds N] [--seconds S]
-        [--device DEVICE] [--dtype TYPE ...] [--half] [--peak TFLOPS] [--table] [--json [FILE]] [--check]
+        [--patience S] [--device DEVICE] [--dtype TYPE ...] [--half] [--peak TFLOPS] [--table] [--json [FILE]] [--check]
 
 All compute the same: a network up to the inputs of its heads, with the same weights (random ones in range where
 --weights gives none) and pictures. Each output is compared with the plain network's, and who does not agree does not
 count. Then they take turns, round after round; ratios are those of each round. A line gives the median and the
 quartiles, of milliseconds an image. Peers come with the extra `bench`; those that are not installed say so.
 
-On a CUDA device the peers are torch.compile and TensorRT, and shares of the card's peak are given where it is known or
---peak says it. --table prints the engines alone, for many sizes, as markdown. `--check` exits with 1 where a limit does
-not hold. Other work on the machine spoils the numbers, so its load is stated too; OMP_WAIT_POLICY=PASSIVE in the
-environment spoils them less then.
+On a CUDA device the peers are torch.compile and TensorRT, which are given up where they compile for longer than
+--patience, and shares of the card's peak are given where it is known or --peak says it. --table prints the engines
+alone, for many sizes, as markdown. `--check` exits with 1 where a limit does not hold. Other work on the machine spoils
+the numbers, so its load is stated too; OMP_WAIT_POLICY=PASSIVE in the environment spoils them less then.
 """
 
 from __future__ import annotations
@@ -156,6 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; gives the exit code."""
     args = parse(argv)
     torch.set_num_threads(args.threads)
+    peers_cuda.COMPILING.seconds = peers_cuda.BUILDING.seconds = args.patience
     try:
         with tempfile.TemporaryDirectory(prefix="darknet-bench-") as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore", CfgWarning)

@@ -47,6 +47,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     option("--peers", nargs="*", metavar="NAME", help="who else: " + "; ".join(map(", ".join, PEERS.values())))
     option("--rounds", type=int, metavar="N", help="rounds of each case (default: what --seconds allows)")
     option("--seconds", type=float, default=180, help="how long the cases may take together (default: 180)")
+    option("--patience", type=float, default=60, metavar="S", help="how long one that compiles may take (default: 60)")
     option("--device", metavar="DEVICE", help="cpu or cuda (default: cuda where there is one)")
     option("--dtype", choices=DTYPES, nargs="+", help="fp32, fp16, bf16 (default: fp32; CUDA: all)")
     option("--half", action="store_true", help="the 16 bits that our engines have: bf16; CUDA: fp16")

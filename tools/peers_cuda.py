@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from inference_cases import DTYPES, Case, Task
+from patience import Patience
 from peers import REDUCED, Build, Runner, needed
 
 from darknet_py.network import Network
@@ -33,7 +34,9 @@ def compiled(case: Case) -> Runner:
     network, x = there(case, case.task.dtype)
     network = copy.deepcopy(network)  # the others go on with one that is not compiled
     network.compile(mode="max-autotune", dynamic=False)
-    return Runner(torch.inference_mode()(partial(network.heads, x)), tolerance=tolerance(case))
+    call = torch.inference_mode()(partial(network.heads, x))
+    COMPILING.wait(call)
+    return Runner(call, tolerance=tolerance(case))
 
 
 def tensorrt(case: Case) -> Runner:
@@ -42,7 +45,7 @@ def tensorrt(case: Case) -> Runner:
     network, x = there(case, case.task.dtype)
     options = {"ir": "dynamo", "inputs": [x], "enabled_precisions": {x.dtype}, "min_block_size": 1}
     with torch.inference_mode():
-        module = package.compile(network, **options)
+        module = BUILDING.wait(partial(package.compile, network, **options))
 
     def call() -> tuple[Any, ...]:
         found = module(x)
@@ -61,6 +64,7 @@ def peak(task: Task) -> float | None:
     return None if peaks is None else peaks["exact" if exact else task.dtype]
 
 
+COMPILING, BUILDING = Patience(60), Patience(60)  # seconds
 PEAKS: Mapping[str, Mapping[str, float]] = {
     "NVIDIA A100": {"exact": 19.5, "fp32": 156, "fp16": 312, "bf16": 312},
     "NVIDIA H100 80GB HBM3": {"exact": 66.9, "fp32": 494.7, "fp16": 989.4, "bf16": 989.4},
