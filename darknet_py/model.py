@@ -19,6 +19,7 @@ from darknet_py.classify import Classification, Classifier
 from darknet_py.decode import DECODERS, Settings
 from darknet_py.detect import Detections, Detector, class_name
 from darknet_py.engine import Engine
+from darknet_py.engine.steps import Half
 from darknet_py.errors import DarknetError, ImageError
 from darknet_py.graph import Graph
 from darknet_py.lists import each_picture
@@ -46,7 +47,7 @@ class Model:
         names: Sequence[str] = (),
         engine: str | None = None,
         *,
-        half: bool | torch.dtype = False,
+        half: Half = False,
     ) -> None:
         self.network = network.eval()
         self.names = tuple(names)
@@ -158,7 +159,7 @@ class Model:
 def load(
     cfg: str | Path, weights: str | Path | None = None, *, names: Names | None = None, data: str | Path | None = None,
     device: str | torch.device | None = None, size: int | tuple[int, int] | None = None, strict: bool = False,
-    partial: bool = False, engine: str | None = None, half: bool | torch.dtype = False,
+    partial: bool = False, engine: str | None = None, half: Half = False,
 ) -> Model:  # fmt: skip
     """Build the network of a cfg, load its weights and put it on a device.
 

@@ -21,35 +21,11 @@ from darknet_py.graph import Graph
 from darknet_py.network import Network
 
 BOXES = GOLDEN / "boxes"
-THREE_HEADS = """[net]
-width=64
-height=32
-channels=3
-[convolutional]
-filters=21
-size=3
-stride=8
-pad=1
-[yolo]
-mask=6,7,8
-{yolo}
-[convolutional]
-filters=21
-size=3
-stride=2
-pad=1
-[yolo]
-mask=3,4,5
-{yolo}
-[convolutional]
-filters=21
-size=3
-stride=2
-pad=1
-[yolo]
-mask=0,1,2
-{yolo}
-""".replace("{yolo}", "anchors=5,7, 8,15, 16,10, 15,30, 31,22, 30,40, 58,45, 80,99, 180,160\nclasses=2\nnum=9")
+THREE_HEADS = "[net]\nwidth=64\nheight=32\nchannels=3\n" + "".join(
+    f"[convolutional]\nfilters=21\nsize=3\nstride={stride}\npad=1\n[yolo]\nmask={mask}\nclasses=2\nnum=9\n"
+    "anchors=5,7, 8,15, 16,10, 15,30, 31,22, 30,40, 58,45, 80,99, 180,160\n"
+    for stride, mask in ((8, "6,7,8"), (2, "3,4,5"), (2, "0,1,2"))
+)
 NAMES = ("boxes_region", "boxes_region_sigmoid", "boxes_tree", "boxes_yolo", "boxes_detection", "three heads")
 MAPS = {"boxes_tree": (None, (7, 0, 3, 3))}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from threading import Lock
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -13,11 +13,10 @@ from torch import Tensor
 from darknet_py.engine import cuda, fused, native, winograd
 from darknet_py.engine.memory import Memory
 from darknet_py.engine.prepared import Prepared
-from darknet_py.engine.steps import Convolutions, Step, run
+from darknet_py.engine.steps import Convolutions, Half, Step, run
 from darknet_py.errors import DarknetError
 from darknet_py.network import Network
 
-Half: TypeAlias = "bool | torch.dtype"
 CONVOLUTIONS: Final[Mapping[str, Callable[..., Convolutions | None]]] = {
     "winograd": winograd.convolutions,
     "fused": fused.convolutions,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from darknet_py.engine.folded import Folded, add
 from darknet_py.engine.memory import Memory
-from darknet_py.engine.steps import Convolution, Convolutions, Step, run
+from darknet_py.engine.steps import Convolution, Convolutions, Half, Step, run
 
 MOST_GRAPHS = 8  # shapes of the input; the oldest goes first
 WARM_UP = 3  # calls before a graph is captured, in which cuDNN chooses
@@ -108,7 +108,7 @@ def _agree(kernels: Any) -> bool:
 
 
 @cache
-def convolutions(*, half: bool | torch.dtype = False) -> Convolutions | None:
+def convolutions(*, half: Half = False) -> Convolutions | None:
     """`Cudnn` and `Stem`, with `half` in float16 or in that type; None without a GPU."""
     if not torch.cuda.is_available():
         return None

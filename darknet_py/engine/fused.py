@@ -11,7 +11,7 @@ from torch import Tensor
 
 from darknet_py.engine.folded import Folded, add
 from darknet_py.engine.memory import Memory
-from darknet_py.engine.steps import Convolution, Convolutions
+from darknet_py.engine.steps import Convolution, Convolutions, Half
 from darknet_py.layers.activation import Activation
 
 USUAL_SIDE = 26  # the picture for which oneDNN orders the weights; others take them as they are
@@ -77,7 +77,7 @@ def _convolution(conv: Folded, dtype: torch.dtype = torch.float32) -> Convolutio
 
 
 @cache
-def convolutions(*, half: bool | torch.dtype = False) -> Convolutions | None:
+def convolutions(*, half: Half = False) -> Convolutions | None:
     """What makes them, or None where torch has no such operators or they give something else.
 
     With `half`, weights and outputs are bfloat16.

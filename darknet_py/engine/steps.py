@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from darknet_py.engine.folded import SLOPES, Folded, is_plain_sum
@@ -20,6 +21,7 @@ from darknet_py.layers.upsample import UpsampleModule
 
 IN_NEW_MEMORY = MaxPoolModule, ShortcutModule, UpsampleModule  # write their outputs; others may give parts of inputs
 OF_ANY_TYPE = MaxPoolModule, ReorgModule, RouteModule, ShortcutModule, UpsampleModule  # the others take float32
+Half: TypeAlias = "bool | torch.dtype"  # whether to use 16 bits: the device's usual ones, or these
 Operation: TypeAlias = Callable[..., Tensor]  # of a memory and the outputs of the sources
 
 

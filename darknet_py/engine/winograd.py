@@ -14,7 +14,7 @@ from darknet_py.engine.folded import Folded
 from darknet_py.engine.memory import Memory
 from darknet_py.engine.narrow import Narrow, in_columns
 from darknet_py.engine.native import Job, library
-from darknet_py.engine.steps import Convolution, Convolutions
+from darknet_py.engine.steps import Convolution, Convolutions, Half
 
 PACKED_BYTES = 5 << 20  # weights that are kept transformed, if they are no larger then
 TILES_BYTES = 32 << 20  # transformed tiles at a time, which threads share
@@ -89,7 +89,7 @@ def suits(conv: Folded, lanes: int) -> bool:
 
 
 @cache
-def convolutions(*, half: bool | torch.dtype = False) -> Convolutions | None:
+def convolutions(*, half: Half = False) -> Convolutions | None:
     """`Winograd` and `Narrow` where they suit, `fused` elsewhere; None where one is not there or wrong.
 
     With `half`, large weights are bfloat16, and where the processor multiplies that faster, so are pictures and what
