@@ -17,7 +17,23 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+import re
+from typing import Final, NamedTuple
+
+MESSAGE: Final = 500  # letters of an error or a warning
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def shown(text: object, most: int | None = None) -> str:
+    """What a file or a path says, fit for a terminal: control characters are escaped as Python escapes them.
+
+    Of more than `most` letters those in the middle are left out.
+    """
+    plain = _CONTROL.sub(lambda found: repr(found.group())[1:-1], str(text))
+    if most is None or len(plain) <= most:
+        return plain
+    head = most // 3
+    return f"{plain[:head]}...{plain[len(plain) - (most - head - 3) :]}"
 
 
 class Location(NamedTuple):
@@ -31,7 +47,10 @@ class Location(NamedTuple):
 
 
 class DarknetError(Exception):
-    """The root of every error this package raises on purpose; its text is one clear line."""
+    """The root of every error this package raises on purpose; its text is one clear line, whatever files say."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(shown(message, MESSAGE))
 
 
 class CfgError(DarknetError):
@@ -55,7 +74,10 @@ class DownloadError(DarknetError):
 
 
 class DarknetWarning(UserWarning):
-    """The root of every warning this package gives."""
+    """The root of every warning this package gives; its text is one line."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(shown(message, MESSAGE))
 
 
 class CfgWarning(DarknetWarning):

@@ -1,13 +1,33 @@
-"""Writing files so that nothing is lost: beside the old one, then renamed over it."""
+"""Reading files that are files, and writing them so that nothing is lost: beside the old one, then renamed over it."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
+
+
+def opened(path: str | Path) -> BinaryIO:
+    """Open a file to read its bytes; raises `OSError` for what is no regular file, which could be waited for for ever.
+
+    Nothing is read from a pipe, a device or a socket, and its writer is not kept waiting.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
 
 
 @contextlib.contextmanager
