@@ -177,8 +177,8 @@ class Detector:
         boxes, picture = (column.index_select(0, rows.box) for column in (rows.boxes, rows.picture))
         boxes, scores, labels, picture = gpu.on_cpu(boxes, rows.score, rows.label, picture)
         # A box may be far wider than its picture: infinitely so, where the exponential of its width has no end.
-        sides = row_of_each(torch.tensor([(*size, *size) for size in sizes], dtype=torch.float64), picture)
-        corners = xyxy_from_cxcywh(boxes.nan_to_num().double() * sides)
+        sides = torch.tensor([(*size, *size) for size in sizes], dtype=torch.float64, device="cpu")
+        corners = xyxy_from_cxcywh(boxes.nan_to_num().double() * row_of_each(sides, picture))
         numbers = labels.tolist()
         known = {label: class_name(self.names, label) for label in set(numbers)}
         names = tuple(map(known.__getitem__, numbers))

@@ -192,7 +192,7 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
     """
     if device is not None:
         try:
-            return torch.empty(0, device=device).device
+            return torch.empty(0, dtype=torch.float32, device=device).device
         except (RuntimeError, AssertionError) as error:
             raise DarknetError(f"there is no device {str(device)!r}: {str(error).splitlines()[0]}") from error
     if torch.cuda.is_available():

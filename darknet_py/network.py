@@ -38,7 +38,8 @@ class Network(nn.Module):
         super().__init__()
         self.graph = graph
         self.header = Header()  # of the weights file it came from, with the number of pictures it has seen
-        self.layers = nn.ModuleList(node.layer.build(node.inputs) for node in graph.nodes)
+        with torch.device("cpu"):  # whatever torch's default is
+            self.layers = nn.ModuleList(node.layer.build(node.inputs) for node in graph.nodes)
         self._other_sizes: dict[tuple[int, int], bool] = {}
         self._last_uses = graph.last_uses(graph.outputs)
         self._last_frozen = graph.last_frozen
@@ -131,7 +132,8 @@ class Network(nn.Module):
         """Take another input size, where Darknet can (resize_network); raises `CfgError` where it cannot."""
         graph = self.graph.resized(width, height)
         pairs = zip(self.graph.nodes, graph.nodes, strict=True)
-        changed = {new.index: new.layer.build(new.inputs) for old, new in pairs if new.layer is not old.layer}
+        with torch.device("cpu"):
+            changed = {new.index: new.layer.build(new.inputs) for old, new in pairs if new.layer is not old.layer}
         for index, module in changed.items():
             self.layers[index] = module.train(self.training)
         self.graph = graph

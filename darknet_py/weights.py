@@ -126,7 +126,7 @@ def _fill(target: Tensor, slot: Slot, file: BufferedReader, header: Header) -> N
     rows = target.detach()[: slot.size * len(target) // target.numel()]
     turned = slot.blob.flipped or (slot.blob.transposed and header.transposed)
     if turned or not rows.is_contiguous():
-        values = _read_into(torch.empty(slot.size), file)
+        values = _read_into(torch.empty(slot.size, dtype=torch.float32, device="cpu"), file)
         rows.copy_((values.view(-1, len(rows)).T if turned else values).reshape(rows.shape))
     elif rows.device.type == "cpu" and rows.dtype == torch.float32:
         _advise_large_pages(rows)
@@ -134,7 +134,7 @@ def _fill(target: Tensor, slot: Slot, file: BufferedReader, header: Header) -> N
         torch.autograd.graph.increment_version(target)  # which torch would do for what it writes itself
     else:
         for part in rows.view(-1).split(CHUNK):
-            part.copy_(_read_into(torch.empty(len(part)), file))
+            part.copy_(_read_into(torch.empty(len(part), dtype=torch.float32, device="cpu"), file))
 
 
 def _read_into(values: Tensor, file: BufferedReader) -> Tensor:

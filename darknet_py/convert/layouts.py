@@ -110,7 +110,7 @@ def _eriklindernoren(node: Node, _number: int) -> dict[str, str]:
 def _eriklindernoren_anchors(node: Node) -> dict[str, Tensor]:
     if not isinstance(node.layer, Yolo):
         return {}
-    anchors = torch.tensor(node.layer.anchor_boxes)
+    anchors = torch.tensor(node.layer.anchor_boxes, dtype=torch.float32)
     start = f"module_list.{node.index}.yolo_{node.index}"
     return {f"{start}.anchors": anchors, f"{start}.anchor_grid": anchors.view(1, -1, 1, 1, 2).clone()}
 

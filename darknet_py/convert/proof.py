@@ -65,7 +65,7 @@ def prove(form: Format, path: Path, network: Network, options: Options, source: 
         network, source = small(network), small(source)
     steps = network.graph.net.time_steps if network.graph.recurrent else 1
     shape = (BATCH * steps, *network.input_shape.dims)
-    inputs = [torch.rand(shape, generator=torch.Generator().manual_seed(0))]
+    inputs = [torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32)]
     (expected,) = form.expect(source, inputs, options) if form.expect else heads(source, inputs)
     (found,) = form.run(path, network, inputs, options)
     if [tensor.shape for tensor in expected] != [tensor.shape for tensor in found]:

@@ -68,7 +68,7 @@ def measure(
     return Scores(
         Rows.joined([(one.labels, one.boxes, one.scores) for one in found]),
         Rows.joined([in_pixels(table, size) for table, size in used]),
-        torch.tensor([one.image_size for one in found]),
+        torch.tensor([one.image_size for one in found], dtype=torch.int64),
         count,
         tuple(names) or detector.names,
         problems,
