@@ -15,16 +15,19 @@ from darknet_py.boxes import nms_objectness, row_of_each, xyxy_from_cxcywh
 from darknet_py.cpu import one_thread, places
 from darknet_py.decode import Candidates, Settings, Size, decode
 from darknet_py.engine import Engine
-from darknet_py.errors import DarknetError
+from darknet_py.errors import DarknetError, memory_errors
 from darknet_py.fitting import fitted
 from darknet_py.layers.detection import Detection
 from darknet_py.lists import Picture, each_picture
-from darknet_py.network import Network
+from darknet_py.network import Network, looking
 from darknet_py.picture import ImageLike
 from darknet_py.tree import WordTree
 
 if TYPE_CHECKING:
     import supervision
+
+
+ADVICE = "fewer at a time or a smaller size need less"  # memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +131,8 @@ class Detector:
     def heads(self, images: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The outputs (N, ...) of all heads for N pictures (C, H, W), which go through the network together."""
         _, h, w = self.network.input_shape
-        with torch.inference_mode():
+        wanted = f"{len(images)} pictures in a network of {w} x {h}"
+        with looking(self.network), torch.inference_mode(), memory_errors(wanted, ADVICE):
             there = [image.to(self.network.device) for image in images]
             batch = fitted(there, w, h, stretch=self.stretches)
             return self.engine.heads(batch.to(self.network.dtype))

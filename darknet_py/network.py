@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from contextlib import nullcontext
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -177,3 +179,44 @@ class Network(nn.Module):
     def dtype(self) -> torch.dtype:
         """The type of the parameters."""
         return next((parameter.dtype for parameter in self.parameters()), torch.float32)
+
+
+class _Looks:
+    """How many look at a network now, and which of its modules trained before the first did."""
+
+    def __init__(self) -> None:
+        self.count, self.trained = 0, list[nn.Module]()
+
+
+_looks: WeakKeyDictionary[nn.Module, _Looks] = WeakKeyDictionary()
+_looks_lock = Lock()
+
+
+@contextmanager
+def looking(network: nn.Module) -> Iterator[None]:
+    """Keep all modules in eval mode inside the block, or blocks of several threads; then each has its own mode again."""
+    with _looks_lock:
+        looks = _looks.setdefault(network, _Looks())
+        if not looks.count:
+            looks.trained = _training(network)
+            for module in looks.trained:
+                module.training = False
+        looks.count += 1
+    try:
+        yield
+    finally:
+        with _looks_lock:
+            looks.count -= 1
+            for module in () if looks.count else looks.trained:
+                module.training = True
+
+
+def _training(module: nn.Module) -> list[nn.Module]:
+    """The modules in train mode; `Module.modules` would take several times as long."""
+    found, waiting = [], [module]
+    while waiting:
+        module = waiting.pop()
+        waiting += filter(None, module._modules.values())  # noqa: SLF001
+        if module.training:
+            found.append(module)
+    return found

@@ -21,7 +21,7 @@ from darknet_py.convert.fold import resized
 from darknet_py.convert.formats import Format, Options, heads
 from darknet_py.errors import CfgError, DarknetError, WeightsError, os_reason
 from darknet_py.files import permissions
-from darknet_py.network import Network
+from darknet_py.network import Network, looking
 
 BATCH: Final = 2
 TOLERANCES: Final = {
@@ -100,12 +100,8 @@ def ready(network: Network) -> Iterator[Network]:
         twin.carry_state(False)
         yield twin
         return
-    modes = {module: module.training for module in network.modules()}
-    try:
-        yield network.eval()
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with looking(network):
+        yield network
 
 
 @contextmanager
