@@ -194,7 +194,7 @@ _looks_lock = Lock()
 
 @contextmanager
 def looking(network: nn.Module) -> Iterator[None]:
-    """Keep all modules in eval mode inside the block, or blocks of several threads; then each has its own mode again."""
+    """Keep all modules in eval mode inside the block, or the blocks of several threads, and give each its own back."""
     with _looks_lock:
         looks = _looks.setdefault(network, _Looks())
         if not looks.count:
