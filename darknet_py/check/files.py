@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from darknet_py import weights as weights_file
-from darknet_py.cfg import Entry, Section, find_file, read_data, read_names
+from darknet_py.cfg import Entry, Section, file_of, read_data, read_names
 from darknet_py.cfg.keys import nearest
 from darknet_py.check.outline import Outline
 from darknet_py.check.problems import Problems
@@ -79,9 +79,11 @@ def _check_file(entry: Entry, classes: int | None, problems: Problems, *, exact:
     path = _find(entry)
     if path is None:
         if entry.key in NEEDED:
-            problems.error(f"{entry}: it does not exist", entry.where)
+            problems.error(f"{entry.key}={entry.original}: it does not exist", entry.where)
         else:
-            problems.warning(f"{entry}: it does not exist; {FOR_TRAINING[entry.key]} needs it", entry.where)
+            problems.warning(
+                f"{entry.key}={entry.original}: it does not exist; {FOR_TRAINING[entry.key]} needs it", entry.where
+            )
         return
     count = None
     with problems.caught():
@@ -97,7 +99,7 @@ def _check_file(entry: Entry, classes: int | None, problems: Problems, *, exact:
 
 def _find(entry: Entry) -> Path | None:
     try:
-        path = find_file(entry.value, entry.where.file)
+        path = file_of(entry)
         return path if path.exists() else None
     except OSError:  # a folder that may not be entered, a name that is too long
         return None

@@ -15,13 +15,13 @@ from typing import Any
 import torch
 
 from darknet_py.cfg import dumps
-from darknet_py.cfg.grammar import read_text
 from darknet_py.convert.darknet import loads_all
 from darknet_py.convert.fold import beginning, fold
 from darknet_py.convert.formats import Format, Options, Reading, check_options, format_in, format_of, readable
 from darknet_py.convert.layouts import COUNTER
 from darknet_py.convert.proof import Proof, placing, prove, ready
 from darknet_py.errors import DarknetError
+from darknet_py.files import read_text
 from darknet_py.graph import Graph
 from darknet_py.layers.batchnorm import EPS
 from darknet_py.layout import cutoff_of
