@@ -8,11 +8,12 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any
 
 
-def opened(path: str | Path) -> BinaryIO:
+def opened(path: str | Path) -> BufferedReader:
     """Open a file to read its bytes; raises `OSError` for what is no regular file, which could be waited for for ever.
 
     Nothing is read from a pipe, a device or a socket, and its writer is not kept waiting.

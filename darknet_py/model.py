@@ -159,14 +159,15 @@ class Model:
 def load(
     cfg: str | Path, weights: str | Path | None = None, *, names: Names | None = None, data: str | Path | None = None,
     device: str | torch.device | None = None, size: int | tuple[int, int] | None = None, strict: bool = False,
-    partial: bool = False, engine: str | None = None, half: Half = False,
+    partial: weights_file.Partial = False, engine: str | None = None, half: Half = False,
 ) -> Model:  # fmt: skip
     """Build the network of a cfg, load its weights and put it on a device.
 
     `names` is a .names file or the names themselves; otherwise the .data file `data` says where they are, and
     without either classes go by their numbers. `device` None takes the first GPU if there is one. `size`, a width
     and height or one number for both, is another input size. `strict` makes unknown and repeated keys errors;
-    `partial` takes a weights file that ends early or goes on. Without `weights` they are random. `engine` and
+    `weights` are a .weights file or what `convert` writes beside a graph: .safetensors, .pt. `partial` takes one that
+    ends early or goes on, and with "matching", of one for other classes, the layers that fit. Without `weights` they are random. `engine` and
     `half` are as in `Model`.
     """
     graph = Graph.read(cfg, strict=strict)
@@ -174,9 +175,10 @@ def load(
         width, height = map(index, size if isinstance(size, Sequence) else (size, size))  # no fractions
         graph = graph.resized(width, height)
     target = pick_device(device)
-    network = Network(graph, initialize=weights is None or not weights_file.fills(graph, weights))
-    if weights is not None:
-        weights_file.load(network, weights, partial=partial)
+    if weights is None:
+        network = Network(graph)
+    else:
+        network, _ = weights_file.made(graph, weights, weights_file.Reading(partial=partial))
     if names is None and data is not None:
         names = read_data(data).names()
     if isinstance(names, (str, Path)):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
-from darknet_py.cli.common import Verb, complain, count, fraction, natural, option, switch
+from darknet_py.cli.common import Verb, complain, count, fraction, natural, option, partial_of, switch
 
 if TYPE_CHECKING:
     from darknet_py.convert.inspect import Contents, Row
@@ -41,6 +41,7 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--dynamic-size", action="store_true", help="width and height can change (.onnx, .pt2, .ts)")
     parser.add_argument("--no-check", action="store_true", help="do not compare what was written with the source")
     switch(parser, "partial", "take what fits of SOURCE; the rest is drawn as for training")
+    switch(parser, "transfer", "take the layers that fit of a SOURCE for other classes, and say which do not")
     switch(parser, "strict", "unknown and repeated keys in the cfg are errors")
     switch(parser, "json", "print JSON")
 
@@ -61,7 +62,7 @@ def _convert(args: Namespace) -> int:
         given["dtype"] = getattr(torch, HALVES[args.half])
     with _clearing_away():
         report = convert(
-            *args.files, strict=args.strict, partial=args.partial, seen=args.seen, upto=args.upto,
+            *args.files, strict=args.strict, partial=partial_of(args), seen=args.seen, upto=args.upto,
             fold_bn=args.fold_bn, check=not args.no_check, decode=args.decode, nms=args.nms,
             dynamic_size=args.dynamic_size, **given,
         )  # fmt: skip

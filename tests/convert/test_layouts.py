@@ -11,14 +11,14 @@ from conftest import GOLDEN, read_graph
 from torch import nn
 
 from darknet_py import convert, weights
-from darknet_py.convert import layouts
-from darknet_py.convert.layouts import COUNTER, LAYOUTS
 from darknet_py.errors import DarknetError, WeightsError
 from darknet_py.graph import Graph
 from darknet_py.layers.connected import Connected
 from darknet_py.layers.convolutional import Convolutional
 from darknet_py.layers.yolo import Yolo
 from darknet_py.network import Network
+from darknet_py.weights import layouts
+from darknet_py.weights.layouts import COUNTER, LAYOUTS
 
 CONVOLUTIONS = """
 [net]
