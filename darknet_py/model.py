@@ -166,8 +166,8 @@ def load(
     `names` is a .names file or the names themselves; otherwise the .data file `data` says where they are, and
     without either classes go by their numbers. `device` None takes the first GPU if there is one. `size`, a width
     and height or one number for both, is another input size. `strict` makes unknown and repeated keys errors;
-    `weights` are a .weights file or what `convert` writes beside a graph: .safetensors, .pt. `partial` takes one that
-    ends early or goes on, and with "matching", of one for other classes, the layers that fit. Without `weights` they are random. `engine` and
+    `weights` are a .weights file or a state dict (.safetensors, .pt), and without they are random. `partial` takes a
+    file that ends early or goes on; "matching" takes, of one for other classes, the layers that fit. `engine` and
     `half` are as in `Model`.
     """
     graph = Graph.read(cfg, strict=strict)

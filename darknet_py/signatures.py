@@ -49,7 +49,7 @@ _BYTES: Final = {
     rb"RIFF(?s:.{4})AVI |(?s:.{4})ftyp|\x1aE\xdf\xa3": "a video or picture",
     rb"%PDF": "a PDF",
     rb"SQLite format 3\x00": "a database of SQLite",
-    rb"\x7fELF|MZ|\xfe\xed\xfa[\xce\xcf]|[\xce\xcf]\xfa\xed\xfe": "a program",
+    rb"\x7fELF|MZ\x90|\xfe\xed\xfa[\xce\xcf]|[\xce\xcf]\xfa\xed\xfe": "a program",
 }  # in this order: what stands first is surer
 _TEXTS: Final = {
     r"version https://(git-lfs|hawser)\.": LFS,
@@ -67,11 +67,12 @@ _TEXTS: Final = {
 def kind_of(head: bytes) -> str | None:
     """What a file is that begins so, with what to do about it; None for bytes that say nothing.
 
-    For a file that is known to be no weights file: a few of these marks are two bytes long.
+    For a file that is known to be no weights file: some of these marks are two bytes long.
     """
-    if text := text_of(head):
+    kind = next((kind for mark, kind in _BYTES.items() if re.match(mark, head)), None)
+    if kind is None and (text := text_of(head)):
         return next((kind for mark, kind in _TEXTS.items() if re.match(mark, text, re.DOTALL)), "a text")
-    return next((kind for mark, kind in _BYTES.items() if re.match(mark, head)), None)
+    return kind
 
 
 def answer_of(head: bytes) -> str | None:
@@ -85,9 +86,10 @@ def text_of(head: bytes) -> str:
 
     In UTF-8, UTF-16, UTF-32 or an older encoding, with a byte order mark or without one.
     """
-    plain = re.sub(rb"^(\xef\xbb\xbf|\xff\xfe|\xfe\xff|\x00\x00\xfe\xff)+", b"", head).replace(b"\0", b"")
+    bare = re.sub(rb"^(\xef\xbb\xbf|\xff\xfe|\xfe\xff|\x00\x00\xfe\xff)+", b"", head)
+    plain = bare.partition(b"\0\0\0\0")[0].replace(b"\0", b"")
     start = plain[:512]
-    if not start or _NO_TEXT.search(start) or len(plain) * 5 < len(head):
+    if not start or _NO_TEXT.search(start):
         return ""
     if len(re.findall(rb"[\x20-\x7e\s]", start)) * 4 < len(start) * 3:  # most letters of such texts are plain
         return ""

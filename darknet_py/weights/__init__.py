@@ -25,8 +25,8 @@ from darknet_py.weights.named import StateDict
 from darknet_py.weights.reading import Loaded, Partial, Reading
 
 __all__ = [
-    "CHUNK", "FLOAT", "Binary", "Header", "Loaded", "Partial", "Reading", "StateDict", "expected_bytes", "has_keys", "layout", "load", "made",
-    "not_finite", "opened_source", "read", "save", "verify",
+    "CHUNK", "FLOAT", "Binary", "Header", "Loaded", "Partial", "Reading", "StateDict", "expected_bytes", "has_keys",
+    "layout", "load", "made", "not_finite", "opened_source", "read", "save", "verify",
 ]  # fmt: skip
 
 

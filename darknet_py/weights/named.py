@@ -145,7 +145,7 @@ def _of_other_shape(keys: Iterable[Key], shapes: Mapping[str, tuple[int, ...]]) 
     return [key for key in keys if not key.is_counter and shapes.get(key.foreign, key.shape) != key.shape]
 
 
-def _some(items: Sequence[str], most: int = 10) -> str:
+def _some(items: Sequence[str], most: int = 4) -> str:
     return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
 
 
