@@ -68,8 +68,8 @@ def _no_header(data: bytes) -> str:
     if not data:
         return "it is empty"
     kind = kind_of(data)
-    if kind is None and not any(data):
-        kind = "nothing but zeros: a download or a copy that was cut short"
+    if not any(data):
+        return "it holds nothing but zeros: a download or a copy that was cut short"
     if kind is not None:
         return f"this is no weights file but {kind}"
     if len(data) < HEADER_SIZES[0]:

@@ -12,7 +12,7 @@ ANSWER: Final = "the answer of a server: the download went wrong"
 UNPACK: Final = "unpack it first"
 VALUES: Final = "convert takes .weights, .pt and .safetensors: give the file it was made from"
 _NO_TEXT: Final = re.compile(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f\x7f]")
-_SAFETENSORS: Final = rb"(?s:.{5})\x00\x00\x00\{"
+_SAFETENSORS: Final = rb"(?s:.{4})\x00\x00\x00\x00\{"
 _BYTES: Final = {
     rb"PK\x03\x04|PK\x05\x06|PK\x07\x08": f"a zip archive; {UNPACK}",
     rb"\x1f\x8b": f"gzip; {UNPACK}",

@@ -10,10 +10,12 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from darknet_py.cli.common import Verb, complain, count, fraction, natural, option, partial_of, switch
+from darknet_py.errors import shown
 
 if TYPE_CHECKING:
     from darknet_py.convert.inspect import Contents, Row
 
+NAME = 60  # letters of a tensor's name in the table
 HALVES = {"fp16": "float16", "bf16": "bfloat16"}
 LAYOUTS = ("darknet_py", "ultralytics", "eriklindernoren", "marvis")
 USAGE = """darknet-py convert CFG SOURCE OUT [options]
@@ -108,22 +110,26 @@ def _show(files: Sequence[str], *, as_json: bool) -> int:
 
 def _lines(contents: Contents) -> Iterator[str]:
     facts = ", ".join(f"{name} {value}" for name, value in contents.facts.items())
-    yield f"{contents.file}: {contents.format}, {facts}, {contents.values:,} values"
+    yield f"{shown(contents.file)}: {contents.format}, {facts}, {contents.values:,} values"
     yield from _table(contents.rows)
     for fit in contents.fits:
         whole = "whole" if fit.layers == fit.of else f"its first {fit.layers} of {fit.of} layers"
-        yield f"fits {fit.cfg}: {whole}"
+        yield f"fits {shown(fit.cfg)}: {whole}"
 
 
 def _table(rows: Sequence[Row]) -> Iterator[str]:
-    names = max((len(row.name) for row in rows), default=0)
+    names = max((len(_name(row)) for row in rows), default=0)
     shapes = max((len(_shape(row)) for row in rows), default=0)
     numbers = "".join(f"{name:>12}" for name in ("mean", "std", "min", "max"))
     yield f"layer  {'type':<15}  {'tensor':<{names}}  {'shape':<{shapes}}{numbers}     NaN"
     for row in rows:
         place = f"{'' if row.layer is None else row.layer:>5}  {row.type or '':<15}"
         values = "".join(f"{value:12.5g}" for value in (row.mean, row.std, row.min, row.max))
-        yield f"{place}  {row.name:<{names}}  {_shape(row):<{shapes}}{values}{row.nans:8d}"
+        yield f"{place}  {_name(row):<{names}}  {_shape(row):<{shapes}}{values}{row.nans:8d}"
+
+
+def _name(row: Row) -> str:
+    return shown(row.name, NAME)
 
 
 def _shape(row: Row) -> str:
