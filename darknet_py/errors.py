@@ -5,6 +5,7 @@
     DarknetError                    one line for the user; the command line prints it and exits with 1
     ├── CfgError                    a cfg, .data, .names, .tree, .map or list file; knows file and line
     │   └── LabelError              a label file; knows every line that is wrong
+    ├── NamesError                  names of classes that are not those of the network
     ├── WeightsError                a .weights file that does not fit its network, or no weights file at all
     ├── ImageError                  a picture that cannot be read, or an array of the wrong shape
     └── DownloadError               a download that failed, was cut short, or is not what was asked for
@@ -66,6 +67,10 @@ class CfgError(DarknetError):
     def __init__(self, message: str, where: Location | None = None) -> None:
         self.where = where
         super().__init__(f"{where}: {message}" if where else message)
+
+
+class NamesError(DarknetError):
+    """More or fewer names than a network has classes."""
 
 
 class WeightsError(DarknetError):

@@ -268,7 +268,7 @@ def test_a_batch_has_pictures(region, pixels, batch):
     [
         ("no such.png", "^no such.png: No such file or directory$"),
         (b"no picture", "^picture: not a picture in a known format"),
-        (np.zeros((4, 4, 2), np.uint8), "expected a picture of 3 channels"),
+        (np.zeros((4, 4, 5), np.uint8), "expected a picture of 3 channels"),
         (np.zeros((4, 0, 3), np.uint8), "expected a picture of 3 channels"),
         (np.zeros((4, 4, 3), np.int64), "expected uint8, uint16 or float"),
         (np.full((4, 4, 3), 200.0), "divide by 255"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from torch import Tensor
 from darknet_py.convert.fold import resized
 from darknet_py.convert.formats import Format, Options, heads
 from darknet_py.errors import CfgError, DarknetError, WeightsError, os_reason
-from darknet_py.files import permissions
+from darknet_py.files import permissions, replacing
 from darknet_py.network import Network, looking
 
 BATCH: Final = 2
@@ -108,9 +109,17 @@ def ready(network: Network) -> Iterator[Network]:
 def placing(target: Path) -> Iterator[Path]:
     """A path to write to, in a new folder beside the target; when the block ends well, what is there moves over.
 
-    After an error the old file stays as it is, and nothing of the new one is left.
+    After an error the old file stays as it is, and nothing of the new one is left. A target that is no regular file (a
+    pipe, a device) is written to.
     """
     try:
+        if target.exists() and not target.is_file():
+            with TemporaryDirectory() as folder:
+                path = Path(folder, target.name)
+                yield path
+                with path.open("rb") as written, replacing(target) as out:
+                    shutil.copyfileobj(written, out)
+            return
         target = target.resolve()  # a link stays a link
         with TemporaryDirectory(prefix=f".{target.name[:32]}.", dir=target.parent) as folder:
             path = Path(folder, target.name)
