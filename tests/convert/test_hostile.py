@@ -25,7 +25,7 @@ from darknet_py.errors import WeightsError
 from darknet_py.graph import Graph
 from darknet_py.network import Network
 from darknet_py.train import Checkpoint
-from darknet_py.weights import archive, named
+from darknet_py.weights import archive, named, tensors
 from darknet_py.weights.layouts import unwrapped
 
 CFG, WEIGHTS = (GOLDEN / "layers" / f"conv_basic.{suffix}" for suffix in ("cfg", "weights"))
@@ -153,8 +153,8 @@ def test_long_keys_and_many(suffix, tmp_path, monkeypatch):
     save({f"{'module.' * 1000}layers.0.conv.weight": torch.ones(1)}, path)
     refused(path, r"a key has 7020 letters; more than 4096 are no name: module.module\S{40,60}$")
     save({f"layers.{n}.conv.weight": torch.ones(1) for n in range(6)}, path)
-    monkeypatch.setattr(named, "MOST", 5)
-    monkeypatch.setattr("darknet_py.weights.tensors.MOST", 5)
+    for module in (named, tensors):
+        monkeypatch.setattr(module, "MOST", 5)
     refused(path, "it has 6 tensors; more than 5 are no network's")
 
 
