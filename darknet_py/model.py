@@ -160,8 +160,9 @@ class Model:
 
 def load(
     cfg: str | Path, weights: str | Path | None = None, *, names: Names | None = None,
-    data: str | Path | DataFile | None = None, device: str | torch.device | None = None, size: int | tuple[int, int] | None = None, strict: bool = False,
-    partial: bool = False, engine: str | None = None, half: Half = False, names_anyway: bool = False,
+    data: str | Path | DataFile | None = None, device: str | torch.device | None = None,
+    size: int | tuple[int, int] | None = None, strict: bool = False, partial: bool = False,
+    engine: str | None = None, half: Half = False, names_anyway: bool = False,
 ) -> Model:  # fmt: skip
     """Build the network of a cfg, load its weights and put it on a device.
 
