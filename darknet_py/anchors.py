@@ -206,7 +206,7 @@ def label_sizes(
     `source` is the file that lists the pictures; its folder is searched too. Boxes that training drops, with a side
     under .001, are left out, and so are pictures with a class alone. A label file that cannot be used goes to `report`.
     """
-    found, files = [torch.empty(0, 2)], 0
+    found, files = [torch.empty(0, 2, dtype=torch.float32)], 0
     for picture in pictures:
         try:
             found.append(read_labels(label_path(find_listed(picture, source)))[:, 3:])

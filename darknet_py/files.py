@@ -9,8 +9,9 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Final
+from typing import IO, Any, Final
 
 from darknet_py.errors import CfgError, Location, os_reason
 
@@ -18,7 +19,7 @@ SMALL: Final = 4 << 20  # bytes of a cfg; the largest official one has 20 KB
 _UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def opened(path: str | Path) -> BinaryIO:
+def opened(path: str | Path) -> BufferedReader:
     """Open a file to read its bytes; raises `OSError` for what is no regular file, which could be waited for for ever.
 
     Nothing is read from a pipe, a device or a socket, and its writer is not kept waiting.

@@ -161,7 +161,7 @@ class Model:
 def load(
     cfg: str | Path, weights: str | Path | None = None, *, names: Names | None = None,
     data: str | Path | DataFile | None = None, device: str | torch.device | None = None,
-    size: int | tuple[int, int] | None = None, strict: bool = False, partial: bool = False,
+    size: int | tuple[int, int] | None = None, strict: bool = False, partial: weights_file.Partial = False,
     engine: str | None = None, half: Half = False, names_anyway: bool = False,
 ) -> Model:  # fmt: skip
     """Build the network of a cfg, load its weights and put it on a device.
@@ -169,8 +169,9 @@ def load(
     `names` is a .names file or the names themselves; otherwise the .data file `data` says where they are, and
     without either classes go by their numbers. `device` None takes the first GPU if there is one. `size`, a width
     and height or one number for both, is another input size. `strict` makes unknown and repeated keys errors;
-    `partial` takes a weights file that ends early or goes on, and `names_anyway` takes other names than there are
-    classes, which are a `NamesError` otherwise. Without `weights` they are random. `engine` and
+    `weights` are a .weights file or a state dict (.safetensors, .pt), and without they are random. `partial` takes a
+    file that ends early or goes on; "matching" takes, of one for other classes, the layers that fit. `names_anyway`
+    takes other names than there are classes, which are a `NamesError` otherwise. `engine` and
     `half` are as in `Model`.
     """
     graph = Graph.read(cfg, strict=strict)
@@ -181,9 +182,10 @@ def load(
     if not names_anyway:
         check_names(graph, names, source)
     target = pick_device(device)
-    network = Network(graph, initialize=weights is None or not weights_file.fills(graph, weights))
-    if weights is not None:
-        weights_file.load(network, weights, partial=partial)
+    if weights is None:
+        network = Network(graph)
+    else:
+        network, _ = weights_file.made(graph, weights, weights_file.Reading(partial=partial))
     network.to(target).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Model(network, names, engine, half=half)
 
@@ -205,7 +207,7 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
     """
     if device is not None:
         try:
-            return torch.empty(0, device=device).device
+            return torch.empty(0, dtype=torch.float32, device=device).device
         except (RuntimeError, AssertionError) as error:
             raise DarknetError(f"there is no device {str(device)!r}: {str(error).splitlines()[0]}") from error
     if torch.cuda.is_available():

@@ -162,7 +162,7 @@ class WordTree:
         children = moved(self._tables[2], values.device)
         if at is None:
             shape = values.shape[:-1]
-            at = torch.ones((1, *shape), device=values.device).nonzero(as_tuple=True)
+            at = torch.ones((1, *shape), dtype=torch.bool, device=values.device).nonzero(as_tuple=True)
         else:
             shape, at = at[0].shape, (torch.zeros_like(at[0]), *at)
         values = values[None]  # one dimension more, so that a single row has one to index
@@ -258,7 +258,7 @@ def read_map(path: str | Path) -> tuple[int, ...]:
 def _lasting(values: Sequence[int]) -> Tensor:
     """Keep numbers as a tensor that autograd may use, wherever it was first asked for."""
     with torch.inference_mode(mode=False):
-        return torch.tensor(values)
+        return torch.tensor(values, dtype=torch.int64, device="cpu")
 
 
 def _inverse(order: Sequence[int]) -> list[int]:

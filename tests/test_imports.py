@@ -16,6 +16,7 @@ PACKAGE = Path(darknet_py.__file__).parent
 ORDER = (
     {"errors"},
     {"cpu", "gpu", "overlaps", "suppress"},
+    {"signatures"},
     {"cfg", "charts", "files", "transfer", "boxes", "tree", "kinds", "labelsets", "image"},
     {"arrow", "opening", "picture"},
     {"layers", "download", "draw", "video", "camera"},

@@ -20,6 +20,7 @@ from darknet_py.errors import CfgError, Location
 if TYPE_CHECKING:
     from darknet_py.cfg import DataFile
     from darknet_py.model import Model
+    from darknet_py.weights import Partial
 
 T = TypeVar("T")
 LISTS = (".txt", ".list", ".lst")  # suffixes of lists of pictures
@@ -53,11 +54,22 @@ def image_arguments(parser: ArgumentParser) -> None:
 
 
 def device_arguments(parser: ArgumentParser) -> None:
-    """The options -i, -nogpu, --strict and --partial."""
+    """The options -i, -nogpu, --strict, --partial and --transfer."""
     option(parser, "i", int, None, "the GPU to use, counted from 0 (default: the first, if there is one)")
     switch(parser, "nogpu", "use the CPU")
     switch(parser, "strict", "unknown and repeated keys in the cfg are errors")
+    weights_arguments(parser)
+
+
+def weights_arguments(parser: ArgumentParser) -> None:
+    """The options --partial and --transfer."""
     switch(parser, "partial", "take a weights file that ends early or goes on")
+    switch(parser, "transfer", "take the layers that fit of weights for other classes, and say which do not")
+
+
+def partial_of(args: Namespace) -> Partial:
+    """What the options say about weights that do not fit as they are."""
+    return "matching" if args.transfer else bool(args.partial)
 
 
 def data_arguments(parser: ArgumentParser) -> None:
@@ -82,7 +94,7 @@ def load_model(args: Namespace, names: Sequence[str] | DataFile, *, some: bool =
     use_reading(args)
     named: Any = {"data": names} if isinstance(names, DataFile) else {"names": names}
     return load(
-        args.cfg, args.weights, **named, device=device_of(args), strict=args.strict, partial=args.partial,
+        args.cfg, args.weights, **named, device=device_of(args), strict=args.strict, partial=partial_of(args),
         engine=args.engine, half=args.half, names_anyway=args.names_anyway or some,
     )  # fmt: skip
 

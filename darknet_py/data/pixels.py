@@ -85,7 +85,7 @@ def turn(
     at = (top.long() + 2).mul_(wide).add_(left.long()).add_(2)
     flat = F.pad(pixels, (0, 0, 2, 3, 2, 3)).view(-1, channels)
     weights = ((1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across)
-    out = torch.zeros(len(at), channels)
+    out = torch.zeros(len(at), channels, dtype=torch.float32)
     for weight, step in zip(weights, (0, 1, wide, wide + 1), strict=True):
         out.addcmul_(flat.index_select(0, at + step).float(), weight.div_(255)[:, None])
     return out.view(height, width, channels).permute(2, 0, 1).contiguous()

@@ -38,7 +38,7 @@ def read_all(paths: Sequence[str], classes: int, classes_of: Sequence[int] | Non
     With `classes_of` class n of the files is class `classes_of[n]` here. Lines of zeros, which say that a class is
     somewhere, are left out, whatever their class. Raises `DarknetError` where there is not a single label file.
     """
-    table = None if classes_of is None else torch.tensor(classes_of)
+    table = None if classes_of is None else torch.tensor(classes_of, dtype=torch.int64)
     known = classes if table is None else len(table)
     tables: list[Tensor | None] = []
     problems: list[str] = []
@@ -46,7 +46,7 @@ def read_all(paths: Sequence[str], classes: int, classes_of: Sequence[int] | Non
     for picture, path in zip(paths, map(label_path, paths), strict=True):
         if not os.path.exists(path):  # noqa: PTH110 - never raises
             missing.append(picture)
-            tables.append(torch.empty(0, 5))
+            tables.append(torch.empty(0, 5, dtype=torch.float32))
             continue
         try:
             rows = read_labels(path, known, alone=MOST)
