@@ -56,7 +56,7 @@ def read(path: Path) -> None:
     summary.table(graph)
     summary.as_dict(graph)
     weights.expected_bytes(graph)
-    tried(Graph.read, path, strict=True)
+    tried(Graph.from_sections, graph.sections, str(path), strict=True)
     if is_small(graph):
         network = tried(Network, graph)
         if network is not None:
