@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint types docs bench bench-inference clean
+.PHONY: demo test lint types docs bench bench-inference fuzz clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python tools/demo.py
@@ -29,6 +29,9 @@ bench: $(VENV)/.installed
 bench-inference: $(VENV)/.installed
 	$(PIP) install -c constraints.txt -e '.[bench]'
 	$(BIN)/python tools/bench_inference.py
+
+fuzz: $(VENV)/.installed
+	$(BIN)/python tools/fuzz.py all --count 500
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
