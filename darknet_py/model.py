@@ -159,17 +159,18 @@ class Model:
 def load(
     cfg: str | Path, weights: str | Path | None = None, *, names: Names | None = None, data: str | Path | None = None,
     device: str | torch.device | None = None, size: int | tuple[int, int] | None = None, strict: bool = False,
-    partial: bool = False, engine: str | None = None, half: Half = False,
+    partial: bool = False, engine: str | None = None, half: Half = False, dialect: str | None = None,
 ) -> Model:  # fmt: skip
     """Build the network of a cfg, load its weights and put it on a device.
 
     `names` is a .names file or the names themselves; otherwise the .data file `data` says where they are, and
     without either classes go by their numbers. `device` None takes the first GPU if there is one. `size`, a width
     and height or one number for both, is another input size. `strict` makes unknown and repeated keys errors;
-    `partial` takes a weights file that ends early or goes on. Without `weights` they are random. `engine` and
+    `partial` takes a weights file that ends early or goes on; `dialect` "darknet" reads a cfg that is for AlexeyAB's
+    Darknet as the original would, which is refused otherwise. Without `weights` they are random. `engine` and
     `half` are as in `Model`.
     """
-    graph = Graph.read(cfg, strict=strict)
+    graph = Graph.read(cfg, strict=strict, dialect=dialect)
     if size is not None:
         width, height = map(index, size if isinstance(size, Sequence) else (size, size))  # no fractions
         graph = graph.resized(width, height)

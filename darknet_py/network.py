@@ -48,9 +48,12 @@ class Network(nn.Module):
             self.initialize(generator)
 
     @classmethod
-    def from_cfg(cls, path: str | Path, *, strict: bool = False, generator: torch.Generator | None = None) -> Network:
+    def from_cfg(
+        cls, path: str | Path, *, strict: bool = False, generator: torch.Generator | None = None,
+        dialect: str | None = None,
+    ) -> Network:  # fmt: skip
         """Read a cfg file and build its network with random weights."""
-        return cls(Graph.read(path, strict=strict), generator=generator)
+        return cls(Graph.read(path, strict=strict, dialect=dialect), generator=generator)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """The network's output, or a tuple where it has several heads."""

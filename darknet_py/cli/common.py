@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
-from darknet_py.errors import CfgError, Location
+from darknet_py.errors import CfgError, DarknetError, Location
 
 if TYPE_CHECKING:
     from darknet_py.model import Model
@@ -51,11 +51,23 @@ def image_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("images", metavar="IMAGE", nargs="*", default=[], help=text)
 
 
+def cfg_arguments(parser: ArgumentParser, strict: str = "unknown and repeated keys in the cfg are errors") -> None:
+    """The options --strict and --dialect: how the cfg is read."""
+    switch(parser, "strict", strict)
+    dialect_argument(parser)
+
+
+def dialect_argument(parser: ArgumentParser) -> None:
+    """The option --dialect."""
+    text = "darknet: read a cfg that is for AlexeyAB's Darknet as the original would (default: refuse it)"
+    parser.add_argument("--dialect", type=_dialect, metavar="DIALECT", help=text)
+
+
 def device_arguments(parser: ArgumentParser) -> None:
-    """The options -i, -nogpu, --strict and --partial."""
+    """The options -i, -nogpu, --strict, --dialect and --partial."""
     option(parser, "i", int, None, "the GPU to use, counted from 0 (default: the first, if there is one)")
     switch(parser, "nogpu", "use the CPU")
-    switch(parser, "strict", "unknown and repeated keys in the cfg are errors")
+    cfg_arguments(parser)
     switch(parser, "partial", "take a weights file that ends early or goes on")
 
 
@@ -72,7 +84,7 @@ def load_model(args: Namespace, names: Sequence[str]) -> Model:
 
     return load(
         args.cfg, args.weights, names=names, device=device_of(args), strict=args.strict, partial=args.partial,
-        engine=args.engine, half=args.half,
+        engine=args.engine, half=args.half, dialect=args.dialect,
     )  # fmt: skip
 
 
@@ -95,6 +107,15 @@ def device_of(args: Namespace) -> str | None:
     if args.nogpu or (args.i is not None and args.i < 0):
         return "cpu"
     return None if args.i is None else f"cuda:{args.i}"
+
+
+def _dialect(text: str) -> str | None:
+    from darknet_py.cfg.dialect import known
+
+    try:
+        return known(text)
+    except DarknetError as error:
+        raise ArgumentTypeError(str(error)) from None
 
 
 def fraction(text: str) -> float:

@@ -11,7 +11,16 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from darknet_py.cli.common import Verb, count, device_arguments, device_of, engine_argument, option, switch
+from darknet_py.cli.common import (
+    Verb,
+    cfg_arguments,
+    count,
+    device_arguments,
+    device_of,
+    engine_argument,
+    option,
+    switch,
+)
 
 if TYPE_CHECKING:
     from darknet_py.network import Network
@@ -46,7 +55,7 @@ def _arguments(parser: ArgumentParser, names: str, *, as_json: bool = False, new
 
 def _common(parser: ArgumentParser, *, loads: bool = True, as_json: bool = False) -> None:
     """Options of all; -i and -nogpu are taken, as by the C program, and without effect on the CPU."""
-    switch(parser, "strict", "unknown and repeated keys in the cfg are errors")
+    cfg_arguments(parser)
     if loads:
         switch(parser, "partial", "take a weights file that ends early or goes on")
     parser.add_argument("-i", type=int, help=SUPPRESS)
@@ -94,7 +103,7 @@ def _load(args: Namespace, path: str | None) -> Network:
     from darknet_py.graph import Graph
     from darknet_py.network import Network
 
-    graph = Graph.read(args.cfg, strict=args.strict)
+    graph = Graph.read(args.cfg, strict=args.strict, dialect=args.dialect)
     whole = path is not None and weights.fills(graph, path)
     network = Network(graph, initialize=not whole, generator=torch.Generator().manual_seed(0)).eval()
     if path is not None:
@@ -213,7 +222,7 @@ def _ops(args: Namespace) -> int:
     from darknet_py.graph import Graph
     from darknet_py.surgery import operations
 
-    total = operations(Graph.read(args.cfg, strict=args.strict))
+    total = operations(Graph.read(args.cfg, strict=args.strict, dialect=args.dialect))
     if args.json:
         print(json.dumps({"operations": total}))
     else:
@@ -225,7 +234,9 @@ def _speed(args: Namespace) -> int:
     from darknet_py.model import load
     from darknet_py.surgery import speed
 
-    model = load(args.cfg, device=device_of(args), strict=args.strict, engine=args.engine, half=args.half)
+    model = load(
+        args.cfg, device=device_of(args), strict=args.strict, dialect=args.dialect, engine=args.engine, half=args.half
+    )
     found = speed(model.network, args.tics or TICS, model.engine)
     device = str(model.network.device)
     rates = {"seconds_each": found.seconds_each, "per_second": found.per_second, "flops": found.flops}

@@ -96,7 +96,7 @@ def _run(args: Namespace, manner: str) -> int:
         (args.i,) = args.gpus
     if args.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before the GPU is first used
-    data, graph = read_data(args.data), Graph.read(args.cfg, strict=args.strict)
+    data, graph = read_data(args.data), Graph.read(args.cfg, strict=args.strict, dialect=args.dialect)
     with joined(device_of(args)) as world:
         return _train(args, manner, data, graph, world)
 

@@ -74,14 +74,14 @@ class Contents:
         return plain
 
 
-def inspect(path: str | Path, cfg: str | Path | None = None) -> Contents:
+def inspect(path: str | Path, cfg: str | Path | None = None, *, dialect: str | None = None) -> Contents:
     """Read a .weights, .pt, .pth or .safetensors file, a piece at a time.
 
     Raises `DarknetError` for a file that cannot be read; one that does not fit the cfg is described all the same.
     """
     path = Path(path)
     form = format_of(path)
-    graph = None if cfg is None else Graph.read(cfg)
+    graph = None if cfg is None else Graph.read(cfg, dialect=dialect)
     if form is darknet.FORMAT:
         return _inspect_weights(path, graph)
     if form.name not in OPENED:
