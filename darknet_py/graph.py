@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from darknet_py.layers.base import REGISTRY, Blob, Layer, Shape
 from darknet_py.net import NAMES, Net
 
 INPUT = -1  # the index that stands for the network's input
+VALUE_BYTES = 4
 MAX_VALUES = 1 << 31  # of one output, or of one stored tensor: Darknet counts them in an int
 
 
@@ -167,12 +168,26 @@ class Graph:
     @property
     def largest_live_set(self) -> int:
         """The most values of one picture that have to be kept at a time during a forward pass."""
+        return self._largest_live_set(lambda _node: 0)
+
+    def _largest_live_set(self, beside: Callable[[Node], int]) -> int:
         live, most = 0, 0
         for index, done in self.last_uses(self.outputs).items():
             live += self.nodes[index].shape.size
-            most = max(most, live)
+            most = max(most, live + beside(self.nodes[index]))
             live -= sum(self.nodes[source].shape.size for source in done)
         return most + self.input_shape.size
+
+    @property
+    def stored_bytes(self) -> int:
+        """What the weights take, in float32."""
+        return VALUE_BYTES * sum(blob.size for node in self.nodes for blob in node.blobs)
+
+    @property
+    def picture_bytes(self) -> int:
+        """The least that a picture takes on its way through: itself twice, and what is live with its workspace."""
+        live = self._largest_live_set(lambda node: node.layer.workspace(node.inputs))
+        return VALUE_BYTES * (self.input_shape.size + live)
 
 
 def read_layer(section: Section, report: Report = warn) -> Layer:
@@ -192,6 +207,8 @@ def connect(shape: Shape, layers: Sequence[Layer], before: Sequence[Node] = ()) 
         sizes = (node.shape.size, *(shape.size for shape in node.inputs), *(blob.size for blob in node.blobs))
         if max(sizes) >= MAX_VALUES:
             raise node.layer.error(f"is too large: {node.shape} values out of {', '.join(map(str, node.inputs))}")
+        if (beside := node.layer.workspace(node.inputs)) >= MAX_VALUES:
+            raise node.layer.error(f"takes {beside:,} values to work out {node.shape}, and {MAX_VALUES:,} are too many")
         nodes.append(node)
     return tuple(nodes)
 

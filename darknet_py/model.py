@@ -183,6 +183,7 @@ def load(
     if isinstance(names, (str, Path)):
         names = read_names(names)
     network.to(target).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.require_memory()
     return Model(network, names or (), engine, half=half)
 
 

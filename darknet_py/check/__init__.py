@@ -7,7 +7,7 @@ from pathlib import Path
 from darknet_py.cfg import read
 from darknet_py.cfg.dialect import known, refuse_other
 from darknet_py.check.files import check_data, check_named_files, check_weights
-from darknet_py.check.network import check_heads, check_input_size, check_training, check_uses
+from darknet_py.check.network import check_heads, check_input_size, check_memory, check_training, check_uses
 from darknet_py.check.outline import Outline
 from darknet_py.check.problems import Problem, Problems
 
@@ -45,6 +45,7 @@ def _check_outline(outline: Outline, source: str, weights: str | Path | None, pr
     if graph is None:
         return
     check_input_size(outline, graph, problems)
+    check_memory(graph, problems)
     if outline.whole:
         check_uses(graph, problems)
     if weights is not None:
