@@ -163,6 +163,7 @@ def load(
     data: str | Path | DataFile | None = None, device: str | torch.device | None = None,
     size: int | tuple[int, int] | None = None, strict: bool = False, partial: weights_file.Partial = False,
     engine: str | None = None, half: Half = False, names_anyway: bool = False,
+    dialect: str | None = None,
 ) -> Model:  # fmt: skip
     """Build the network of a cfg, load its weights and put it on a device.
 
@@ -171,10 +172,10 @@ def load(
     and height or one number for both, is another input size. `strict` makes unknown and repeated keys errors;
     `weights` are a .weights file or a state dict (.safetensors, .pt), and without they are random. `partial` takes a
     file that ends early or goes on; "matching" takes, of one for other classes, the layers that fit. `names_anyway`
-    takes other names than there are classes, which are a `NamesError` otherwise. `engine` and
-    `half` are as in `Model`.
+    takes other names than there are classes, which are a `NamesError` otherwise. `dialect` "darknet" reads a cfg that
+    is for AlexeyAB's Darknet, which is refused otherwise, as the original would. `engine` and `half` are as in `Model`.
     """
-    graph = Graph.read(cfg, strict=strict)
+    graph = Graph.read(cfg, strict=strict, dialect=dialect)
     if size is not None:
         width, height = map(index, size if isinstance(size, Sequence) else (size, size))  # no fractions
         graph = graph.resized(width, height)
@@ -187,6 +188,7 @@ def load(
     else:
         network, _ = weights_file.made(graph, weights, weights_file.Reading(partial=partial))
     network.to(target).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.require_memory()
     return Model(network, names, engine, half=half)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from darknet_py.cfg.grammar import parse_data
-from darknet_py.cfg.keys import integer
+from darknet_py.cfg.keys import integer, warn
 from darknet_py.cfg.places import file_of, finder
 from darknet_py.cfg.section import Entry
 from darknet_py.errors import CfgError, Location
@@ -32,7 +32,7 @@ class DataFile:
         if entry is None:
             return default
         try:
-            return integer(entry.value)
+            return integer(entry.value, lambda problem: warn(f"{entry.key}: {problem}", entry.where))
         except ValueError as error:
             raise CfgError(f"{entry}: {error} was expected", entry.where) from None
 

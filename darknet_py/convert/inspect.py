@@ -68,13 +68,13 @@ class Contents:
         return plain
 
 
-def inspect(path: str | Path, cfg: str | Path | None = None) -> Contents:
+def inspect(path: str | Path, cfg: str | Path | None = None, *, dialect: str | None = None) -> Contents:
     """Read a .weights, .pt, .pth or .safetensors file, a piece at a time; its bytes say what it is.
 
     Raises `DarknetError` for a file that cannot be read; one that does not fit the cfg is described all the same.
     """
     path = Path(path)
-    graph = None if cfg is None else Graph.read(cfg)
+    graph = None if cfg is None else Graph.read(cfg, dialect=dialect)
     with opened_source(path) as source:
         return (
             _inspect_weights(path, source, graph) if isinstance(source, Binary) else _inspect_state(path, source, graph)
