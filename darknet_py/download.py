@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, TextIO
 
 from darknet_py.errors import DownloadError, os_reason
 from darknet_py.transfer import Line, Progress, Wanted, fetch, hashed, scheme_of, size_of
@@ -241,17 +241,18 @@ def _reporting(progress: bool | Progress) -> Iterator[Progress]:
         yield progress
         return
     with ExitStack() as bars:
-        yield _bars(bars) if progress else lambda _name, _done, _total: None
+        yield bars_of(bars) if progress else lambda _name, _done, _total: None
 
 
-def _bars(stack: ExitStack) -> Progress:
+def bars_of(stack: ExitStack, file: TextIO | None = None) -> Progress:
+    """A bar a file, in `file` or else on stderr; they end with the stack."""
     from tqdm import tqdm  # noqa: PLC0415
 
     shown: dict[str, tqdm[NoReturn]] = {}
 
     def report(name: str, done: int, total: int | None) -> None:
         if name not in shown:
-            bar = tqdm(desc=name, total=total, unit="B", unit_scale=True, unit_divisor=1024)
+            bar = tqdm(file=file, desc=name, total=total, unit="B", unit_scale=True, unit_divisor=1024)
             stack.callback(bar.close)
             shown[name] = bar
         shown[name].update(done - shown[name].n)

@@ -21,15 +21,16 @@ import re
 from typing import Final, NamedTuple
 
 MESSAGE: Final = 500  # letters of an error or a warning
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# control characters, what turns the direction of text, and halves of characters, which no encoding can write
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def shown(text: object, most: int | None = None) -> str:
+def shown(text: object, most: int | None = None, *, keep: str = "") -> str:
     """What a file or a path says, fit for a terminal: control characters are escaped as Python escapes them.
 
-    Of more than `most` letters those in the middle are left out.
+    Those in `keep` stay. Of more than `most` letters those in the middle are left out.
     """
-    plain = _CONTROL.sub(lambda found: repr(found.group())[1:-1], str(text))
+    plain = _CONTROL.sub(lambda found: found[0] if found[0] in keep else repr(found[0])[1:-1], str(text))
     if most is None or len(plain) <= most:
         return plain
     head = most // 3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import sys
 import warnings
@@ -28,7 +27,8 @@ from darknet_py.cli import (
     tree,
 )  # fmt: skip
 from darknet_py.cli.common import Verb, complain, one_line
-from darknet_py.errors import CfgWarning, DarknetError, os_reason
+from darknet_py.cli.output import plain_output
+from darknet_py.errors import MESSAGE, CfgWarning, DarknetError, os_reason, shown
 
 GROUPS: dict[str, dict[str, Verb]] = {
     "pictures": {**detector.VERBS, **demo.VERBS, **classifier.VERBS},
@@ -44,14 +44,13 @@ VERBS: dict[str, Verb] = {name: verb for verbs in GROUPS.values() for name, verb
 
 class _Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {shown(message, MESSAGE)}; see {self.prog} --help\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; gives the exit code: 0, or 1 after an error, or 2 for wrong arguments."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    _take_any_name()
-    with warnings.catch_warnings():
+    with plain_output(), warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
             try:
@@ -71,13 +70,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             complain("interrupted")
             return 130
-
-
-def _take_any_name() -> None:
-    """Let file names that are no valid text come in, and names that the terminal cannot show go out."""
-    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace")):
-        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors=errors)
 
 
 def _drop_output() -> None:

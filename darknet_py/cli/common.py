@@ -15,7 +15,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
-from darknet_py.errors import CfgError, Location
+from darknet_py.cli.output import bar
+from darknet_py.errors import MESSAGE, CfgError, Location, shown
 
 if TYPE_CHECKING:
     from darknet_py.model import Model
@@ -136,9 +137,7 @@ def progress(results: Iterable[T], paths: list[str] | None, *, quiet: bool) -> I
     if quiet or paths is None or len(paths) < 2:
         yield from results
         return
-    from tqdm import tqdm
-
-    yield from tqdm(results, total=len(paths), unit="picture", disable=None)
+    yield from bar(results, total=len(paths), unit="picture", disable=None)
 
 
 def asked_paths(prompt: TextIO) -> Iterator[str]:
@@ -178,4 +177,4 @@ def complain(message: object) -> None:
 
 def one_line(message: object) -> str:
     """A message on one line, whatever the names of files in it hold."""
-    return " ".join(str(message).splitlines())
+    return shown(" ".join(str(message).split("\n")), MESSAGE)

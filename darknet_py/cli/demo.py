@@ -24,6 +24,7 @@ from darknet_py.cli.common import (
     option,
     switch,
 )  # fmt: skip
+from darknet_py.cli.output import bar, raw
 from darknet_py.errors import DarknetError
 
 if TYPE_CHECKING:
@@ -93,9 +94,7 @@ def _run(args: Namespace) -> int:
 
 def _progress(seen: Iterator[Seen], frames: int | None) -> Iterator[Seen]:
     """With a bar where stderr is a terminal and nothing is printed there."""
-    from tqdm import tqdm
-
-    yield from tqdm(seen, total=frames, unit="frame", disable=True if sys.stdout.isatty() else None)
+    yield from bar(seen, total=frames, unit="frame", disable=True if sys.stdout.isatty() else None)
 
 
 class _Output:
@@ -112,7 +111,8 @@ class _Output:
             print(json.dumps(self.record(one)), flush=True)
         else:
             rate = (self.count + 1) / max(time.monotonic() - self.start, 1e-9)
-            print(f"{self.clear}\nFPS:{rate:.1f}\nObjects:\n")
+            raw(sys.stdout).write(self.clear)
+            print(f"\nFPS:{rate:.1f}\nObjects:\n")
             for name, score in zip(one.found.names, one.found.scores.tolist(), strict=True):
                 print(f"{name}: {score * 100:.0f}%")
             sys.stdout.flush()
