@@ -58,6 +58,35 @@ def replacing(path: str | Path, mode: str = "wb", **options: Any) -> Iterator[IO
         raise
 
 
+def check_writable(path: str | Path) -> None:
+    """Raise the `OSError` that writing this file would end with, as far as that can be known before."""
+    path = Path(path)
+    if path.is_dir():
+        raise _fault(errno.EISDIR, path)
+    try:
+        os.stat(f"{path.parent}{os.sep}")  # noqa: PTH116 - a Path drops the separator, which says that it is a folder
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    if not os.access(path if path.exists() and not path.is_file() else path.parent, os.W_OK):
+        raise _fault(errno.EACCES, path)
+
+
+def check_folder(path: str | Path) -> None:
+    """The same for a folder of new files, which is made with those above it where they are not there."""
+    nearest = path = Path(path)
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise _fault(errno.EEXIST if nearest == path else errno.ENOTDIR, path)
+    if not os.access(nearest, os.W_OK):
+        raise _fault(errno.EACCES, path)
+
+
+def _fault(number: int, path: Path) -> OSError:
+    return OSError(number, os.strerror(number), str(path))
+
+
 def permissions(path: Path) -> int:
     """Those of the old file, or what a new file would get."""
     if path.exists():

@@ -26,6 +26,7 @@ from darknet_py.cli import (
     train,
     tree,
 )  # fmt: skip
+from darknet_py.cli.alexeyab import take_flags
 from darknet_py.cli.common import Verb, complain, one_line
 from darknet_py.cli.output import plain_output
 from darknet_py.errors import MESSAGE, CfgWarning, DarknetError, os_reason, shown
@@ -103,8 +104,13 @@ def _leading_device(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 def _run_verb(name: str, arguments: list[str]) -> int:
     verb = VERBS[name]
+    if any(word == "" or (word.startswith("-") and word.endswith("=")) for word in arguments):
+        complain(f"{name}: an argument is empty; a variable that is not set?")
+        return 2
     parser = _Parser(prog=f"darknet-py {name}", description=verb.help, allow_abbrev=False)
     verb.arguments(parser)
+    if name.split(maxsplit=1)[0] not in {"tree", *GROUPS["files"]}:
+        take_flags(parser)
     parser.set_defaults(command=(*name.split(), *arguments))
     return verb.run(parser.parse_intermixed_args(arguments))
 

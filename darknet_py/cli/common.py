@@ -34,16 +34,22 @@ class Verb:
     run: Callable[[Namespace], int]
 
 
-def option(parser: ArgumentParser, name: str, kind: Callable[[str], object], default: object, text: str) -> None:
-    """An option with a value, under Darknet's `-name` and under `--name`."""
+def option(
+    parser: ArgumentParser, name: str, kind: Callable[[str], object], default: object, text: str, *others: str
+) -> None:  # fmt: skip
+    """An option with a value, under Darknet's `-name` and under `--name`, and under other names the same way."""
     parser.add_argument(
-        f"-{name}", f"--{name}", type=kind, default=default, metavar=name.upper(), dest=name, help=text
+        *_spelled(name, *others), type=kind, default=default, metavar=name.upper(), dest=name, help=text
     )  # fmt: skip
 
 
-def switch(parser: ArgumentParser, name: str, text: str) -> None:
-    """An option without a value, under `-name` and under `--name`."""
-    parser.add_argument(f"-{name}", f"--{name}", action="store_true", dest=name.replace("-", "_"), help=text)
+def switch(parser: ArgumentParser, name: str, text: str, *others: str) -> None:
+    """An option without a value, under `-name` and under `--name`, and under other names the same way."""
+    parser.add_argument(*_spelled(name, *others), action="store_true", dest=name.replace("-", "_"), help=text)
+
+
+def _spelled(*names: str) -> list[str]:
+    return [f"{dashes}{name}" for name in names for dashes in ("-", "--")]
 
 
 def image_arguments(parser: ArgumentParser) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from darknet_py.train import History, Observer, TrainSettings, World
 
 STOPPED = 130  # the exit code after Ctrl-C
+EPOCHS = 4  # between two measurements
 
 
 def _arguments(parser: ArgumentParser, *, boxes: bool) -> None:
@@ -34,10 +35,11 @@ def _arguments(parser: ArgumentParser, *, boxes: bool) -> None:
     device_arguments(parser)
     for name, text in (("batches", "end after so many batches"), ("save-every", "batches between two NAME.backup")):
         parser.add_argument(f"--{name}", type=count, metavar="N", help=text)
-    parser.set_defaults(map=False, map_every=None)
+    parser.set_defaults(map=False, map_every=None, mAP_epochs=EPOCHS)
     if boxes:
         switch(parser, "map", "measure mean average precision on valid= now and then")
         parser.add_argument("--map-every", type=count, metavar="N", help="batches between two measurements")
+        option(parser, "mAP_epochs", count, EPOCHS, f"or epochs, with -map (default: {EPOCHS}, at least 100 batches)")
     parser.add_argument("--sizes", type=_range, metavar="LOW,HIGH", help="input sizes of random=1")
     _output_arguments(parser)
     _speed_arguments(parser)
@@ -46,7 +48,8 @@ def _arguments(parser: ArgumentParser, *, boxes: bool) -> None:
 def _output_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--log", metavar="FILE.csv", help="write a row a batch")
     parser.add_argument("--tensorboard", metavar="DIR", help="write losses for TensorBoard")
-    parser.add_argument("--chart", metavar="FILE", help="draw losses here (default: chart.png beside the weights)")
+    text = "draw losses here (default: chart.png beside the weights)"
+    parser.add_argument("-chart", "--chart", metavar="FILE", help=text)
     switch(parser, "json", "print one JSON object a line")
 
 
@@ -158,7 +161,7 @@ def _settings(
 
     net = graph.net
     measures = args.map or args.map_every
-    every = args.map_every or max(100, 4 * len(samples.paths) // net.batch)  # four epochs
+    every = args.map_every or max(100, args.mAP_epochs * len(samples.paths) // net.batch)
     workers = default_workers(device, net.network_batch * net.width * net.height)
     return TrainSettings(
         folder=folder_of(args, data), manner=MANNERS[manner], seed=start.seed, batches=args.batches,
