@@ -5,11 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, Final
+
+from darknet_py.locks import mark, remove_left
+
+_PART: Final = re.compile(r"\..{1,32}\.[a-z0-9_]{8}\.part", re.DOTALL)
 
 
 def opened(path: str | Path) -> BinaryIO:
@@ -31,11 +36,12 @@ def opened(path: str | Path) -> BinaryIO:
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
+def replacing(path: str | Path, mode: str = "wb", *, durable: bool = False, **options: Any) -> Iterator[IO[Any]]:
     """Open a new file that takes the place of `path` when the block ends without an error.
 
-    Until then an old file stays as it is, and after an error no trace of the new one is left. A path that is no
-    regular file (a pipe, /dev/stdout) is written straight.
+    Until then an old file stays as it is, and after an error no trace of the new one is left. With `durable` the new
+    one is on the disk when this ends, and until then the old one is. A path that is no regular file (a pipe,
+    /dev/stdout) is written straight.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
@@ -43,19 +49,55 @@ def replacing(path: str | Path, mode: str = "wb", **options: Any) -> Iterator[IO
             yield file
         return
     path = path.resolve()  # a link stays a link
+    handle, part = _new_part(path)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:32]}.", suffix=".part", dir=path.parent)
-    except OSError as error:
-        error.filename = str(path)  # not that of a temporary file nobody asked for
-        raise
-    try:
-        with os.fdopen(handle, mode, **options) as file:
+        with os.fdopen(handle, mode, closefd=False, **options) as file:
             yield file
-        Path(name).chmod(permissions(path))
-        Path(name).replace(path)
+        if durable:
+            os.fsync(handle)
+        if os.name == "nt":  # where an open file cannot get another name
+            os.close(handle)
+        part.chmod(permissions(path))
+        part.replace(path)
+        if durable:
+            settle(path.parent)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
+    finally:
+        if os.name != "nt":
+            os.close(handle)
+
+
+def _new_part(path: Path) -> tuple[int, Path]:
+    """A new file beside `path`, open and marked so that no other process takes it for one left behind."""
+    while True:
+        try:
+            handle, name = tempfile.mkstemp(prefix=f".{path.name[:32]}.", suffix=".part", dir=path.parent)
+        except OSError as error:
+            error.filename = str(path)  # not that of a temporary file nobody asked for
+            raise
+        if mark(handle):
+            return handle, Path(name)
+        os.close(handle)
+
+
+def clear_parts(folder: Path) -> None:
+    """Remove what `replacing` had not finished in a folder when its process was killed."""
+    with contextlib.suppress(OSError):  # there is no such folder yet
+        for path in folder.glob(".*.part"):
+            if _PART.fullmatch(path.name):
+                remove_left(path)
+
+
+def settle(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk; some file systems cannot do that for folders."""
+    with contextlib.suppress(OSError) if path.is_dir() else contextlib.nullcontext():
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def check_writable(path: str | Path) -> None:

@@ -15,7 +15,7 @@ import darknet_py
 PACKAGE = Path(darknet_py.__file__).parent
 ORDER = (
     {"errors"},
-    {"cpu", "gpu", "overlaps", "suppress"},
+    {"cpu", "gpu", "locks", "overlaps", "suppress"},
     {"cfg", "charts", "files", "transfer", "boxes", "tree", "kinds", "labelsets", "image"},
     {"arrow", "picture"},
     {"layers", "download", "draw", "video", "camera"},

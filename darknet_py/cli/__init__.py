@@ -69,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 complain(f"{error.filename}: {os_reason(error)}" if error.filename else os_reason(error))
             return 1
         except KeyboardInterrupt:
-            complain("interrupted")
+            if os.environ.get("RANK", "0") == "0":  # of several processes one says so
+                complain("interrupted")
             return 130
 
 

@@ -33,7 +33,7 @@ class Places:
     @classmethod
     def of(cls, args: Namespace, pictures: int) -> Places:
         """What the arguments say for so many pictures; raises `DarknetError` or `OSError` if that cannot be written."""
-        from darknet_py.files import check_folder, check_writable
+        from darknet_py.files import check_folder, check_writable, clear_parts
         from darknet_py.picture import format_of
 
         out: str | None = args.out
@@ -47,6 +47,8 @@ class Places:
         file = path if path.suffix or in_folder else path.with_suffix(".png")
         if draws and not in_folder:
             format_of(file)
+        for folder in {path if in_folder else file.parent, (results or file).parent}:
+            clear_parts(folder)  # of a run that was killed
         if draws or args.save_labels or args.crop:
             (check_folder if in_folder else check_writable)(path if in_folder else file)
         return cls(file, path if in_folder else None, draws, results)
