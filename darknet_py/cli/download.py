@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
-from darknet_py.cli.common import Verb, switch
+from darknet_py.cli.common import Verb, natural, switch
 from darknet_py.cli.output import raw
 
 
@@ -15,6 +15,8 @@ def _arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--folder", "-o", help="where to (default: the cache folder)")
     parser.add_argument("--mirror", help="another address that has the files")
+    text = "bytes a second that have to come over a minute, or it is tried again (default: 1024; 0 waits)"
+    parser.add_argument("--slowest", type=natural, default=1024, metavar="N", help=text)
     switch(parser, "force", "fetch again what is already there")
     switch(parser, "json", "print where the files are as JSON")
 
@@ -36,6 +38,7 @@ def _run(args: Namespace) -> int:
                 download(
                     name, args.folder and Path(args.folder), mirror=args.mirror, force=args.force,
                     progress=not args.json and bars_of(stack, raw(sys.stderr)), expected_bytes=_expected_bytes,
+                    slowest=args.slowest,
                 )
             )  # fmt: skip
         if args.json:
