@@ -29,7 +29,7 @@ from darknet_py.cli import (
 from darknet_py.cli.alexeyab import take_flags
 from darknet_py.cli.common import Verb, complain, one_line
 from darknet_py.cli.output import plain_output
-from darknet_py.errors import MESSAGE, CfgWarning, DarknetError, os_reason, shown
+from darknet_py.errors import MESSAGE, DarknetError, DarknetWarning, is_out_of_memory, os_reason, shown
 
 GROUPS: dict[str, dict[str, Verb]] = {
     "pictures": {**detector.VERBS, **demo.VERBS, **classifier.VERBS},
@@ -67,6 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             _drop_output()
             if not isinstance(error, BrokenPipeError):  # the reader of our output has gone: say nothing more
                 complain(f"{error.filename}: {os_reason(error)}" if error.filename else os_reason(error))
+            return 1
+        except (MemoryError, RuntimeError, ImportError) as error:
+            if not is_out_of_memory(error):
+                raise
+            complain("there is not enough memory")
             return 1
         except KeyboardInterrupt:
             if os.environ.get("RANK", "0") == "0":  # of several processes one says so
@@ -145,5 +150,5 @@ def _show_warning(
     file: TextIO | None = None, line: str | None = None,  # noqa: ARG001
 ) -> None:  # fmt: skip
     """One line a warning, without the place in our code."""
-    kind = "warning" if issubclass(category, CfgWarning) else category.__name__
+    kind = "warning" if issubclass(category, DarknetWarning) else category.__name__
     print(f"darknet-py: {kind}: {one_line(message)}", file=file or sys.stderr)

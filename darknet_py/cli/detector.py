@@ -14,6 +14,7 @@ from darknet_py.cli.common import (
     Verb,
     complain,
     count,
+    data_arguments,
     device_arguments,
     engine_argument,
     fraction,
@@ -26,9 +27,10 @@ from darknet_py.cli.common import (
     switch,
 )  # fmt: skip
 from darknet_py.cli.results import Give, Places, detection_lines, drawing, result_file
-from darknet_py.errors import ImageError
+from darknet_py.errors import ImageError, NamesError
 
 if TYPE_CHECKING:
+    from darknet_py.cfg import DataFile
     from darknet_py.detect import Detections, Detector
     from darknet_py.lists import Picture
 
@@ -52,6 +54,7 @@ def _arguments(parser: ArgumentParser, *, data: bool, thresh: float, nms: float)
     option(parser, "out", str, None, text)
     option(parser, "batch", count, None, "pictures that go through the network together")
     device_arguments(parser)
+    data_arguments(parser)
     engine_argument(parser)
     switch(parser, "json", "print one JSON object a picture; draws only with -out")
     switch(parser, "save-labels", "write class, centre and size of each box beside the drawn picture", "save_labels")
@@ -63,23 +66,30 @@ def _arguments(parser: ArgumentParser, *, data: bool, thresh: float, nms: float)
 def _test(args: Namespace) -> int:
     from darknet_py.cfg import read_data
 
-    return _run(args, read_data(args.data).names())
+    return _run(args, read_data(args.data))
 
 
 def _detect(args: Namespace) -> int:
     from darknet_py.cfg import find_file, read_data
 
-    return _run(args, read_data(find_file(COCO, args.cfg)).names())
+    return _run(args, read_data(find_file(COCO, args.cfg)), "detect")
 
 
 def _yolo(args: Namespace) -> int:
-    return _run(args, VOC_NAMES)
+    return _run(args, VOC_NAMES, "yolo test")
 
 
-def _run(args: Namespace, names: Sequence[str]) -> int:
+def _run(args: Namespace, names: Sequence[str] | DataFile, verb: str = "") -> int:
     paths = image_paths(args)
     places = Places.of(args, len(paths or ()))
-    model = load_model(args, names)
+    try:
+        model = load_model(args, names)
+    except NamesError as error:
+        if not verb:
+            raise
+        raise NamesError(
+            f"{error}; {verb!r} has names of its own: use 'detector test DATA' with those of {args.cfg}"
+        ) from None
     from darknet_py.decode import Settings
 
     detector = replace(model.detector, as_printed=not args.json)

@@ -47,7 +47,8 @@ def raw(stream: TextIO) -> TextIO:
 @contextmanager
 def plain_output() -> Iterator[None]:
     """Escape what is printed; names that are no valid text come in, and those that cannot be shown go out escaped."""
-    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace")):
+    escaped = "backslashreplace"
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, escaped), (sys.stderr, escaped)):
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors=errors)
     before = sys.stdout, sys.stderr
