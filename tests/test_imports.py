@@ -15,7 +15,7 @@ import darknet_py
 PACKAGE = Path(darknet_py.__file__).parent
 ORDER = (
     {"errors"},
-    {"cpu", "gpu", "memory", "overlaps", "suppress"},
+    {"cpu", "gpu", "locks", "memory", "overlaps", "suppress"},
     {"signatures"},
     {"cfg", "charts", "files", "transfer", "boxes", "tree", "kinds", "labelsets", "image"},
     {"arrow", "opening", "picture"},
