@@ -1,18 +1,17 @@
-"""tools/bench.py runs on small networks and says what it measured; no time is judged."""
+"""tools/bench/costs.py runs on small networks and says what it measured; no time is judged."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from pathlib import Path
 
 import pytest
 
+from tools.bench import costs as tool
+from tools.bench import measuring as benchmarks
+
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tools"))
-tool = importlib.import_module("bench")
-benchmarks = importlib.import_module("benchmarks")
 
 CFG = """
 [net]

@@ -1,18 +1,16 @@
-"""tools/bench_end_to_end.py runs on a small network and says what it measured; no time is judged."""
+"""tools/bench/end_to_end.py runs on a small network and says what it measured; no time is judged."""
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from tools.bench import end_to_end as tool
+
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tools"))
-tool = importlib.import_module("bench_end_to_end")
 
 CFG = """
 [net]

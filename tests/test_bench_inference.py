@@ -1,9 +1,8 @@
-"""tools/bench_inference.py compares engines on small networks; no time is judged, and missing peers are skipped."""
+"""tools/bench/inference.py compares engines on small networks; no time is judged, and missing peers are skipped."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import signal
 import sys
@@ -18,18 +17,17 @@ import torch
 from darknet_py.engine import ENGINES, fastest
 from darknet_py.graph import Graph
 from darknet_py.network import Network
+from tools.bench import engine_costs as costs
+from tools.bench import inference as tool
+from tools.bench import measuring as benchmarks
+from tools.bench.contest import cases
+from tools.bench.contest import contest as contests
+from tools.bench.contest import patience as patiences
+from tools.bench.peers import cpu as peers
+from tools.bench.peers import cuda as peers_cuda
+from tools.bench.peers import ncnn as peers_ncnn
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tools"))
-tool = importlib.import_module("bench_inference")
-cases = importlib.import_module("inference_cases")
-contests = importlib.import_module("inference_contest")
-costs = importlib.import_module("engine_costs")
-peers = importlib.import_module("peers")
-patiences = importlib.import_module("patience")
-peers_cuda = importlib.import_module("peers_cuda")
-peers_ncnn = importlib.import_module("peers_ncnn")
-benchmarks = importlib.import_module("benchmarks")
 
 NET = "[net]\nwidth=64\nheight=32\nchannels=3\n"
 HEAD = (

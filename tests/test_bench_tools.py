@@ -1,8 +1,7 @@
-"""tools/bench_tools.py does its jobs on small sizes, beside whoever is installed; no time is judged."""
+"""tools/bench/jobs.py does its jobs on small sizes, beside whoever is installed; no time is judged."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 import time
@@ -11,14 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from tools.bench import jobs as tool
+from tools.bench import measuring as benchmarks
+from tools.bench.peers import cpu as peers
+from tools.bench.trials import boxes, files, sets
+from tools.bench.trials import trial as trials
+
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tools"))
-tool = importlib.import_module("bench_tools")
-trials = importlib.import_module("trials")
-boxes = importlib.import_module("trials_boxes")
-sets = importlib.import_module("trials_sets")
-files = importlib.import_module("trials_files")
-benchmarks = importlib.import_module("benchmarks")
 
 ABSENT = "is not installed"
 
@@ -55,7 +53,6 @@ def test_jobs_are_measured(
 
 
 def test_packages_that_cannot_be_had_say_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    peers = importlib.import_module("peers")
     (tmp_path / "made_for_another_torch.py").write_text("raise RuntimeError('operator nms is not here\\nsee below')\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(

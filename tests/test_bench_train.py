@@ -1,19 +1,17 @@
-"""tools/bench_train.py runs on a small network and says what it measured; no time is judged."""
+"""tools/bench/train.py runs on a small network and says what it measured; no time is judged."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import platform
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from tools.bench import train as tool
+
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tools"))
-tool = importlib.import_module("bench_train")
 
 CFG = """
 [net]

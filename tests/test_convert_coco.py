@@ -1,19 +1,16 @@
-"""tools/convert_coco.py: COCO's JSON to labels, a list and names."""
+"""tools/datasets/coco.py: COCO's JSON to labels, a list and names."""
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from darknet_py.data.labels import label_path, read_labels
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
-tool = importlib.import_module("convert_coco")
+from tools.datasets import coco as tool
+from tools.datasets.annotations import label_file
 
 
 def box(picture: object, category: object, *bbox: object, crowd: int = 0) -> dict[str, object]:
@@ -152,7 +149,6 @@ def test_a_file_that_is_no_file_of_instances(run, data, message) -> None:
 
 
 def test_labels_go_beside_pictures_that_are_in_no_images_folder(tmp_path) -> None:
-    folder = importlib.import_module("annotations")
-    assert folder.label_file(Path("/a/images/b/images/c/x.y.jpg")) == Path("/a/images/b/labels/c/x.y.txt")
-    assert folder.label_file(Path("/a/JPEGImages/x.png")) == Path("/a/labels/x.txt")
-    assert folder.label_file(Path("/a/b/images.jpg")) == Path("/a/b/images.txt")
+    assert label_file(Path("/a/images/b/images/c/x.y.jpg")) == Path("/a/images/b/labels/c/x.y.txt")
+    assert label_file(Path("/a/JPEGImages/x.png")) == Path("/a/labels/x.txt")
+    assert label_file(Path("/a/b/images.jpg")) == Path("/a/b/images.txt")

@@ -1,17 +1,13 @@
-"""tools/convert_voc.py: the numbers of Darknet's voc_label.py, and what it does with files that are wrong."""
+"""tools/datasets/voc.py: the numbers of Darknet's voc_label.py, and what it does with files that are wrong."""
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
 
 import pytest
 
 from darknet_py.data.labels import label_path, read_labels
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
-tool = importlib.import_module("convert_voc")
+from tools.datasets import voc as tool
 
 OBJECT = """<object><name>{name}</name><difficult>{difficult}</difficult><bndbox><xmin>{0}</xmin><ymin>{1}</ymin>
 <xmax>{2}</xmax><ymax>{3}</ymax></bndbox></object>"""
@@ -158,7 +154,7 @@ def test_missing_and_large_annotations(run, devkit) -> None:
 
 
 def test_what_is_no_devkit(run, devkit, tmp_path, capsys) -> None:
-    assert run("--years", "1999")[2] == [f"convert_voc: {devkit} has no VOC1999"]
+    assert run("--years", "1999")[2] == [f"voc: {devkit} has no VOC1999"]
     assert "has no nothing.txt" in run("--sets", "nothing")[2][0]
     (devkit / "VOC2007/ImageSets/Main/train.txt").write_text("../../elsewhere\n")
     assert "'../../elsewhere' is no name of a picture" in run()[2][0]

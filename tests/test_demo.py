@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import shlex
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -14,10 +12,9 @@ import torch
 from PIL import Image, ImageChops
 
 from darknet_py.cli import main
+from tools import demo
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tools"))
-demo = importlib.import_module("demo")
 
 SEED = 1
 

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-
-import pytest
 
 from darknet_py.cfg.keys import fields_of
 from darknet_py.layers import REGISTRY
 from darknet_py.net import Net
+from tools import make_layer_docs as tool
 
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("make_layer_docs", ROOT / "tools" / "make_layer_docs.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_file_is_current(tool):
-    assert tool.main(["--check"]) == 0, "run python tools/make_layer_docs.py"
+def test_the_file_is_current():
+    assert tool.main(["--check"]) == 0, "run python -m tools.make_layer_docs"
     assert (ROOT / "docs" / "layers.md").read_text(encoding="utf-8") == tool.document()
 
 
-def test_every_section_and_key_is_in_it(tool):
+def test_every_section_and_key_is_in_it():
     text = tool.document()
     for name in ("net", "network", *REGISTRY):
         assert f"[{name}]" in text
@@ -39,10 +29,10 @@ def test_every_section_and_key_is_in_it(tool):
             )
 
 
-def test_check_compares_and_writes_nothing(tool, tmp_path, capsys):
+def test_check_compares_and_writes_nothing(tmp_path, capsys):
     path = tmp_path / "docs" / "layers.md"
     assert tool.main(["--check", str(path)]) == 1
-    assert "is not current: run python tools/make_layer_docs.py" in capsys.readouterr().out
+    assert "is not current: run python -m tools.make_layer_docs" in capsys.readouterr().out
     assert not path.exists()
     assert tool.main([str(path)]) == 0
     assert tool.main(["--check", str(path)]) == 0
@@ -51,7 +41,7 @@ def test_check_compares_and_writes_nothing(tool, tmp_path, capsys):
     assert capsys.readouterr().out.count("\n") == 1
 
 
-def test_no_line_of_a_table_is_broken(tool):
+def test_no_line_of_a_table_is_broken():
     for line in tool.document().splitlines():
         if line.startswith("|"):
             assert line.count("|") == 5

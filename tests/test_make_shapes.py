@@ -1,9 +1,7 @@
-"""tools/make_shapes.py draws what its labels say, and the networks for it in cfg/ are small."""
+"""tools/datasets/shapes.py draws what its labels say, and the networks for it in cfg/ are small."""
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -18,11 +16,10 @@ from darknet_py.layers.region import Region
 from darknet_py.network import Network
 from darknet_py.tree import WordTree
 from darknet_py.weights import expected_bytes
+from tools.datasets import drawing as shapes
+from tools.datasets import shapes as tool
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tools"))
-tool = importlib.import_module("make_shapes")
-shapes = importlib.import_module("shapes")
 
 SIZE = (96, 80)
 COMMON = ("--size", "96x80", "--quiet")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tools import record_golden as tool
+
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 REAL = os.environ.get("DARKNET_PY_LIBDARKNET", "")
 
-sys.path.insert(0, str(ROOT / "tools"))
-tool = importlib.import_module("record_golden")
 
 # Each layer but [route] adds its index + 1 and the digit in the weights file; [softmax] states no shape.
 FAKE = r"""

@@ -1,18 +1,14 @@
-"""tools/bench_loader.py runs and says what it measured; no time is judged."""
+"""tools/bench/loader.py runs and says what it measured; no time is judged."""
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-tool = importlib.import_module("bench_loader")
+from tools.bench import loader as tool
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from benchmarks import BenchError
+from tools.bench.measuring import BenchError
 
 T = TypeVar("T")
 AGAIN = 1.0  # seconds after which work that went on is interrupted once more

@@ -1,4 +1,4 @@
-"""Jobs of tools/bench_tools.py with whole data sets: average precision, anchors."""
+"""Jobs of the bench of jobs with whole data sets: average precision, anchors."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from peers import needed
 from torch import Tensor
-from trials import Built, Entrant, Results, Setup, Trial, invited
 
 from darknet_py.anchors import SAMPLE, average_iou, cluster
 from darknet_py.evaluate import Scores
 from darknet_py.evaluate.rows import Rows
+from tools.bench.peers.cpu import needed
+from tools.bench.trials.trial import Built, Entrant, Results, Setup, Trial, invited
 
 PICTURES = (500, 1_500, 5_000)
 BOXES = (10_000, 100_000, 1_000_000)

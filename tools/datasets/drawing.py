@@ -14,7 +14,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from textures import Floats, Size, background, noisy
+
+from tools.datasets.textures import Floats, Size, background, noisy
 
 Box: TypeAlias = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 

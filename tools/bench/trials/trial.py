@@ -1,4 +1,4 @@
-"""How tools/bench_tools.py measures: one job at three sizes, ours beside others, and how the times grow."""
+"""How the bench of jobs measures: one job at three sizes, ours beside others, and how the times grow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import linear_regression, median
 from typing import Any
 
-from benchmarks import BenchError, Line, milliseconds, ratio
+from tools.bench.measuring import BenchError, Line, milliseconds, ratio
 
 LEAST, MOST = 3, 9  # rounds, where there is time
 SHARES = (0.1, 0.2, 0.7)  # of a job's time, for its sizes

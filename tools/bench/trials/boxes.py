@@ -1,4 +1,4 @@
-"""Jobs of tools/bench_tools.py with the boxes of a picture: decoding, suppression."""
+"""Jobs of the bench of jobs with the boxes of a picture: decoding, suppression."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from functools import partial
 
 import torch
-from peers import needed
 from torch import Tensor
-from trials import Entrant, Results, Setup, Trial, invited
 
 from darknet_py.boxes import nms, xyxy_from_cxcywh
 from darknet_py.decode import Settings
 from darknet_py.detect import Detections, Detector
 from darknet_py.graph import Graph
 from darknet_py.network import Network
+from tools.bench.peers.cpu import needed
+from tools.bench.trials.trial import Entrant, Results, Setup, Trial, invited
 
 CANDIDATES = (1_000, 3_000, 10_000)
 CLASSES = 80

@@ -2,7 +2,7 @@
 
 Usage::
 
-    python tools/bench_loader.py [--workers N ...] [--size PIXELS] [--batches N] [--rounds N] [--cfg FILE]
+    python -m tools.bench.loader [--workers N ...] [--size PIXELS] [--batches N] [--rounds N] [--cfg FILE]
         [--threads N] [--json] [--check]
 
 Made JPEGs of 500 x 375 with boxes become the input of a region layer, one thread a worker. 0 workers is this process.
@@ -26,7 +26,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from benchmarks import ROOT, Line, environment, milliseconds, sample, spread, table, timed
 from PIL import Image
 
 from darknet_py import picture
@@ -40,6 +39,7 @@ from darknet_py.data.pixels import distort, read
 from darknet_py.graph import Graph
 from darknet_py.network import Network
 from darknet_py.train import Stepper
+from tools.bench.measuring import ROOT, Line, environment, milliseconds, sample, spread, table, timed
 
 PICTURES, BATCH = 32, 8
 CFG_FILE = ROOT / "cfg/yolov2-tiny-voc.cfg"

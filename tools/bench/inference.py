@@ -2,7 +2,7 @@
 
 Usage::
 
-    python tools/bench_inference.py [--darknet DIR] [--cfg FILE ...] [--weights FILE ...] [--size SIZE ...]
+    python -m tools.bench.inference [--darknet DIR] [--cfg FILE ...] [--weights FILE ...] [--size SIZE ...]
         [--batch N ...] [--threads N] [--engines NAME ...] [--peers NAME ...] [--rounds N] [--seconds S]
         [--patience S] [--device DEVICE] [--dtype TYPE ...] [--half] [--peak TFLOPS] [--table] [--json [FILE]] [--check]
 
@@ -32,19 +32,19 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import engine_costs
-import peers_cuda
 import torch
-from benchmarks import BenchError, Line, environment, table
-from inference_cases import Case, Task, at_size, find_cfg, make_network
-from inference_contest import PAUSE, Result, contest, lines_of, markdown
-from inference_options import PEERS, kind, parse
-from peers import MODULES, Build, Runner
 
 from darknet_py.engine import Engine, fastest
 from darknet_py.errors import CfgWarning, DarknetError
 from darknet_py.files import replacing
 from darknet_py.graph import Graph
+from tools.bench import engine_costs
+from tools.bench.contest.cases import Case, Task, at_size, find_cfg, make_network
+from tools.bench.contest.contest import PAUSE, Result, contest, lines_of, markdown
+from tools.bench.contest.options import PEERS, kind, parse
+from tools.bench.measuring import BenchError, Line, environment, table
+from tools.bench.peers import cuda as peers_cuda
+from tools.bench.peers.cpu import MODULES, Build, Runner
 
 CFGS = (Path("yolov2.cfg"), Path("yolov3.cfg"))
 BUILD_ROUNDS = 3

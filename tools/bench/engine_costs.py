@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from benchmarks import STATUS, Line, in_process, memory, spread
 
 from darknet_py.engine import Engine
 from darknet_py.errors import CfgWarning
 from darknet_py.graph import Graph
 from darknet_py.network import Network
+from tools.bench.measuring import STATUS, Line, in_process, memory, spread
 
 CLEAR = Path("/proc/self/clear_refs")
 BUILD_LIMITS = {"yolov2": 2.0}  # seconds

@@ -2,7 +2,7 @@
 
 Usage::
 
-    python tools/bench.py [--darknet DIR] [--cfg FILE ...] [--only COST ...] [--rounds N] [--threads N]
+    python -m tools.bench.costs [--darknet DIR] [--cfg FILE ...] [--only COST ...] [--rounds N] [--threads N]
         [--json] [--check]
 
 What is compared is measured side by side: once to warm up, then in turn, round after round; ratios and differences are
@@ -30,7 +30,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from benchmarks import (
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+from darknet_py import cfg, weights
+from darknet_py.cfg import find_file
+from darknet_py.convert import convert
+from darknet_py.decode import Settings
+from darknet_py.detect import Detector
+from darknet_py.errors import CfgWarning, DarknetError
+from darknet_py.graph import Graph
+from darknet_py.layers.region import Region
+from darknet_py.network import Network
+from tools.bench.measuring import (
     ROOT,
     STATUS,
     BenchError,
@@ -49,18 +61,6 @@ from benchmarks import (
     table,
     timed,
 )
-from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
-
-from darknet_py import cfg, weights
-from darknet_py.cfg import find_file
-from darknet_py.convert import convert
-from darknet_py.decode import Settings
-from darknet_py.detect import Detector
-from darknet_py.errors import CfgWarning, DarknetError
-from darknet_py.graph import Graph
-from darknet_py.layers.region import Region
-from darknet_py.network import Network
 
 CLEAR = Path("/proc/self/clear_refs")
 LONGEST = ("densenet201.cfg", "resnext152-32x4d.cfg")  # of Darknet's cfgs

@@ -2,7 +2,7 @@
 
 Usage::
 
-    python tools/make_shapes.py [--folder FOLDER] [--train N] [--valid N] [--size WIDTHxHEIGHT] [--seed N] [--tree]
+    python -m tools.datasets.shapes [--folder FOLDER] [--train N] [--valid N] [--size WIDTHxHEIGHT] [--seed N] [--tree]
 
 The classes are the shapes, whatever their colour. With --tree they are the nodes of a tree, the shapes and below each
 of them its colours, and the training pictures are mixed as YOLO9000's: in most of them boxes say shape and colour, in
@@ -25,12 +25,12 @@ from typing import Final
 import numpy as np
 from numpy.random import Generator
 from PIL import Image
-from shapes import COLOURS, SHAPES, Shape, draw, draw_one
-from textures import Size
 from tqdm import tqdm
 
 from darknet_py.errors import DarknetError, os_reason
 from darknet_py.files import replacing
+from tools.datasets.drawing import COLOURS, SHAPES, Shape, draw, draw_one
+from tools.datasets.textures import Size
 
 SHAPE_ONLY, CLASS_ONLY = 0.2, 0.2  # of the training pictures of a tree
 QUALITY: Final = (70, 96)  # of the JPEG files
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         data = write_data(folder, lists, classes)
     except (DarknetError, OSError) as error:
         reason = f"{error.filename}: {os_reason(error)}" if isinstance(error, OSError) else error
-        print(f"make_shapes: {reason}", file=sys.stderr)
+        print(f"shapes: {reason}", file=sys.stderr)
         return 1
     print(f"{args.train + args.valid} pictures of {len(classes.names)} classes are in {folder}; {data} names the lists")
     return 0

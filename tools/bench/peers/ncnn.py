@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from benchmarks import BenchError
-
 from darknet_py.convert.fold import fold
 from darknet_py.engine.folded import SLOPES
 from darknet_py.graph import INPUT, Graph, Node
@@ -20,6 +18,7 @@ from darknet_py.layers.route import Route
 from darknet_py.layers.shortcut import Shortcut
 from darknet_py.layers.upsample import Upsample
 from darknet_py.network import Network
+from tools.bench.measuring import BenchError
 
 MAGIC, FLOATS = "7767517", b"\0\0\0\0"  # of a .param file; in a .bin file before weights of 32 bits
 INPUT_NAME = "images"
@@ -114,7 +113,7 @@ def rows_of(node: Node) -> list[Row]:
     make = ROWS.get(type(node.layer))
     rows = [] if make is None else list(make(node, node.layer))
     if not rows:
-        raise BenchError(f"{node} as it stands here has no counterpart in tools/{Path(__file__).name}")
+        raise BenchError(f"{node} as it stands here has no counterpart in tools/bench/peers/ncnn.py")
     return rows
 
 

@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any
 
 import torch
-from inference_cases import DTYPES, Case, Task
-from patience import Patience
-from peers import REDUCED, Build, Runner, needed
 
 from darknet_py.network import Network
+from tools.bench.contest.cases import DTYPES, Case, Task
+from tools.bench.contest.patience import Patience
+from tools.bench.peers.cpu import REDUCED, Build, Runner, needed
 
 
 def there(case: Case, dtype: str) -> tuple[Network, torch.Tensor]:

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import peers_ncnn
 import torch
-from benchmarks import BenchError
-from inference_cases import Case
 
 from darknet_py import weights
 from darknet_py.cfg.section import Entry, Section
 from darknet_py.cfg.writer import dumps
 from darknet_py.convert import onnx
 from darknet_py.convert.formats import Options
+from tools.bench.contest.cases import Case
+from tools.bench.measuring import BenchError
+from tools.bench.peers import ncnn as peers_ncnn
 
 
 @dataclass(frozen=True)

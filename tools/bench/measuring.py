@@ -1,4 +1,4 @@
-"""How tools/bench.py measures: works timed in turn, processes, medians, and the lines of its table."""
+"""How the benches measure: works timed in turn, processes, medians, and the lines of its table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ import torch
 
 import darknet_py
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 Work = Callable[[], float]  # does something once and gives the seconds of the part that counts
 STATUS = Path("/proc/self/status")
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None

@@ -2,7 +2,7 @@
 
 Usage::
 
-    python tools/bench_train.py [--darknet DIR | --cfg FILE] [--size PIXELS] [--batch N] [--rounds N] [--threads N]
+    python -m tools.bench.train [--darknet DIR | --cfg FILE] [--size PIXELS] [--batch N] [--rounds N] [--threads N]
         [--workers N] [--amp] [--compile] [--binary DARKNET] [--json] [--check]
 
 A step is forward, losses, backward and update of one batch, at 416 x 416 of yolov2.cfg unless said otherwise. The plain
@@ -38,8 +38,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from bench_loader import make_pictures
-from benchmarks import ROOT, STATUS, BenchError, Line, environment, memory, milliseconds, ratio, spread, table
 from torch import Tensor
 
 from darknet_py.cfg import read_data
@@ -49,6 +47,19 @@ from darknet_py.graph import Graph
 from darknet_py.loss.criterion import Criterion, Losses
 from darknet_py.network import Network
 from darknet_py.train import Stepper, rate_at, tune_malloc
+from tools.bench.loader import make_pictures
+from tools.bench.measuring import (
+    ROOT,
+    STATUS,
+    BenchError,
+    Line,
+    environment,
+    memory,
+    milliseconds,
+    ratio,
+    spread,
+    table,
+)
 
 WARM = 2  # steps that do not count
 BUDGET = 180  # seconds after which no other round starts

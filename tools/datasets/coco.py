@@ -2,7 +2,7 @@
 
 Usage::
 
-    python tools/convert_coco.py INSTANCES.json IMAGES [--names FILE] [--out NAME] [--crowd] [--force]
+    python -m tools.datasets.coco INSTANCES.json IMAGES [--names FILE] [--out NAME] [--crowd] [--force]
 
 IMAGES is the folder of the pictures, such as coco/images/train2017; labels then go into coco/labels/train2017. NAME.txt
 and NAME.names are written (default: the name of the JSON file, in the current folder). Classes count from 0 in the
@@ -19,12 +19,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from annotations import Output, label_file, numbers
 from tqdm import tqdm
 
 from darknet_py import DarknetError
 from darknet_py.cfg import read_names
 from darknet_py.errors import os_reason
+from tools.datasets.annotations import Output, label_file, numbers
 
 MAX_BYTES = 4 << 30
 Record = Mapping[str, Any]
@@ -151,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(args)
     except (DarknetError, OSError) as error:
-        print(f"convert_coco: {error}", file=sys.stderr)
+        print(f"coco: {error}", file=sys.stderr)
         return 1
 
 

@@ -1,4 +1,4 @@
-"""Jobs of tools/bench_tools.py with files: parsing cfgs, loading weights, converting them."""
+"""Jobs of the bench of jobs with files: parsing cfgs, loading weights, converting them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from benchmarks import ROOT, BenchError, give_back_memory
-from peers import needed
 from safetensors.torch import load_file, save_file
-from trials import Entrant, Results, Setup, Trial, invited
 
 from darknet_py import cfg, weights
 from darknet_py.convert import convert
 from darknet_py.graph import Graph
 from darknet_py.network import Network
+from tools.bench.measuring import ROOT, BenchError, give_back_memory
+from tools.bench.peers.cpu import needed
+from tools.bench.trials.trial import Entrant, Results, Setup, Trial, invited
 
 LAYERS = (10, 100, 1000)
 OFFICIAL = ("yolov2-tiny.cfg", "yolov2.cfg", "densenet201.cfg")

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from benchmarks import BenchError, Line, milliseconds, ratio, spread
-from inference_cases import Case, Task
-from peers import Build, Runner
 
 from darknet_py.engine import ENGINES, fastest
 from darknet_py.errors import DarknetError
+from tools.bench.contest.cases import Case, Task
+from tools.bench.measuring import BenchError, Line, milliseconds, ratio, spread
+from tools.bench.peers.cpu import Build, Runner
 
 PAUSE = 0.05  # seconds
 MIN_ROUNDS, MAX_ROUNDS = 3, 15

@@ -2,7 +2,7 @@
 
 Usage::
 
-    python tools/bench_tools.py [--darknet DIR] [--only JOB ...] [--scale X] [--seconds S] [--rounds N] [--threads N]
+    python -m tools.bench.jobs [--darknet DIR] [--only JOB ...] [--scale X] [--seconds S] [--rounds N] [--threads N]
         [--json [FILE]]
 
 Jobs are parsing cfgs, loading and converting weights, decoding, NMS, k-means of boxes and average precision, each at
@@ -28,15 +28,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import trials_boxes
-import trials_files
-import trials_sets
-from benchmarks import BenchError, Line, environment, table
-from peers import needed
-from trials import Job, Setup, measured
 
 from darknet_py.errors import DarknetError
 from darknet_py.files import replacing
+from tools.bench.measuring import BenchError, Line, environment, table
+from tools.bench.peers.cpu import needed
+from tools.bench.trials import boxes as trials_boxes
+from tools.bench.trials import files as trials_files
+from tools.bench.trials import sets as trials_sets
+from tools.bench.trials.trial import Job, Setup, measured
 
 JOBS: Mapping[str, Job] = {
     "parse": trials_files.parsing,

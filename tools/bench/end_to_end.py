@@ -2,7 +2,7 @@
 
 Usage::
 
-    python tools/bench_end_to_end.py [--cfg FILE] [--weights FILE] [--size PIXELS] [--pictures N] [--batch N]
+    python -m tools.bench.end_to_end [--cfg FILE] [--weights FILE] [--size PIXELS] [--pictures N] [--batch N]
         [--device DEVICE] [--half] [--threads N] [--rounds N] [--only COST ...] [--json [FILE]] [--check]
 
 `list`: JPEGs of 640 x 480 in a folder become `Detections`, against forward passes of the same engine and batch on one
@@ -36,9 +36,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import shapes
 import torch
-from benchmarks import ROOT, BenchError, Line, command, environment, excess, milliseconds, ratio, sample, spread, table
 from PIL import Image
 from torch import Tensor
 
@@ -54,6 +52,20 @@ from darknet_py.layers.yolo import Yolo
 from darknet_py.model import Model, load
 from darknet_py.network import Network
 from darknet_py.picture import read_pixels
+from tools.bench.measuring import (
+    ROOT,
+    BenchError,
+    Line,
+    command,
+    environment,
+    excess,
+    milliseconds,
+    ratio,
+    sample,
+    spread,
+    table,
+)
+from tools.datasets.drawing import draw
 
 CFG_FILE, DATA = ROOT / "cfg/yolov2-tiny.cfg", ROOT / "cfg/coco.data"
 PICTURE, QUALITY = (640, 480), 85
@@ -231,7 +243,7 @@ def make_pictures(folder: Path, count: int) -> list[str]:
     """Write pictures of coloured shapes."""
     paths = [str(folder / f"{n:04}.jpg") for n in range(count)]
     for n, path in enumerate(paths):
-        picture, _ = shapes.draw(np.random.default_rng(n), PICTURE)
+        picture, _ = draw(np.random.default_rng(n), PICTURE)
         picture.save(path, quality=QUALITY)
     return paths
 

@@ -1,4 +1,4 @@
-"""What tools/bench_inference.py can be asked for, and what it does where it is not."""
+"""What the bench of inference can be asked for, and what it does where it is not."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import peers
-import peers_cuda
 import torch
-from inference_cases import DTYPES, HALVES
-from peers import Build
 
 from darknet_py.engine import DEVICES, ENGINES
+from tools.bench.contest.cases import DTYPES, HALVES
+from tools.bench.peers import cpu as peers
+from tools.bench.peers import cuda as peers_cuda
+from tools.bench.peers.cpu import Build
 
 SIZES, TABLE_SIZES = ((416, 416),), ((320, 320), (416, 416), (608, 608), (544, 320))
 BATCHES, TABLE_BATCHES, CUDA_BATCHES = (1, 8), (1, 4, 8), (1, 8, 64)

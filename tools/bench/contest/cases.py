@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks import ROOT, BenchError
 from torch import Tensor, nn
 
 from darknet_py import weights
 from darknet_py.convert.fold import resized, sharing
 from darknet_py.graph import Graph
 from darknet_py.network import Network
+from tools.bench.measuring import ROOT, BenchError
 
 CHECKED = 8  # pictures of a batch whose outputs are compared
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

@@ -2,7 +2,7 @@
 
 Usage::
 
-    python tools/convert_voc.py VOCdevkit [--years 2007 2012] [--sets train val test] [--names FILE] [--difficult]
+    python -m tools.datasets.voc VOCdevkit [--years 2007 2012] [--sets train val test] [--names FILE] [--difficult]
         [--out FOLDER] [--force]
 
 Labels go into VOCdevkit/VOC2007/labels/ and so on, where Darknet looks for those of pictures in JPEGImages/. Lists go
@@ -19,17 +19,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from annotations import Output, numbers
 from tqdm import tqdm
 
 from darknet_py import DarknetError
 from darknet_py.cfg import read_names
 from darknet_py.cfg.grammar import read_text
 from darknet_py.errors import os_reason
+from tools.datasets.annotations import Output, numbers
 
 MAX_BYTES = 16 << 20
 SETS = ("train", "val", "test")
-NAMES = Path(__file__).parents[1] / "cfg" / "voc.names"
+NAMES = Path(__file__).parents[2] / "cfg" / "voc.names"
 
 
 class NoDocumentType(ET.TreeBuilder):
@@ -167,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.names = read_names(args.names)
         return run(args)
     except (DarknetError, OSError) as error:
-        print(f"convert_voc: {error}", file=sys.stderr)
+        print(f"voc: {error}", file=sys.stderr)
         return 1
 
 
