@@ -19,7 +19,7 @@ from darknet_py.weights import expected_bytes
 from tools.datasets import drawing as shapes
 from tools.datasets import shapes as tool
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 
 SIZE = (96, 80)
 COMMON = ("--size", "96x80", "--quiet")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tools import record_golden as tool
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
 REAL = os.environ.get("DARKNET_PY_LIBDARKNET", "")
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageChops
 from darknet_py.cli import main
 from tools import demo
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 SEED = 1
 

@@ -9,7 +9,7 @@ from darknet_py.layers import REGISTRY
 from darknet_py.net import Net
 from tools import make_layer_docs as tool
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_file_is_current():

@@ -10,7 +10,7 @@ import torch
 
 from tools.bench import end_to_end as tool
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 
 CFG = """
 [net]

@@ -16,7 +16,7 @@ from tools.bench.peers import cpu as peers
 from tools.bench.trials import boxes, files, sets
 from tools.bench.trials import trial as trials
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 
 ABSENT = "is not installed"
 

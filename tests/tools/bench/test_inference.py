@@ -27,7 +27,7 @@ from tools.bench.peers import cpu as peers
 from tools.bench.peers import cuda as peers_cuda
 from tools.bench.peers import ncnn as peers_ncnn
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 
 NET = "[net]\nwidth=64\nheight=32\nchannels=3\n"
 HEAD = (

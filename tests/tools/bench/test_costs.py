@@ -11,7 +11,7 @@ import pytest
 from tools.bench import costs as tool
 from tools.bench import measuring as benchmarks
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 
 CFG = """
 [net]

@@ -11,7 +11,7 @@ import torch
 
 from tools.bench import train as tool
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 
 CFG = """
 [net]
