@@ -24,11 +24,11 @@ docs: $(VENV)/.developing
 	$(BIN)/python -m tools.make_layer_docs
 
 bench: $(VENV)/.installed
-	$(BIN)/python -m tools.bench.costs
+	$(BIN)/python -m tools.bench costs
 
 bench-inference: $(VENV)/.installed
 	$(PIP) install -c constraints.txt -e '.[bench]'
-	$(BIN)/python -m tools.bench.inference
+	$(BIN)/python -m tools.bench inference
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -17,16 +17,14 @@ from darknet_py.engine import Engine
 from darknet_py.errors import CfgWarning
 from darknet_py.graph import Graph
 from darknet_py.network import Network
-from tools.bench.measuring import STATUS, Line, in_process, memory, spread
+from tools.bench import limits
+from tools.bench.measuring import CLEAR, MB, STATUS, in_process, memory
+from tools.bench.rows import Row, spread
 
-CLEAR = Path("/proc/self/clear_refs")
-BUILD_LIMITS = {"yolov2": 2.0}  # seconds
-MEMORY_LIMIT, OTHER_SIZE_LIMIT = 2.5, 1.0  # times the parameters
 OTHER_SIDE = 320
 SMALL = "[net]\nwidth=32\nheight=32\nchannels=3\n" + "".join(
     f"[convolutional]\nfilters=64\nsize={size}\npad=1\nbatch_normalize=1\nactivation=leaky\n" for size in (3, 3, 1)
 )
-MB = 1e6
 
 
 @dataclass(frozen=True)
@@ -76,27 +74,27 @@ def _seconds(engine: Engine, x: torch.Tensor) -> float:
     return time.perf_counter() - start
 
 
-def lines(cfg: Path, size: tuple[int, int], name: str, rounds: int) -> Iterator[Line]:
+def engine_rows(cfg: Path, size: tuple[int, int], name: str, rounds: int) -> Iterator[Row]:
     """Building and memory of an engine, each round in a new process."""
     found = [in_process(costs_of, cfg, size, name, torch.get_num_threads()) for _ in range(rounds)]
     title = f"{cfg.stem} {size[0]}x{size[1]}"
     builds = [costs.first - costs.usual for costs in found]
-    limit = BUILD_LIMITS.get(cfg.stem)
+    limit = limits.BUILD.get(cfg.stem)
     yield spread(title, f"building {name}", builds, "s", limit, "first call less a usual one; kernel compiled before")
-    yield from memory_lines(title, name, found)
+    yield from memory_rows(title, name, found)
 
 
-def memory_lines(title: str, name: str, found: list[Costs]) -> Iterator[Line]:
+def memory_rows(title: str, name: str, found: list[Costs]) -> Iterator[Row]:
     """Peak memory as a multiple of the parameters."""
     row = partial(spread, title, unit="x")
     rows = [(c.parameters, c.live, c.growth, c.held, c.both) for c in found]
     known = [(one, live, most, held, both) for one, live, most, held, both in rows if most and held and both]
     if not known:
-        yield Line(title, f"memory of {name}", None, note=f"needs {STATUS} and {CLEAR}")
+        yield Row(title, f"memory of {name}", None, note=f"needs {STATUS} and {CLEAR}")
         return
     one, live, _, held, _ = known[0]
     note = f"{one / MB:.0f} MB of parameters, {live / MB:.0f} MB live at a time; {held / MB:.0f} MB are kept"
     peaks = [(most - live) / one for _, live, most, _, _ in known]
-    yield row(f"(peak of {name} - live) / parameters", peaks, limit=MEMORY_LIMIT, note=note)
+    yield row(f"(peak of {name} - live) / parameters", peaks, limit=limits.ENGINE_MEMORY, note=note)
     added = [(both - held) / one for _, _, _, held, both in known]
-    yield row(f"a second size of {name} / parameters", added, limit=OTHER_SIZE_LIMIT)
+    yield row(f"a second size of {name} / parameters", added, limit=limits.SECOND_SIZE_MEMORY)

@@ -1,26 +1,16 @@
 """Measure how fast training pictures are made, where the time goes, and whether training waits for them.
 
-Usage::
-
-    python -m tools.bench.loader [--workers N ...] [--size PIXELS] [--batches N] [--rounds N] [--cfg FILE]
-        [--threads N] [--json] [--check]
-
 Made JPEGs of 500 x 375 with boxes become the input of a region layer, one thread a worker. 0 workers is this process.
-Then the network of --cfg trains at that size on one batch that is there, and on what the loader gives.
-
-A line gives the median and the quartiles of the rounds; of images a second it is more that is better. `--check` exits
-with 1 where a limit does not hold. Other work on the machine spoils the numbers, so its load is stated too.
+Then the network of --cfg trains at that size on one batch that is there, and on what the loader gives. Of images a
+second it is more that is better.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -39,12 +29,15 @@ from darknet_py.data.pixels import distort, read
 from darknet_py.graph import Graph
 from darknet_py.network import Network
 from darknet_py.train import Stepper
-from tools.bench.measuring import ROOT, Line, environment, milliseconds, sample, spread, table, timed
+from tools.bench import limits
+from tools.bench.harness import Bench
+from tools.bench.measuring import ROOT, sample, timed
+from tools.bench.options import natural, positive
+from tools.bench.rows import Row, milliseconds, spread
 
 PICTURES, BATCH = 32, 8
 CFG_FILE = ROOT / "cfg/yolov2-tiny-voc.cfg"
 PICTURE = Size(500, 375)
-LIMIT = 1000 / 60  # ms a picture
 CFG = """[net]
 width={size}
 height={size}
@@ -78,7 +71,7 @@ def make_pictures(folder: Path) -> Path:
     return folder / "made.data"
 
 
-def parts(folder: Path, size: int, rounds: int) -> Iterator[Line]:
+def parts(folder: Path, size: int, rounds: int) -> Iterator[Row]:
     """What one picture costs, step by step."""
     canvas = Size(size, size)
     path, labels = str(folder / "images/0.jpg"), folder / "labels/0.txt"
@@ -98,7 +91,7 @@ def parts(folder: Path, size: int, rounds: int) -> Iterator[Line]:
         yield milliseconds("part", name, seconds)
 
 
-def whole(data: DetectionData, size: int, workers: int, count: int, rounds: int) -> Iterator[Line]:
+def whole(data: DetectionData, size: int, workers: int, count: int, rounds: int) -> Iterator[Row]:
     """Pictures a second, after the first batch of every worker."""
     rates = []
     for turn in range(rounds):
@@ -110,12 +103,12 @@ def whole(data: DetectionData, size: int, workers: int, count: int, rounds: int)
             pass
         rates.append(count * BATCH / (time.perf_counter() - start))
     name = f"{workers} worker{'s' * (workers != 1)}"
-    limit = LIMIT if workers < 2 else None
+    limit = limits.PICTURE if workers < 2 else None
     yield milliseconds("loader", f"a picture, {name}", [1 / rate for rate in rates], limit)
     yield spread("loader", f"pictures a second, {name}", rates, "/s")
 
 
-def steps(data_file: Path, cfg: Path, size: int, workers: int, count: int) -> Iterator[Line]:
+def steps(data_file: Path, cfg: Path, size: int, workers: int, count: int) -> Iterator[Row]:
     """Pictures a second of training: without a loader, and with one; the seconds that steps waited for it."""
     graph = Graph.read(cfg).resized(size, size)
     stepper = Stepper(Network(graph, generator=torch.Generator().manual_seed(0)))
@@ -140,36 +133,27 @@ def steps(data_file: Path, cfg: Path, size: int, workers: int, count: int) -> It
     yield milliseconds("step", "waiting for a batch", waited[count + 2 :])
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print; gives the exit code."""
-    parser = argparse.ArgumentParser(description="Measure how fast training pictures are made.")
-    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="numbers of workers")
-    parser.add_argument("--size", type=int, default=416, metavar="PIXELS", help="width and height of the input")
-    parser.add_argument("--batches", type=int, default=20, metavar="N", help=f"batches of {BATCH} a round")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds")
-    parser.add_argument("--cfg", type=Path, default=CFG_FILE, metavar="FILE", help="network that trains")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="of training")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--check", action="store_true", help="exit with 1 where a limit does not hold")
-    args = parser.parse_args(argv)
-    if min(args.size, args.batches, args.rounds, args.threads) < 1 or min(args.workers) < 0:
-        parser.error("sizes, batches, rounds and threads start at 1, workers at 0")
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory(prefix="darknet-bench-") as name:
-        data_file = make_pictures(Path(name))
+class Loader(Bench):
+    """The loader of training pictures."""
+
+    name = "loader"
+    rounds = 5
+    threads = os.cpu_count() or 1
+
+    def add_options(self, parser: ArgumentParser) -> None:
+        option = parser.add_argument
+        option("--workers", type=natural, nargs="+", default=[0, 1, 2], metavar="N", help="numbers of workers")
+        option("--size", type=positive, default=416, metavar="PIXELS", help="width and height of the input")
+        option("--batches", type=positive, default=20, metavar="N", help=f"batches of {BATCH} a round")
+        option("--cfg", type=Path, default=CFG_FILE, metavar="FILE", help="network that trains")
+
+    def measure(self, args: Namespace, folder: Path) -> Iterator[Row]:
+        """--threads are those of training; pictures are made by one."""
+        torch.set_num_threads(1)
+        data_file = make_pictures(folder)
         data = DetectionData.from_cfg(Graph.parse(CFG.format(size=args.size)), read_data(data_file))
-        lines = list(parts(Path(name), args.size, args.rounds))
+        yield from parts(folder, args.size, args.rounds)
         for workers in args.workers:
-            lines += whole(data, args.size, workers, args.batches, args.rounds)
+            yield from whole(data, args.size, workers, args.batches, args.rounds)
         torch.set_num_threads(args.threads)
-        lines += steps(data_file, args.cfg, args.size, max(args.workers), max(args.batches // 4, 1))
-    if args.json:
-        print(json.dumps({"environment": environment(), "lines": [line.as_dict() for line in lines]}, indent=2))
-    else:
-        print("\n".join(f"{name}: {value}" for name, value in environment().items()))
-        print(table(lines))
-    return 1 if args.check and any(line.holds is False for line in lines) else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        yield from steps(data_file, args.cfg, args.size, max(args.workers), max(args.batches // 4, 1))

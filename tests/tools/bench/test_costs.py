@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from tools.bench import costs as tool
-from tools.bench import measuring as benchmarks
+from tools.bench import measuring
+from tools.bench.__main__ import main
+from tools.bench.rows import spread
 
 ROOT = Path(__file__).parents[3]
 
@@ -55,11 +57,11 @@ def darknet(tmp_path: Path) -> Path:
     ],
 )
 def test_costs_are_measured(costs: list[str], darknet: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert tool.main(["--darknet", str(darknet), "--rounds", "1", "--json", "--only", *costs]) == 0
+    assert main(["costs", "--darknet", str(darknet), "--rounds", "1", "--json", "--only", *costs]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["environment"]["threads"] >= 1
-    assert {line["cost"] for line in found["lines"]} == set(costs)
-    measured = [line for line in found["lines"] if line["value"] is not None]
+    assert found["machine"]["threads"] >= 1
+    assert {line["group"] for line in found["rows"]} == set(costs)
+    measured = [line for line in found["rows"] if line["value"] is not None]
     assert all(line["low"] <= line["high"] for line in measured)
     assert any(line["holds"] is not None for line in measured)
 
@@ -67,13 +69,13 @@ def test_costs_are_measured(costs: list[str], darknet: Path, capsys: pytest.Capt
 def test_check_fails_only_where_a_limit_does_not_hold(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = benchmarks.spread("parse", "a cfg", [3.0, 1.0, 2.0], "ms", limit=1)
+    line = spread("parse", "a cfg", [3.0, 1.0, 2.0], "ms", limit=1)
     monkeypatch.setitem(tool.COSTS, "parse", lambda _: iter([line]))
-    assert tool.main(["--only", "parse"]) == 0
+    assert main(["costs", "--only", "parse"]) == 0
     assert "a cfg  2.00 ms" in capsys.readouterr().out
-    assert tool.main(["--only", "parse", "--check"]) == 1
+    assert main(["costs", "--only", "parse", "--check"]) == 1
 
 
 def test_a_command_that_fails_is_not_measured() -> None:
-    with pytest.raises(benchmarks.BenchError, match="exit code 3"):
-        benchmarks.command(sys.executable, "-c", "raise SystemExit(3)")()
+    with pytest.raises(measuring.BenchError, match="exit code 3"):
+        measuring.command(sys.executable, "-c", "raise SystemExit(3)")()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tools.bench import end_to_end as tool
+from tools.bench.__main__ import main
 
 ROOT = Path(__file__).parents[3]
 
@@ -52,26 +52,26 @@ def small(tmp_path: Path) -> list[str]:
 
 
 def test_lists_and_parts_are_measured(small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert tool.main([*small, "--only", "list", "parts", "--json", str(tmp_path / "found.json")]) == 0
+    assert main(["end-to-end", *small, "--only", "list", "parts", "--json", str(tmp_path / "found.json")]) == 0
     assert "JPEG to boxes / forward" in capsys.readouterr().out
     found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
-    lines = {line["name"]: line for line in found["lines"]}
+    lines = {line["name"]: line for line in found["rows"]}
     assert lines["JPEG to boxes / forward"]["limit"] == 1.1
     assert lines["(forward + JPEG) / forward"]["value"] > 1
-    assert all(line["value"] > 0 for line in found["lines"] if line["value"] is not None)
+    assert all(line["value"] > 0 for line in found["rows"] if line["value"] is not None)
     boxes = float(lines["the same, worked"]["note"].split()[0])
     assert 1 < boxes < 64
 
 
 @pytest.mark.slow
 def test_a_cold_start_is_measured(small: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert tool.main([*small, "--only", "start", "--json"]) == 0
+    assert main(["end-to-end", *small, "--only", "start", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [line["limit"] for line in found["lines"]] == [None, None, 600]
+    assert [line["limit"] for line in found["rows"]] == [None, None, 600]
 
 
 def test_networks_without_boxes_need_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "no.cfg"
     path.write_text(CFG.partition("[region]")[0] + "[softmax]\n", encoding="utf-8")
-    assert tool.main(["--cfg", str(path), "--pictures", "1"]) == 1
+    assert main(["end-to-end", "--cfg", str(path), "--pictures", "1"]) == 1
     assert "name --weights of its own" in capsys.readouterr().err

@@ -19,13 +19,17 @@ from darknet_py.graph import Graph
 from darknet_py.network import Network
 from tools.bench import engine_costs as costs
 from tools.bench import inference as tool
-from tools.bench import measuring as benchmarks
+from tools.bench import measuring
+from tools.bench.__main__ import BENCHES, main
 from tools.bench.contest import cases
 from tools.bench.contest import contest as contests
 from tools.bench.contest import patience as patiences
+from tools.bench.options import parse
 from tools.bench.peers import cpu as peers
 from tools.bench.peers import cuda as peers_cuda
 from tools.bench.peers import ncnn as peers_ncnn
+from tools.bench.peers import runner
+from tools.bench.rows import Row
 
 ROOT = Path(__file__).parents[3]
 
@@ -95,7 +99,7 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def no_costs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(costs, "lines", lambda cfg, size, name, rounds: iter([benchmarks.Line(cfg.stem, name, None)]))
+    monkeypatch.setattr(tool, "engine_rows", lambda cfg, size, name, rounds: iter([Row(cfg.stem, name, None)]))
 
 
 def test_the_cut_network_gives_what_goes_into_the_heads(tmp_path: Path) -> None:
@@ -134,19 +138,19 @@ def test_the_largest_difference_counts(tmp_path: Path) -> None:
     off = [exact[0], exact[1] + np.float32(span / 4)]
     assert case.difference(off) == pytest.approx(0.25, rel=1e-4)
     assert not case.difference([exact[0], exact[1] * np.nan]) <= 1
-    with pytest.raises(benchmarks.BenchError, match="instead of"):
+    with pytest.raises(measuring.BenchError, match="instead of"):
         case.difference(exact[:1])
 
 
 def test_tiny_run(tiny: Path, no_costs: None, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--cfg", str(tiny), "--peers", "--rounds", "2", "--batch", "1", "3", "--threads", "1"]
-    assert tool.main([*arguments, "--size", "64x32", "--device", "cpu", "--json"]) == 0
+    assert main(["inference", *arguments, "--size", "64x32", "--device", "cpu", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["environment"]["threads"] == 1
-    assert {line["cost"] for line in found["lines"]} == {
+    assert found["machine"]["threads"] == 1
+    assert {line["group"] for line in found["rows"]} == {
         "tiny", "tiny 64x32 fp32 batch 1", "tiny 64x32 fp32 batch 3"
     }  # fmt: skip
-    measured = {line["name"] for line in found["lines"] if line["value"] is not None}
+    measured = {line["name"] for line in found["rows"] if line["value"] is not None}
     assert {"plain", fastest()} <= measured
     assert fastest() == "plain" or f"{fastest()} / plain" in measured
 
@@ -156,14 +160,14 @@ def test_json_file_beside_the_table(
 ) -> None:
     out = tmp_path / "found.json"
     arguments = ["--cfg", str(tiny), "--peers", "--engines", "plain", "--rounds", "1", "--device", "cpu"]
-    assert tool.main([*arguments, "--size", "32", "--threads", "1", "--batch", "1", "--json", str(out)]) == 0
+    assert main(["inference", *arguments, "--size", "32", "--threads", "1", "--batch", "1", "--json", str(out)]) == 0
     assert "tiny 32x32 fp32 batch 1  plain" in capsys.readouterr().out
-    assert json.loads(out.read_text(encoding="utf-8"))["lines"][1]["name"] == "plain"
+    assert json.loads(out.read_text(encoding="utf-8"))["rows"][1]["name"] == "plain"
 
 
 def test_table_of_sizes(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--table", "--cfg", str(tiny), "--size", "32", "64x32", "--batch", "2", "--rounds", "1"]
-    assert tool.main([*arguments, "--engines", "plain", "--threads", "1", "--device", "cpu"]) == 0
+    assert main(["inference", *arguments, "--engines", "plain", "--threads", "1", "--device", "cpu"]) == 0
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert rows[0] == "| network | size | batch | plain |"
     assert [row.split("|")[2].strip() for row in rows[2:]] == ["32x32", "64x32"]
@@ -172,9 +176,9 @@ def test_table_of_sizes(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_what_there_is_no_time_for_is_said(tiny: Path, no_costs: None, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--cfg", str(tiny), "--peers", "--seconds", "-1", "--threads", "1", "--device", "cpu"]
-    assert tool.main(arguments) == 0
+    assert main(["inference", *arguments]) == 0
     assert "left out: the --seconds are over" in capsys.readouterr().out
-    assert tool.main([*arguments, "--table"]) == 0
+    assert main(["inference", *arguments, "--table"]) == 0
     found = capsys.readouterr()
     assert "| tiny | 608x608 | 8 | - |" in found.out
     assert "tiny 608x608 fp32 batch 8, plain: left out: the --seconds are over" in found.err
@@ -185,19 +189,19 @@ def test_what_there_is_no_time_for_is_said(tiny: Path, no_costs: None, capsys: p
     [
         (["--peers", "tensorrt", "--device", "cpu"], "no peer tensorrt"),
         (["--device", "abacus"], "cpu or cuda"),
-        (["--threads", "0"], "start at 1"),
+        (["--threads", "0"], "a number of 1 or more was expected"),
         (["--size", "0x32"], "invalid size"),
         (["--cfg", "a.cfg", "b.cfg", "--weights", "a.weights"], "for each --cfg"),
     ],
 )
 def test_wrong_arguments(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        tool.main(arguments)
+        main(["inference", *arguments])
     assert message in capsys.readouterr().err
 
 
 def test_a_cfg_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
-    assert tool.main(["--cfg", "nowhere.cfg", "--device", "cpu", "--threads", "1"]) == 1
+    assert main(["inference", "--cfg", "nowhere.cfg", "--device", "cpu", "--threads", "1"]) == 1
     assert "nowhere.cfg is not here" in capsys.readouterr().err
 
 
@@ -206,7 +210,7 @@ def test_a_default_cfg_that_is_not_there_is_a_line(
 ) -> None:
     monkeypatch.setattr(tool, "CFGS", (tiny, Path("nowhere.cfg")))
     arguments = ["--size", "32", "--batch", "1", "--rounds", "1", "--peers", "--threads", "1", "--device", "cpu"]
-    assert tool.main([*arguments, "--check"]) == 0
+    assert main(["inference", *arguments, "--check"]) == 0
     assert "nowhere.cfg is not here: --darknet" in capsys.readouterr().out
 
 
@@ -214,8 +218,8 @@ def test_who_cannot_or_does_not_agree_gives_a_reason(tmp_path: Path, monkeypatch
     case = make_case(TINY, tmp_path)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as if it were not installed
     builds = {
-        "good": lambda case: peers.Runner(lambda: case.expected, "a note"),
-        "wrong": lambda case: peers.Runner(lambda: [output + 1 for output in case.expected]),
+        "good": lambda case: runner.Runner(lambda: case.expected, "a note"),
+        "wrong": lambda case: runner.Runner(lambda: [output + 1 for output in case.expected]),
         "broken": lambda case: 1 / 0,
         "onnxruntime": peers.PEERS["onnxruntime"],
     }
@@ -224,14 +228,14 @@ def test_who_cannot_or_does_not_agree_gives_a_reason(tmp_path: Path, monkeypatch
     assert "does not agree" in result.reasons["wrong"]
     assert result.reasons["broken"] == "ZeroDivisionError: division by zero"
     assert result.reasons["onnxruntime"] == "onnxruntime is not installed"
-    notes = {line.name: line.note for line in contests.lines_of(result)}
+    notes = {line.name: line.note for line in contests.rows_of(result)}
     assert notes["good"] == "a note"
     assert notes["broken"] == result.reasons["broken"]
 
 
 def test_rounds_follow_the_seconds(tmp_path: Path) -> None:
     case = make_case(TINY, tmp_path)
-    builds = {"any": lambda case: peers.Runner(lambda: case.expected)}
+    builds = {"any": lambda case: runner.Runner(lambda: case.expected)}
     assert len(contests.contest(case, builds, 1000).seconds["any"]) == contests.MAX_ROUNDS
     assert contests.contest(case, {}, 1000).seconds == {}
 
@@ -265,7 +269,7 @@ def test_limits(batch: int, other: str, limit: float) -> None:
 def test_ratios_are_those_of_the_rounds() -> None:
     judged = fastest()
     times = {judged: [1.0, 4.0, 3.0], "onnxruntime": [2.0, 5.0, 3.0], "openvino_fp32": [4.0, 8.0, 12.0]}
-    lines = {line.name: line for line in contests.lines_of(result_of("yolov3", 8, **times), peak=0.001)}
+    lines = {line.name: line for line in contests.rows_of(result_of("yolov3", 8, **times), peak=0.001)}
     assert lines[judged].value == 1e3 * 3 / 8  # an image
     assert lines[f"{judged} / onnxruntime"].value == 0.8
     assert lines[f"{judged} / onnxruntime"].holds
@@ -280,14 +284,15 @@ def test_check_fails_where_a_limit_does_not_hold(
     slow = {fastest(): [2.0], "ncnn": [1.0]}
     monkeypatch.setattr(tool, "contest", lambda *_: result_of("yolov2", **slow))
     arguments = ["--cfg", str(tiny), "--batch", "1", "--device", "cpu", "--threads", "1"]
-    assert tool.main(arguments) == 0
-    assert tool.main([*arguments, "--check"]) == 1
+    assert main(["inference", *arguments]) == 0
+    assert main(["inference", *arguments, "--check"]) == 1
     assert "NO" in capsys.readouterr().out
 
 
 def test_markdown() -> None:
     results = [result_of("yolov2", 4, plain=[0.4, 0.8, 0.4], fused=[0.2]), result_of("yolov2", 1, plain=[0.3])]
-    assert contests.markdown(results, ["fused", "plain"]).splitlines() == [
+    rows = [row for result in results for row in contests.rows_of(result)]
+    assert tool.markdown([result.task for result in results], rows, ["fused", "plain"]).splitlines() == [
         "| network | size | batch | fused | plain |",
         "|---|---|---|---|---|",
         "| yolov2 | 416x416 | 4 | 50.0 | 100.0 |",
@@ -343,9 +348,9 @@ def test_who_takes_too_long_is_given_up_and_not_tried_again() -> None:
 
     patience, before = patiences.Patience(0.05), signal.getsignal(signal.SIGALRM)
     assert patience.wait(lambda: 3) == 3
-    with pytest.raises(benchmarks.BenchError, match=r"^was not ready after 0\.05 s; --patience gives it more$"):
+    with pytest.raises(measuring.BenchError, match=r"^was not ready after 0\.05 s; --patience gives it more$"):
         patience.wait(stubborn)
-    with pytest.raises(benchmarks.BenchError, match="not tried again"):
+    with pytest.raises(measuring.BenchError, match="not tried again"):
         patience.wait(stubborn)
     assert begun == [1]
     assert signal.getsignal(signal.SIGALRM) is before
@@ -360,13 +365,13 @@ def test_a_compiler_that_takes_too_long_is_a_reason(tmp_path: Path, monkeypatch:
 
 
 def test_cuda_defaults() -> None:
-    args = tool.parse(["--device", "cuda"])
+    args = parse(BENCHES, ["inference", "--device", "cuda"])
     assert args.batch == (1, 8, 64)
     assert args.dtype == ["fp32", "fp16", "bf16"]
     assert args.peers == ["compile", "tensorrt"]
     assert fastest("cpu") not in set(args.engines) - {"plain"}
-    assert tool.parse(["--device", "cuda", "--half"]).dtype == ["fp16"]
-    assert tool.parse(["--device", "cpu", "--half"]).dtype == ["bf16"]
+    assert parse(BENCHES, ["inference", "--device", "cuda", "--half"]).dtype == ["fp16"]
+    assert parse(BENCHES, ["inference", "--device", "cpu", "--half"]).dtype == ["bf16"]
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
@@ -384,7 +389,7 @@ def test_engines_compute_what_they_say(dtype: str, tmp_path: Path) -> None:
 def test_costs_of_an_engine(tmp_path: Path) -> None:
     path = tmp_path / "wide.cfg"
     path.write_text("[net]\nwidth=32\nheight=32\nchannels=256\n" + 4 * "[convolutional]\nfilters=512\nsize=3\npad=1\n")
-    building, *rest = costs.lines(path, (64, 32), fastest(), 1)
+    building, *rest = costs.engine_rows(path, (64, 32), fastest(), 1)
     assert building.name == f"building {fastest()}"
     if costs.CLEAR.exists():
         assert [line.limit for line in rest] == [2.5, 1.0]
@@ -393,11 +398,11 @@ def test_costs_of_an_engine(tmp_path: Path) -> None:
 
 def test_memory_is_counted_without_what_is_live() -> None:
     found = costs.Costs(first=3.0, usual=1.0, parameters=100, live=40, growth=240, held=150, both=175)
-    peak, other = costs.memory_lines("net", "fused", [found])
+    peak, other = costs.memory_rows("net", "fused", [found])
     assert peak.value == 2.0
     assert peak.holds
     assert other.value == 0.25
-    (unknown,) = costs.memory_lines("net", "fused", [replace(found, growth=None, held=None, both=None)])
+    (unknown,) = costs.memory_rows("net", "fused", [replace(found, growth=None, held=None, both=None)])
     assert unknown.value is None
 
 
@@ -429,7 +434,7 @@ def test_ncnn_text(tmp_path: Path) -> None:
 )
 def test_ncnn_says_what_it_has_no_row_for(layer: str, tmp_path: Path) -> None:
     case = make_case(NET + conv(8) + layer, tmp_path)
-    with pytest.raises(benchmarks.BenchError, match="layer 1 .* has no counterpart"):
+    with pytest.raises(measuring.BenchError, match="layer 1 .* has no counterpart"):
         peers_ncnn.write(case.network, tmp_path / "net.param", tmp_path / "net.bin")
 
 
@@ -448,13 +453,13 @@ def test_peers_agree_with_the_plain_network(name: str, tmp_path: Path) -> None:
         pytest.importorskip("onnxscript")
     text = MIXED.replace(*CHANGES.get(name, ("", "")))
     case = make_case(text, tmp_path, batch=3)
-    runner = peers.PEERS[name](case)
-    assert case.difference(runner.call()) < (1e-4 if runner.tolerance == peers.Runner.tolerance else runner.tolerance)
+    made = peers.PEERS[name](case)
+    assert case.difference(made.call()) < (1e-4 if made.tolerance == runner.Runner.tolerance else made.tolerance)
 
 
 def test_opencv_without_darknet_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = type(sys)("cv2")
     module.dnn, module.__version__ = object(), "5.0.0"
     monkeypatch.setitem(sys.modules, "cv2", module)
-    with pytest.raises(benchmarks.BenchError, match=r"OpenCV 5\.0\.0 cannot read Darknet's files"):
+    with pytest.raises(measuring.BenchError, match=r"OpenCV 5\.0\.0 cannot read Darknet's files"):
         peers.PEERS["opencv"](make_case(TINY, tmp_path))

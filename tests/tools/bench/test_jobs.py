@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tools.bench import jobs as tool
-from tools.bench import measuring as benchmarks
-from tools.bench.peers import cpu as peers
+from tools.bench import measuring
+from tools.bench.__main__ import main
+from tools.bench.peers import runner
 from tools.bench.trials import boxes, files, sets
 from tools.bench.trials import trial as trials
 
@@ -22,11 +22,11 @@ ABSENT = "is not installed"
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dict[str, object]]:
-    assert tool.main([*arguments, "--json"]) == 0
+    assert main(["jobs", *arguments, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["environment"]["threads"] >= 1
-    assert "scikit-learn" in found["environment"]
-    return {f"{line['cost']}: {line['name']}": line for line in found["lines"]}
+    assert found["machine"]["threads"] >= 1
+    assert "scikit-learn" in found["versions"]
+    return {f"{line['group']}: {line['name']}": line for line in found["rows"]}
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_jobs_are_measured(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(files, "LAYERS", (3, 10, 30))
     lines = run(capsys, "--only", *jobs, "--scale", scale, "--rounds", "1")
-    assert {line["cost"] for line in lines.values()} == set(jobs)
+    assert {line["group"] for line in lines.values()} == set(jobs)
     assert not [line for line in lines.values() if "DIFFER" in str(line["note"])]
     for job in jobs:
         growths = [name for name in lines if name.startswith(f"{job}: growth, ")]
@@ -56,11 +56,11 @@ def test_packages_that_cannot_be_had_say_why(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "made_for_another_torch.py").write_text("raise RuntimeError('operator nms is not here\\nsee below')\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(
-        benchmarks.BenchError, match="^made_for_another_torch does not work here: operator nms is not here$"
+        measuring.BenchError, match="^made_for_another_torch does not work here: operator nms is not here$"
     ):
-        peers.needed("made_for_another_torch")
-    with pytest.raises(benchmarks.BenchError, match=f"^there_is_no_such {ABSENT}$"):
-        peers.needed("there_is_no_such")
+        runner.needed("made_for_another_torch")
+    with pytest.raises(measuring.BenchError, match=f"^there_is_no_such {ABSENT}$"):
+        runner.needed("there_is_no_such")
 
 
 def test_anchors_are_measured_beside_scikit_learn(capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,7 +79,7 @@ def test_who_is_not_installed_is_said(
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setattr(files, "LAYERS", (3, 10, 30))
     jobs = ["parse", "decode", "nms", "k-means", "precision"]
-    assert tool.main(["--only", *jobs, "--scale", ".0005", "--rounds", "1"]) == 0
+    assert main(["jobs", "--only", *jobs, "--scale", ".0005", "--rounds", "1"]) == 0
     printed = capsys.readouterr().out
     for name in ("cv2", "torchvision.ops", "sklearn.cluster", "pycocotools.cocoeval"):
         assert f"{name} is not installed" in printed
@@ -116,15 +116,15 @@ def test_rounds_end_with_the_time_and_the_first_does_not_count() -> None:
     assert note == "['other', 'ours']"
     found, _ = trials.rounds_of(trial, 0, None)
     assert len(found["ours"]) == 1
-    (ratio,) = (line for line in trials.lines_of("job", trial, found, note) if line.name == "small, ours / other")
+    (ratio,) = (line for line in trials.rows_of("job", trial, found, note) if line.name == "small, ours / other")
     assert 0.1 < ratio.value < 2
 
 
 def test_official_cfgs_come_from_the_checkout(tmp_path: Path) -> None:
     (tmp_path / "cfg").mkdir()
-    with pytest.raises(benchmarks.BenchError, match=r"densenet201\.cfg is not in"):
-        files.found(tmp_path, "densenet201.cfg")
-    assert files.found(tmp_path, "yolov2.cfg") == ROOT / "cfg/yolov2.cfg"
+    with pytest.raises(measuring.BenchError, match=r"densenet201\.cfg is not here"):
+        measuring.find_cfg("densenet201.cfg", tmp_path)
+    assert measuring.find_cfg("yolov2.cfg", tmp_path) == ROOT / "cfg/yolov2.cfg"
     (tmp_path / "cfg/yolov2.cfg").touch()
-    assert files.found(tmp_path, "yolov2.cfg") == tmp_path / "cfg/yolov2.cfg"
-    assert tool.main(["--only", "parse", "--darknet", str(tmp_path), "--rounds", "1"]) == 1
+    assert measuring.find_cfg("yolov2.cfg", tmp_path) == tmp_path / "cfg/yolov2.cfg"
+    assert main(["jobs", "--only", "parse", "--darknet", str(tmp_path), "--rounds", "1"]) == 1

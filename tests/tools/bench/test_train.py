@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from tools.bench import train as tool
+from tools.bench import ways
+from tools.bench.__main__ import main
 
 ROOT = Path(__file__).parents[3]
 
@@ -70,19 +72,19 @@ def executable(path: Path, text: str) -> Path:
 
 
 def test_both_loops_do_the_same(cfg: Path) -> None:
-    ways = [tool.Timed(way, tool.Job.of(cfg, 64, 2, 1)) for way in (tool.PLAIN, tool.OURS)]
+    both = [ways.Timed(way, ways.Job.of(cfg, 64, 2, 1)) for way in (ways.PLAIN, ways.OURS)]
     for _ in range(3):
-        costs = [float(way.steps.accumulate(*way.batch).cost) for way in ways]
+        costs = [float(way.steps.accumulate(*way.batch).cost) for way in both]
         assert costs[0] == pytest.approx(costs[1], rel=1e-5)
-        for way in ways:
+        for way in both:
             way.steps.update()
-    plain, ours = (list(way.steps.network.parameters()) for way in ways)
+    plain, ours = (list(way.steps.network.parameters()) for way in both)
     for theirs, mine in zip(plain, ours, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=2e-5)
 
 
 def test_parts_add_up_to_the_step(cfg: Path) -> None:
-    parts = tool.Timed(tool.OURS, tool.Job.of(cfg, 64, 2, 1)).step()
+    parts = ways.Timed(ways.OURS, ways.Job.of(cfg, 64, 2, 1)).step()
     assert parts["step"] == pytest.approx(parts["forward"] + parts["backward"] + parts["update"])
     assert 0 < parts["loss"] < parts["forward"]
 
@@ -92,10 +94,10 @@ def test_parts_add_up_to_the_step(cfg: Path) -> None:
 def test_steps_are_measured(cfg: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     program = executable(tmp_path / "darknet", PROGRAM)
     options = ("--size", "64", "--batch", "2", "--rounds", "1", "--threads", "1", "--workers", "0")
-    assert tool.main(["--cfg", str(cfg), *options, "--binary", str(program), "--json"]) == 0
+    assert main(["train", "--cfg", str(cfg), *options, "--binary", str(program), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["environment"]["network"] == "small.cfg 64, batch 2"
-    lines = {line["name"]: line for line in found["lines"] if line["cost"] != "processor"}
+    assert found["settings"]["network"] == "small.cfg 64, batch 2"
+    lines = {line["name"]: line for line in found["rows"] if line["group"] != "processor"}
     assert {"plain torch loop", "darknet_py", "darknet_py --tune-malloc", "share of waiting"} <= lines.keys()
     assert lines["darknet_py / plain"]["limit"] == lines["darknet_py --tune-malloc / plain"]["limit"] == 0.8
     assert lines["darknet, the C program"]["value"] == 2000
@@ -106,12 +108,12 @@ def test_steps_are_measured(cfg: Path, tmp_path: Path, capsys: pytest.CaptureFix
 def test_a_program_that_does_no_step_is_told_of(cfg: Path, tmp_path: Path, text: str) -> None:
     program = executable(tmp_path / "darknet", text)
     with pytest.raises((tool.BenchError, OSError), match=r"tells of no step|Exec format"):
-        list(tool.binary(program, tool.Job.of(cfg, 64, 2, 1), tmp_path))
+        list(tool.binary(program, ways.Job.of(cfg, 64, 2, 1), tmp_path))
 
 
 def test_a_process_that_fails_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "none.cfg"
     path.write_text("[net]\nwidth=8\nheight=8\nchannels=3\n[convolutional]\nactivation=linear\n", encoding="utf-8")
-    assert tool.main(["--cfg", str(path), "--size", "8", "--rounds", "1"]) == 1
+    assert main(["train", "--cfg", str(path), "--size", "8", "--rounds", "1"]) == 1
     assert "there is nothing to train with" in capsys.readouterr().err
-    assert tool.main(["--cfg", str(tmp_path / "missing.cfg")]) == 1
+    assert main(["train", "--cfg", str(tmp_path / "missing.cfg")]) == 1

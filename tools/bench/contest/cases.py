@@ -15,7 +15,7 @@ from darknet_py import weights
 from darknet_py.convert.fold import resized, sharing
 from darknet_py.graph import Graph
 from darknet_py.network import Network
-from tools.bench.measuring import ROOT, BenchError
+from tools.bench.measuring import BenchError
 
 CHECKED = 8  # pictures of a batch whose outputs are compared
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -110,15 +110,6 @@ class Case:
             raise BenchError(f"gives outputs of {shapes} instead of {wanted}")
         shares = [float((y - e).abs().max() / (e.max() - e.min())) for y, e in zip(tensors, self.expected, strict=True)]
         return max(shares, key=lambda share: (share != share, share))  # noqa: PLR0124  # NaN is the worst
-
-
-def find_cfg(name: Path, darknet: Path | None) -> Path:
-    """The file itself, or the cfg of that name in a Darknet checkout or in this repository."""
-    places = (name, *(base / "cfg" / name.name for base in (darknet, ROOT) if base))
-    found = next((place for place in places if place.is_file()), None)
-    if found is None:
-        raise BenchError(f"{name} is not here: --darknet names a checkout of Darknet")
-    return found
 
 
 def make_network(graph: Graph, weights_file: Path | None) -> Network:

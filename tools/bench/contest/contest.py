@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,25 +11,15 @@ import torch
 
 from darknet_py.engine import ENGINES, fastest
 from darknet_py.errors import DarknetError
+from tools.bench import limits
 from tools.bench.contest.cases import Case, Task
-from tools.bench.measuring import BenchError, Line, milliseconds, ratio, spread
-from tools.bench.peers.cpu import Build, Runner
+from tools.bench.measuring import BenchError
+from tools.bench.peers.runner import Build, Runner
+from tools.bench.rows import Row, milliseconds, ratio, spread
 
 PAUSE = 0.05  # seconds
 MIN_ROUNDS, MAX_ROUNDS = 3, 15
 WARM_UPS = {"cpu": 0, "cuda": 3}  # beside the call that is checked
-ENGINE_LIMIT = 100  # millionths of the output's range, from the plain network
-LIMITED = ("yolov2", "yolov3")  # the networks with limits, at the size and the batches below
-LIMITED_SIZE = (416, 416)
-LIMITS: Mapping[str, Mapping[str, Mapping[int, float]]] = {
-    "fp32": {
-        "onnxruntime": {1: 0.80, 8: 0.80},
-        "openvino-fp32": {1: 0.80, 8: 0.80},
-        "opencv": {1: 0.80, 8: 0.80},
-        "ncnn": {1: 1.10, 8: 1.00},
-    },
-    "bf16": {"openvino": {1: 1.05, 8: 1.05}},
-}
 
 
 @dataclass
@@ -54,9 +43,9 @@ class Result:
     def limit(self, other: str) -> float | None:
         """What the ratio to another may be."""
         task = self.task
-        if task.cfg.stem not in LIMITED or task.size != LIMITED_SIZE or task.kind != "cpu":
+        if task.cfg.stem not in limits.NETWORKS or task.size != limits.SIZE or task.kind != "cpu":
             return None
-        return LIMITS.get(task.dtype, {}).get(other, {}).get(task.batch)
+        return limits.PEERS.get(task.dtype, {}).get(other, {}).get(task.batch)
 
 
 def contest(case: Case, builds: Mapping[str, Build], seconds: float, rounds: int | None = None) -> Result:
@@ -141,7 +130,7 @@ def on_cuda(call: Callable[[], Any]) -> float:
 TIMERS: Mapping[str, Callable[[Callable[[], Any]], float]] = {"cpu": on_cpu, "cuda": on_cuda}
 
 
-def lines_of(result: Result, peak: float | None = None) -> Iterator[Line]:
+def rows_of(result: Result, peak: float | None = None) -> Iterator[Row]:
     """Milliseconds an image, then ratios of the engine that counts to each of the others.
 
     With the `peak` of the device in TFLOPS, how much of it everybody takes.
@@ -153,28 +142,15 @@ def lines_of(result: Result, peak: float | None = None) -> Iterator[Line]:
         note = ", ".join(filter(None, (f"differs by {difference:.1e}" if difference else "", result.notes[name])))
         yield milliseconds(result.task.name, name, [value / result.task.batch for value in times], note=note)
     for name, reason in result.reasons.items():
-        yield Line(result.task.name, name, None, note=reason)
+        yield Row(result.task.name, name, None, note=reason)
     judged = result.judged
     for name, times in result.seconds.items():
         if judged is not None and name != judged:
-            yield ratio(result.task.name, f"{judged} / {name}", result.seconds[judged], times, result.limit(name))
+            yield ratio(result.task.name, judged, name, result.seconds[judged], times, result.limit(name))
     if judged is not None and result.task.is_plain:
         millionths = [1e6 * result.differences[judged]]
-        yield spread(result.task.name, f"{judged} from plain, of the range", millionths, "ppm", ENGINE_LIMIT)
+        yield spread(result.task.name, f"{judged} from plain, of the range", millionths, "ppm", limits.FROM_PLAIN)
     if peak is not None:
         for name, times in result.seconds.items():
             shares = [100 * result.operations / value / (peak * 1e12) for value in times]
             yield spread(result.task.name, f"{name}, of the card's peak", shares, "%")
-
-
-def markdown(results: Sequence[Result], engines: Sequence[str]) -> str:
-    """Medians in milliseconds an image as a table: a row a size and batch, a column an engine."""
-    rows = ["| network | size | batch | " + " | ".join(engines) + " |", "|---|---|---|" + "---|" * len(engines)]
-    for result in results:
-        task = result.task
-        cells = [
-            f"{1e3 * statistics.median(result.seconds[name]) / task.batch:.1f}" if name in result.seconds else "-"
-            for name in engines
-        ]
-        rows.append("| " + " | ".join((task.cfg.stem, task.pixels, str(task.batch), *cells)) + " |")
-    return "\n".join(rows)

@@ -5,10 +5,9 @@ Each gets the number of threads that torch has, and what makes it fast for one f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,30 +21,8 @@ from darknet_py.convert import onnx
 from darknet_py.convert.formats import Options
 from tools.bench.contest.cases import Case
 from tools.bench.measuring import BenchError
-from tools.bench.peers import ncnn as peers_ncnn
-
-
-@dataclass(frozen=True)
-class Runner:
-    """Computes one case: `call` gives the outputs for the whole batch."""
-
-    call: Callable[[], Sequence[Any]]
-    note: str = ""
-    tolerance: float = 1e-3  # how far outputs may be off, as a share of their range
-
-
-Build = Callable[[Case], Runner]  # raises `BenchError` with the reason why not
-REDUCED = 0.05  # tolerance for 16 bits
-
-
-def needed(package: str) -> Any:
-    """A package; raises `BenchError` where it is missing or, as one made for another torch, does not work."""
-    try:
-        return import_module(package)
-    except ImportError as error:
-        raise BenchError(f"{package} is not installed") from error
-    except (RuntimeError, OSError, AttributeError) as error:
-        raise BenchError(f"{package} does not work here: {str(error).partition(chr(10))[0]}") from error
+from tools.bench.peers import ncnn as ncnn_files
+from tools.bench.peers.runner import REDUCED, Build, Runner, needed
 
 
 def onnx_file(case: Case) -> Path:
@@ -123,7 +100,7 @@ def ncnn(case: Case, *, bf16: bool = False) -> Runner:
     """Ncnn in 32 bits, or with its storage in bf16."""
     module = needed("ncnn")
     param, binary = case.file(".param"), case.file(".bin")
-    names = peers_ncnn.write(case.network, param, binary)
+    names = ncnn_files.write(case.network, param, binary)
     net = module.Net()
     net.opt.num_threads = torch.get_num_threads()
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
@@ -136,7 +113,7 @@ def ncnn(case: Case, *, bf16: bool = False) -> Runner:
 
     def compute(mat: Any) -> list[np.ndarray]:
         extractor = net.create_extractor()
-        extractor.input(peers_ncnn.INPUT_NAME, mat)
+        extractor.input(ncnn_files.INPUT_NAME, mat)
         return [_array(extractor.extract(name)[1]) for name in names]
 
     def call() -> list[np.ndarray]:
@@ -172,4 +149,3 @@ PEERS: Mapping[str, Build] = {
     "ncnn": ncnn,
     "ncnn-bf16": partial(ncnn, bf16=True),
 }
-MODULES = ("onnxruntime", "openvino", "cv2", "ncnn", "torch_tensorrt")  # whose versions count

@@ -12,7 +12,7 @@ import torch
 from darknet_py.network import Network
 from tools.bench.contest.cases import DTYPES, Case, Task
 from tools.bench.contest.patience import Patience
-from tools.bench.peers.cpu import REDUCED, Build, Runner, needed
+from tools.bench.peers.runner import REDUCED, Build, Runner, needed
 
 
 def there(case: Case, dtype: str) -> tuple[Network, torch.Tensor]:

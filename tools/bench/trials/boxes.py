@@ -13,7 +13,7 @@ from darknet_py.decode import Settings
 from darknet_py.detect import Detections, Detector
 from darknet_py.graph import Graph
 from darknet_py.network import Network
-from tools.bench.peers.cpu import needed
+from tools.bench.peers.runner import needed
 from tools.bench.trials.trial import Entrant, Results, Setup, Trial, invited
 
 CANDIDATES = (1_000, 3_000, 10_000)

@@ -18,8 +18,8 @@ from darknet_py import cfg, weights
 from darknet_py.convert import convert
 from darknet_py.graph import Graph
 from darknet_py.network import Network
-from tools.bench.measuring import ROOT, BenchError, give_back_memory
-from tools.bench.peers.cpu import needed
+from tools.bench.measuring import BenchError, find_cfg, give_back_memory
+from tools.bench.peers.runner import needed
 from tools.bench.trials.trial import Entrant, Results, Setup, Trial, invited
 
 LAYERS = (10, 100, 1000)
@@ -39,7 +39,7 @@ def parsing(setup: Setup) -> Iterator[Trial]:
         if setup.darknet is None:
             path.write_text(NET.format(channels=3) + layers * CONVOLUTION.format(filters=16), encoding="utf-8")
         else:
-            path = found(setup.darknet, OFFICIAL[place])
+            path = find_cfg(OFFICIAL[place], setup.darknet)
         ours = [
             Entrant("cfg.read", partial(cfg.read, path)),
             Entrant("Graph.read", partial(Graph.read, path), note="checks keys, works out shapes"),
@@ -48,15 +48,6 @@ def parsing(setup: Setup) -> Iterator[Trial]:
         others, absent = invited("OpenCV", partial(opencv, path))
         sections = len(cfg.read(path))
         yield Trial(f"{path.name}, {sections} sections", sections, [*ours, *others], same_sections, absent)
-
-
-def found(darknet: Path, name: str) -> Path:
-    """A cfg of a Darknet checkout, or else of this repository; raises `BenchError`."""
-    places = (darknet / "cfg" / name, ROOT / "cfg" / name)
-    path = next((path for path in places if path.is_file()), None)
-    if path is None:
-        raise BenchError(f"{name} is not in {darknet / 'cfg'}")
-    return path
 
 
 def by_configparser(path: Path) -> configparser.ConfigParser:

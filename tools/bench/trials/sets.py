@@ -16,7 +16,7 @@ from torch import Tensor
 from darknet_py.anchors import SAMPLE, average_iou, cluster
 from darknet_py.evaluate import Scores
 from darknet_py.evaluate.rows import Rows
-from tools.bench.peers.cpu import needed
+from tools.bench.peers.runner import needed
 from tools.bench.trials.trial import Built, Entrant, Results, Setup, Trial, invited
 
 PICTURES = (500, 1_500, 5_000)

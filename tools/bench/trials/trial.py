@@ -11,7 +11,8 @@ from pathlib import Path
 from statistics import linear_regression, median
 from typing import Any
 
-from tools.bench.measuring import BenchError, Line, milliseconds, ratio
+from tools.bench.measuring import BenchError
+from tools.bench.rows import Row, milliseconds, ratio
 
 LEAST, MOST = 3, 9  # rounds, where there is time
 SHARES = (0.1, 0.2, 0.7)  # of a job's time, for its sizes
@@ -96,7 +97,7 @@ def rounds_of(trial: Trial, seconds: float, rounds: int | None) -> tuple[dict[st
             return {name: values[1:] or values for name, values in found.items()}, note
 
 
-def lines_of(job: str, trial: Trial, found: Mapping[str, Sequence[float]], note: str) -> Iterator[Line]:
+def rows_of(job: str, trial: Trial, found: Mapping[str, Sequence[float]], note: str) -> Iterator[Row]:
     """Times, ratios, and who was not there."""
     for entrant in trial.entrants:
         seconds = found[entrant.name]
@@ -104,16 +105,16 @@ def lines_of(job: str, trial: Trial, found: Mapping[str, Sequence[float]], note:
         notes = ", ".join(filter(None, (entrant.note, few)))
         yield milliseconds(job, f"{trial.size}, {entrant.name}", seconds, note=notes)
     for name, reason in trial.absent.items():
-        yield Line(job, f"{trial.size}, {name}", None, note=reason)
+        yield Row(job, f"{trial.size}, {name}", None, note=reason)
     for entrant in trial.entrants:
         if entrant.rival is not None:
-            name = f"{trial.size}, {entrant.rival} / {entrant.name}"
-            yield ratio(job, name, found[entrant.rival], found[entrant.name])
+            ours = f"{trial.size}, {entrant.rival}"
+            yield ratio(job, ours, entrant.name, found[entrant.rival], found[entrant.name])
     if note:
-        yield Line(job, f"{trial.size}, results", None, note=note)
+        yield Row(job, f"{trial.size}, results", None, note=note)
 
 
-def growth(job: str, amounts: Sequence[float], medians: Mapping[str, Sequence[float]]) -> Iterator[Line]:
+def growth(job: str, amounts: Sequence[float], medians: Mapping[str, Sequence[float]]) -> Iterator[Row]:
     """By which power of the size the times grow: fitted to all sizes, and least and most from one to the next."""
     points = [log(amount) for amount in amounts]
     for name, values in medians.items():
@@ -121,18 +122,18 @@ def growth(job: str, amounts: Sequence[float], medians: Mapping[str, Sequence[fl
             times = [log(value) for value in values]
             steps = [(b - a) / (y - x) for (a, b), (x, y) in zip(pairwise(times), pairwise(points), strict=True)]
             slope = linear_regression(points, times).slope
-            yield Line(job, f"growth, {name}", slope, "", min(steps), max(steps))
+            yield Row(job, f"growth, {name}", slope, low=min(steps), high=max(steps))
 
 
-def measured(name: str, job: Job, setup: Setup, seconds: float, rounds: int | None) -> Iterator[Line]:
-    """All lines of a job, which takes about so many seconds."""
+def measured(name: str, job: Job, setup: Setup, seconds: float, rounds: int | None) -> Iterator[Row]:
+    """All rows of a job, which takes about so many seconds."""
     end = time.monotonic() + seconds
     amounts: list[float] = []
     medians: dict[str, list[float]] = {}
     for place, trial in enumerate(job(setup)):
         share = SHARES[place] / sum(SHARES[place:])
         found, note = rounds_of(trial, share * (end - time.monotonic()), rounds)
-        yield from lines_of(name, trial, found, note)
+        yield from rows_of(name, trial, found, note)
         amounts.append(trial.amount)
         for who, values in found.items():
             medians.setdefault(who, []).append(median(values))
