@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments; without a seed the time gives one."""
-    parser = argparse.ArgumentParser(description="Show darknet_py at work.")
+    parser = argparse.ArgumentParser(prog="python -m tools.demo", description="Show darknet_py at work.")
     chosen = time.time_ns() // 1_000_000 % MOST_PICTURES
     parser.add_argument(
         "--seed", type=count, default=chosen, metavar="N", help="of the picture (default: from the time)"

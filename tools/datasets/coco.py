@@ -140,7 +140,10 @@ def run(args: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the arguments and run; gives the exit code."""
-    parser = argparse.ArgumentParser(description="Turn annotations in COCO's JSON into Darknet's labels and a list.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.datasets.coco",
+        description="Turn annotations in COCO's JSON into Darknet's labels and a list.",
+    )
     parser.add_argument("instances", type=Path, metavar="INSTANCES.json")
     parser.add_argument("images", type=Path, metavar="IMAGES", help="the folder of the pictures")
     parser.add_argument("--names", metavar="FILE", help="the classes, a line each, in their order (default: by id)")

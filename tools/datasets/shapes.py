@@ -86,7 +86,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments, checked."""
-    parser = argparse.ArgumentParser(description="Draw a data set of coloured shapes with Darknet labels.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.datasets.shapes", description="Draw a data set of coloured shapes with Darknet labels."
+    )
     parser.add_argument("--folder", help="where it goes (default: data/shapes, or data/shapes9 with --tree)")
     parser.add_argument("--train", type=count, default=8000, metavar="N", help="pictures to train on (default: 8000)")
     parser.add_argument("--valid", type=count, default=500, metavar="N", help="pictures to measure on (default: 500)")

@@ -152,7 +152,10 @@ def find_years(root: Path, wanted: Sequence[str]) -> list[Path]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the arguments and run; gives the exit code."""
-    parser = argparse.ArgumentParser(description="Turn the annotations of Pascal VOC into Darknet's labels and lists.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.datasets.voc",
+        description="Turn the annotations of Pascal VOC into Darknet's labels and lists.",
+    )
     parser.add_argument("root", type=Path, metavar="VOCdevkit", help="the folder that has VOC2007, VOC2012 ... in it")
     parser.add_argument("--years", nargs="+", default=(), metavar="YEAR", help="such as 2007 2012 (default: all)")
     text = "default: train val test, where they are"
