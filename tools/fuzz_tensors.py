@@ -14,6 +14,7 @@ from random import Random
 from typing import Any, Final
 
 import torch
+from darknet_py.convert.layouts import LAYOUTS
 from fuzz_changes import INTEGERS, changed, one_of
 from fuzz_judge import Kind, Sample, check_message, tried
 from fuzz_weights import OTHERS, networks, written
@@ -21,7 +22,6 @@ from safetensors.torch import save
 
 from darknet_py import convert
 from darknet_py.convert.inspect import inspect
-from darknet_py.convert.layouts import LAYOUTS
 from darknet_py.convert.named import named
 from darknet_py.convert.state_dict import INSIDE
 from darknet_py.errors import DarknetError, WeightsError

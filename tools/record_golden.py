@@ -2,7 +2,7 @@
 
 Usage::
 
-    python tools/record_golden.py LIBDARKNET.so CFG [WEIGHTS] OUT.npz
+    python -m tools.record_golden LIBDARKNET.so CFG [WEIGHTS] OUT.npz
         [--seed N | --input NPZ | --image FILE] [--thresh T] [--hier T] [--nms IOU] [--size W H]
 
 The library is upstream Darknet's (``make`` builds it). OUT.npz has the arrays of ``tests/golden/layers``,
