@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from operator import index
@@ -18,13 +19,15 @@ from darknet_py.cfg import read_data, read_names
 from darknet_py.classify import Classification, Classifier
 from darknet_py.decode import DECODERS, Settings
 from darknet_py.detect import Detections, Detector, class_name
+from darknet_py.download import MODELS
 from darknet_py.engine import Engine
 from darknet_py.engine.steps import Half
-from darknet_py.errors import DarknetError, ImageError
+from darknet_py.errors import DarknetError, DarknetWarning, ImageError
 from darknet_py.graph import Graph
 from darknet_py.lists import each_picture
 from darknet_py.network import Network
 from darknet_py.picture import ImageLike
+from darknet_py.shipped import is_name
 from darknet_py.video import VideoReader
 
 T = TypeVar("T")
@@ -163,12 +166,16 @@ def load(
 ) -> Model:  # fmt: skip
     """Build the network of a cfg, load its weights and put it on a device.
 
+    Each file may be a path, or the name of one that comes with the package or was downloaded: `load("shapes")`,
+    `load("yolov2-tiny", data="coco")`; a file that exists comes first. A name alone takes the weights of its name.
+
     `names` is a .names file or the names themselves; otherwise the .data file `data` says where they are, and
     without either classes go by their numbers. `device` None takes the first GPU if there is one. `size`, a width
     and height or one number for both, is another input size. `strict` makes unknown and repeated keys errors;
-    `partial` takes a weights file that ends early or goes on. Without `weights` they are random. `engine` and
-    `half` are as in `Model`.
+    `partial` takes a weights file that ends early or goes on. Without `weights` they are random, which is worth a
+    warning where a name has none. `engine` and `half` are as in `Model`.
     """
+    weights = _weights_of(cfg) if weights is None else weights_file.find(weights)
     graph = Graph.read(cfg, strict=strict)
     if size is not None:
         width, height = map(index, size if isinstance(size, Sequence) else (size, size))  # no fractions
@@ -183,6 +190,18 @@ def load(
         names = read_names(names)
     network.to(target).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Model(network, names or (), engine, half=half)
+
+
+def _weights_of(cfg: str | Path) -> Path | None:
+    """The weights that a network given by its name has, or None."""
+    if not is_name(cfg):
+        return None
+    weights = weights_file.find(cfg)
+    if weights.is_file():
+        return weights
+    how = f"darknet-py download {cfg} fetches those of the original" if str(cfg) in MODELS else "say which to load"
+    warnings.warn(DarknetWarning(f"there are no weights called {cfg} here, so they are random; {how}"), stacklevel=3)
+    return None
 
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:

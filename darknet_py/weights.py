@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from darknet_py import shipped
+from darknet_py.download import MODELS
 from darknet_py.errors import WeightsError, os_reason
 from darknet_py.files import replacing
 from darknet_py.graph import Graph
@@ -32,11 +34,19 @@ from darknet_py.layout import (
 )
 from darknet_py.network import Network
 
-__all__ = ["Header", "Loaded", "expected_bytes", "fills", "layout", "load", "save", "verify"]
+__all__ = ["Header", "Loaded", "expected_bytes", "fills", "find", "layout", "load", "save", "verify"]
 
 FLOAT = np.dtype("<f4")
 LARGE_PAGE = 2 << 20
 CHUNK = 2 << 20  # values copied at a time; so much of the mapped file is in memory
+
+
+def find(path: str | Path) -> Path:
+    """The file that is meant: `path`, or where there is none the weights that came or were downloaded by this name."""
+    official = MODELS.get(str(path))  # the file of yolov1-tiny is called tiny-yolov1.weights
+    names = (path,) if official is None else (path, PurePath(official.weights).name)
+    found = (shipped.find(name, ".weights") for name in names)
+    return Path(next((file for file in found if os.path.isfile(file)), path))  # noqa: PTH113 - never raises
 
 
 @dataclass(frozen=True)
@@ -96,16 +106,23 @@ def save(network: Network, path: str | Path, *, cutoff: int | None = None, heade
 @contextmanager
 def _opened(path: str | Path) -> Iterator[BufferedReader]:
     """A file to read; errors say its name."""
-    path = Path(path)
+    path = find(path)
     try:
         with path.open("rb") as file:
             if not path.stat().st_size:
                 raise WeightsError("it is empty, or no regular file")
             yield file
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {os_reason(error)}") from error
+        hint = _hint(path) if isinstance(error, FileNotFoundError) else ""
+        raise WeightsError(f"{path}: cannot be read: {os_reason(error)}{hint}") from error
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
+
+
+def _hint(path: Path) -> str:
+    """What to do about a file that is not there."""
+    name = str(path).removesuffix(".weights")
+    return f"; darknet-py download {name} fetches it" if name in MODELS else shipped.near(path, ".weights")
 
 
 def _plan(

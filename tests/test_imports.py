@@ -15,7 +15,7 @@ import darknet_py
 PACKAGE = Path(darknet_py.__file__).parent
 ORDER = (
     {"errors"},
-    {"cpu", "gpu", "overlaps", "suppress"},
+    {"cpu", "gpu", "overlaps", "suppress", "shipped"},
     {"cfg", "charts", "files", "transfer", "boxes", "tree", "kinds", "labelsets", "image"},
     {"arrow", "picture"},
     {"layers", "download", "draw", "video", "camera"},
@@ -83,7 +83,7 @@ def test_pure_functions_need_nothing_of_the_rest(name):
     assert foreign <= {"torch", "numpy"}
 
 
-@pytest.mark.parametrize("name", [name for name in SOURCES if name.split(".")[0] in ("errors", "cfg")])
+@pytest.mark.parametrize("name", [name for name in SOURCES if name.split(".")[0] in ("errors", "shipped", "cfg")])
 def test_texts_need_no_torch(name):
     assert not {module.split(".")[0] for module in imports(name)} & {"torch", "numpy"}
 

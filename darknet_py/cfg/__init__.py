@@ -8,6 +8,7 @@ from darknet_py.cfg.data import DataFile, find_file, read_data, read_list, read_
 from darknet_py.cfg.grammar import parse, read_text
 from darknet_py.cfg.section import Entry, Section
 from darknet_py.cfg.writer import dumps
+from darknet_py.shipped import find_text
 
 __all__ = [
     "DataFile", "Entry", "Section", "dumps", "find_file", "parse", "read", "read_data", "read_list", "read_names",
@@ -15,5 +16,6 @@ __all__ = [
 
 
 def read(path: str | Path) -> tuple[Section, ...]:
-    """Read and parse a cfg file."""
+    """Read and parse a cfg file, or the one that comes under this name."""
+    path = find_text(path, ".cfg")
     return parse(read_text(path), str(path))

@@ -10,6 +10,7 @@ from darknet_py.cfg.grammar import parse_data, read_text
 from darknet_py.cfg.keys import integer
 from darknet_py.cfg.section import Entry
 from darknet_py.errors import CfgError, Location
+from darknet_py.shipped import find, find_text
 
 LIST_BYTES = 1 << 30  # a list of ten million pictures
 
@@ -47,13 +48,14 @@ class DataFile:
 
 
 def read_data(path: str | Path) -> DataFile:
-    """Read a .data file."""
+    """Read a .data file, or the one that comes under this name."""
+    path = find_text(path, ".data")
     return DataFile(str(path), parse_data(read_text(path), str(path)))
 
 
 def read_names(path: str | Path) -> tuple[str, ...]:
-    """The lines of a .names file; a class without a name keeps its place."""
-    return tuple(line.rstrip() for line in _lines(path, 64 << 20))
+    """The lines of a .names file, or of the one that comes under this name; a class without a name keeps its place."""
+    return tuple(line.rstrip() for line in _lines(find_text(path, ".names"), 64 << 20))
 
 
 def read_list(path: str | Path) -> tuple[str, ...]:
@@ -68,13 +70,14 @@ def find_file(name: str, named_by: str) -> Path:
     """Where a file is that another file names.
 
     Darknet takes the name relative to the folder the command runs in. Where it is not there, the folder of the file
-    that names it counts, and that folder's parent (`cfg/yolo9000.cfg` names `data/9k.tree`). A file that is in none
-    of them is given as Darknet would open it, so that the error says the name that was written.
+    that names it counts, and that folder's parent (`cfg/yolo9000.cfg` names `data/9k.tree`), and last the files that
+    come with the package or were downloaded. A file that is in none of them is given as Darknet would open it, so that
+    the error says the name that was written.
     """
     path = Path(name)
     folder = Path(named_by).resolve().parent
     candidates = (path, folder / path, folder.parent / path)
-    return next((candidate for candidate in candidates if os.path.exists(candidate)), path)  # noqa: PTH110 - never raises
+    return next((candidate for candidate in candidates if os.path.exists(candidate)), None) or Path(find(path))  # noqa: PTH110 - never raises
 
 
 def _lines(path: str | Path, limit: int) -> list[str]:

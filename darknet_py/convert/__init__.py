@@ -26,7 +26,7 @@ from darknet_py.graph import Graph
 from darknet_py.layers.batchnorm import EPS
 from darknet_py.layout import cutoff_of
 from darknet_py.network import Network
-from darknet_py.weights import Loaded
+from darknet_py.weights import Loaded, find
 
 __all__ = [
     "Options", "Proof", "Report", "beginning", "convert", "fold", "read_into", "to_export", "to_onnx", "to_python",
@@ -85,7 +85,7 @@ def convert(
 
     Raises `DarknetError` where the check fails or a file cannot be used; the old target then stays as it is.
     """
-    cfg, source, target = Path(cfg), Path(source), Path(target)
+    cfg, source, target = Path(cfg), find(source), Path(target)
     form, read = format_of(target), readable(source)
     to_keys, from_keys = "layout" in form.takes, "layout" in format_of(source).takes
     asked = Options(
@@ -112,7 +112,7 @@ def read_into(
     The keys of a state dict are those of `layout`, or of whichever project they look like. Raises `WeightsError`
     before anything is changed where the file does not fit; with `partial` what fits is taken.
     """
-    path = Path(path)
+    path = find(path)
     return readable(path)(network, path, Reading(layout, bn_eps, partial))
 
 

@@ -22,7 +22,8 @@ from darknet_py.errors import CfgError, CfgWarning, DarknetError, WeightsError, 
 from darknet_py.graph import Graph
 from darknet_py.layout import HEADER_SIZES, VALUE_SIZE, Header, Slot, check_size, cutoff_of, layout
 from darknet_py.network import Network
-from darknet_py.weights import CHUNK, FLOAT
+from darknet_py.shipped import ROOT
+from darknet_py.weights import CHUNK, FLOAT, find
 
 OPENED: Final = {
     state_dict.FORMAT.name: state_dict.opened,
@@ -79,7 +80,7 @@ def inspect(path: str | Path, cfg: str | Path | None = None) -> Contents:
 
     Raises `DarknetError` for a file that cannot be read; one that does not fit the cfg is described all the same.
     """
-    path = Path(path)
+    path = find(path)
     form = format_of(path)
     graph = None if cfg is None else Graph.read(cfg)
     if form is darknet.FORMAT:
@@ -190,10 +191,8 @@ def _natural(key: str) -> list[tuple[int, str]]:
 
 
 def _fits(path: Path, size: int) -> tuple[Fit, ...]:
-    """The cfgs here, beside the file and in the project that fit a file of this size, whole ones first."""
-    folders = dict.fromkeys(
-        folder.resolve() for folder in (Path("cfg"), path.parent, Path(__file__).parents[2] / "cfg")
-    )
+    """The cfgs here, beside the file and in the package that fit a file of this size, whole ones first."""
+    folders = dict.fromkeys(folder.resolve() for folder in (Path("cfg"), path.parent, ROOT / "cfg"))
     found = (_fit(cfg, size) for folder in folders if folder.is_dir() for cfg in sorted(folder.glob("*.cfg")))
     return tuple(sorted((fit for fit in found if fit is not None), key=lambda fit: fit.layers < fit.of))
 
