@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import os
 import stat
 import tempfile
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, Final
+
+from darknet_py.errors import CfgError, Location, os_reason
+
+SMALL: Final = 4 << 20  # bytes of a cfg; the largest official one has 20 KB
+_UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def opened(path: str | Path) -> BinaryIO:
+def opened(path: str | Path) -> BufferedReader:
     """Open a file to read its bytes; raises `OSError` for what is no regular file, which could be waited for for ever.
 
     Nothing is read from a pipe, a device or a socket, and its writer is not kept waiting.
@@ -28,6 +35,40 @@ def opened(path: str | Path) -> BinaryIO:
     except BaseException:
         os.close(handle)
         raise
+
+
+def read_text(path: str | Path, limit: int = SMALL) -> str:
+    """The text of a file, with the line ends of Unix; `CfgError` where it is none, or has more than `limit` bytes.
+
+    A text that starts with the mark of UTF-16 is read as that, every other one as UTF-8. Bytes that are no UTF-8 come
+    through as `os.fsdecode` makes letters of them, so that the name of a file in a list is its name on the disk.
+    """
+    where = Location(str(path))
+    try:
+        with opened(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            data = b"" if size > limit else file.read(min(max(size, 1 << 16), limit) + 1)  # /proc has sizes of 0
+    except (OSError, ValueError) as error:  # a NUL in the path
+        reason = os_reason(error) if isinstance(error, OSError) else str(error)
+        raise CfgError(f"cannot be read: {reason}", where) from error
+    if max(size, len(data)) > limit:
+        raise CfgError(f"larger than {limit} bytes; is this the right file?", where)
+    try:
+        text = data.decode("utf-16") if data.startswith(_UTF16) else data.decode("utf-8-sig", "surrogateescape")
+    except UnicodeDecodeError:
+        raise CfgError("this UTF-16 text is damaged or cut short; save it as UTF-8", where) from None
+    if "\0" in text:
+        raise CfgError("this is not a text file, or UTF-16 without its mark; save it as UTF-8", where)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def legible(name: str) -> str:
+    """A name to be shown: where its bytes are no UTF-8, they are taken for Latin-1."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "surrogateescape").decode("latin-1")
+    return name
 
 
 @contextlib.contextmanager

@@ -36,7 +36,7 @@ def fitted(images: Sequence[Tensor], width: int, height: int, *, stretch: bool =
     """
     first = images[0]
     size = len(images), first.shape[0], height, width
-    batch = torch.empty(size, device=first.device, memory_format=torch.channels_last)
+    batch = torch.empty(size, dtype=torch.float32, device=first.device, memory_format=torch.channels_last)
     for image, canvas in zip(images, batch, strict=True):
         _place(image, canvas, stretch=stretch)
     return batch
@@ -65,7 +65,8 @@ def _resized(image: Tensor, out: Tensor) -> bool:
         return False
     picture = _Picture(image.data_ptr(), w, step, row)
     (x, columns), (y, rows) = _axis(w, out.shape[2], rows=False), _axis(h, out.shape[1], rows=True)
-    space = torch.empty(kernel.resize_workspace(byref(picture), byref(columns)))
+    floats = kernel.resize_workspace(byref(picture), byref(columns))
+    space = torch.empty(floats, dtype=torch.float32, device="cpu")
     kernel.resize_picture(byref(picture), byref(columns), byref(rows), out.data_ptr(), out.stride(1), space.data_ptr())
     del x, y  # until here, for the kernel reads them
     return True

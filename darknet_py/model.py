@@ -15,7 +15,7 @@ from torch import Tensor
 
 from darknet_py import frames
 from darknet_py import weights as weights_file
-from darknet_py.cfg import read_data, read_names
+from darknet_py.cfg import DataFile, read_data, read_names
 from darknet_py.classify import Classification, Classifier
 from darknet_py.decode import DECODERS, Settings
 from darknet_py.detect import Detections, Detector, class_name
@@ -23,8 +23,10 @@ from darknet_py.download import MODELS
 from darknet_py.engine import Engine
 from darknet_py.engine.steps import Half
 from darknet_py.errors import DarknetError, DarknetWarning, ImageError
+from darknet_py.files import legible
 from darknet_py.graph import Graph
 from darknet_py.lists import each_picture
+from darknet_py.naming import check_names
 from darknet_py.network import Network
 from darknet_py.picture import ImageLike
 from darknet_py.shipped import is_name
@@ -160,9 +162,10 @@ class Model:
 
 
 def load(
-    cfg: str | Path, weights: str | Path | None = None, *, names: Names | None = None, data: str | Path | None = None,
-    device: str | torch.device | None = None, size: int | tuple[int, int] | None = None, strict: bool = False,
-    partial: bool = False, engine: str | None = None, half: Half = False,
+    cfg: str | Path, weights: str | Path | None = None, *, names: Names | None = None,
+    data: str | Path | DataFile | None = None, device: str | torch.device | None = None,
+    size: int | tuple[int, int] | None = None, strict: bool = False, partial: weights_file.Partial = False,
+    engine: str | None = None, half: Half = False, names_anyway: bool = False,
 ) -> Model:  # fmt: skip
     """Build the network of a cfg, load its weights and put it on a device.
 
@@ -172,24 +175,36 @@ def load(
     `names` is a .names file or the names themselves; otherwise the .data file `data` says where they are, and
     without either classes go by their numbers. `device` None takes the first GPU if there is one. `size`, a width
     and height or one number for both, is another input size. `strict` makes unknown and repeated keys errors;
-    `partial` takes a weights file that ends early or goes on. Without `weights` they are random, which is worth a
-    warning where a name has none. `engine` and `half` are as in `Model`.
+    `weights` are a .weights file or a state dict (.safetensors, .pt); without they are random, which is worth a warning
+    where a name has none. `partial` takes a file that ends early or goes on; "matching" takes, of one for other
+    classes, the layers that fit. `names_anyway` takes other names than there are classes, which are a `NamesError`
+    otherwise. `engine` and `half` are as in `Model`.
     """
-    weights = _weights_of(cfg) if weights is None else weights_file.find(weights)
+    weights = _weights_of(cfg) if weights is None else weights
     graph = Graph.read(cfg, strict=strict)
     if size is not None:
         width, height = map(index, size if isinstance(size, Sequence) else (size, size))  # no fractions
         graph = graph.resized(width, height)
+    names, source = _names(names, data)
+    if not names_anyway:
+        check_names(graph, names, source)
     target = pick_device(device)
-    network = Network(graph, initialize=weights is None or not weights_file.fills(graph, weights))
-    if weights is not None:
-        weights_file.load(network, weights, partial=partial)
-    if names is None and data is not None:
-        names = read_data(data).names()
-    if isinstance(names, (str, Path)):
-        names = read_names(names)
+    if weights is None:
+        network = Network(graph)
+    else:
+        network, _ = weights_file.made(graph, weights, weights_file.Reading(partial=partial))
     network.to(target).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Model(network, names or (), engine, half=half)
+    return Model(network, names, engine, half=half)
+
+
+def _names(names: Names | None, data: str | Path | DataFile | None) -> tuple[Sequence[str], str]:
+    """The names of classes and where they are from."""
+    if isinstance(names, (str, Path)):
+        return tuple(map(legible, read_names(names))), str(names)
+    if names is not None or data is None:
+        return names or (), "names"
+    data = data if isinstance(data, DataFile) else read_data(data)
+    return data.names(), str(data.path("names", "labels"))
 
 
 def _weights_of(cfg: str | Path) -> Path | None:
@@ -211,7 +226,7 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
     """
     if device is not None:
         try:
-            return torch.empty(0, device=device).device
+            return torch.empty(0, dtype=torch.float32, device=device).device
         except (RuntimeError, AssertionError) as error:
             raise DarknetError(f"there is no device {str(device)!r}: {str(error).splitlines()[0]}") from error
     if torch.cuda.is_available():

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from darknet_py.errors import DownloadError
+from darknet_py.signatures import answer_of
 
 if TYPE_CHECKING:
     import requests
@@ -28,11 +29,6 @@ MAX_REDIRECTS: Final = 10
 LONGEST_PAUSE: Final = 30.0  # seconds
 PROGRESS: Final = 1 << 20  # bytes that an attempt must bring to start the count of retries afresh
 RETRIED: Final = frozenset({408, 425, 429, *range(500, 600)})
-IMPOSTORS: Final = {
-    b"<!doctype html": "an HTML page",
-    b"<html": "an HTML page",
-    b"version https://git-lfs": "a Git LFS pointer",
-}
 
 
 class Line(NamedTuple):
@@ -277,8 +273,7 @@ def _range_total(response: requests.Response, saved: _Saved, part: Path) -> int:
 
 
 def _check_head(response: requests.Response, head: bytes, total: int | None) -> None:
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    kind = next((kind for mark, kind in IMPOSTORS.items() if start.startswith(mark)), None)
+    kind = answer_of(head)
     if kind is None and response.headers.get("Content-Type", "").lower().startswith("text/html"):
         kind = "an HTML page"
     if not head and not total:

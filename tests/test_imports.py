@@ -16,12 +16,13 @@ PACKAGE = Path(darknet_py.__file__).parent
 ORDER = (
     {"errors"},
     {"cpu", "gpu", "overlaps", "suppress", "shipped"},
+    {"signatures"},
     {"cfg", "charts", "files", "transfer", "boxes", "tree", "kinds", "labelsets", "image"},
-    {"arrow", "picture"},
+    {"arrow", "opening", "picture"},
     {"layers", "download", "draw", "video", "camera"},
     {"net"},
     {"graph"},
-    {"network", "summary", "layout"},
+    {"network", "summary", "layout", "naming"},
     {"engine"},
     {"fitting", "pipeline", "lists"},
     {"weights", "loss", "decode", "detect", "frames", "classify"},
@@ -30,7 +31,9 @@ ORDER = (
     {"__main__"},
 )
 RANKS = {name: place for place, names in enumerate(ORDER) for name in names}
-PURE = {f"darknet_py.{name}" for name in ("boxes", "cpu", "errors", "gpu", "image", "overlaps", "suppress", "tree")}
+PURE = {
+    f"darknet_py.{name}" for name in ("boxes", "cpu", "errors", "files", "gpu", "image", "overlaps", "suppress", "tree")
+}
 
 
 def module_name(path: Path) -> str:

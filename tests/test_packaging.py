@@ -125,7 +125,7 @@ with warnings.catch_warnings(record=True) as given:
 assert [str(warning.message) for warning in given if "random" in str(warning.message)]
 for command in (
     "summary yolov2-tiny", "check shapes shapes shapes.data", "detector test shapes shapes shapes grey.png -nogpu",
-    "detect shapes shapes grey.png -nogpu", "detect cfg/shapes9.cfg weights/shapes9.weights grey.png -nogpu",
+    "detect cfg/shapes9.cfg weights/shapes9.weights grey.png -nogpu --names-anyway",
 ):
     assert main(command.split()) == 0, command
 """

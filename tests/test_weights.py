@@ -208,12 +208,12 @@ def test_partial_takes_what_there_is(tmp_path):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "it is empty, or no regular file"),
-        (b"1234", "too short for a header"),
-        (b"PK\x03\x04" + bytes(100), "a PyTorch file"),
-        (b"<!DOCTYPE html><html>" + bytes(100), "a web page"),
+        (b"", "it is empty"),
+        (b"\1\2\3\4", "it has 4 bytes, which is too short for a header"),
+        (b"PK\x03\x04" + bytes(100), "was not written by torch.save"),
+        (b"<!DOCTYPE html><html>" + bytes(100), "no weights file but an HTML page"),
         (b"[net]\nwidth=8\n" + bytes(100), "a cfg"),
-        (struct.pack("<iiiQ", -1, 2, 0, 0) + bytes(100), "its version is negative"),
+        (struct.pack("<iiiQ", -1, 2, 0, 0) + bytes(100), "its version would be -1.2.0"),
     ],
 )
 def test_other_files_are_recognised(tmp_path, content, says):

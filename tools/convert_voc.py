@@ -24,8 +24,8 @@ from tqdm import tqdm
 
 from darknet_py import DarknetError
 from darknet_py.cfg import read_names
-from darknet_py.cfg.grammar import read_text
 from darknet_py.errors import os_reason
+from darknet_py.files import read_text
 
 MAX_BYTES = 16 << 20
 SETS = ("train", "val", "test")

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from darknet_py.cfg.places import file_of
 from darknet_py.cfg.section import Entry, Section
 from darknet_py.errors import CfgError, CfgWarning, Location
 
@@ -64,6 +65,11 @@ def flag(text: str, _complain: Complain | None = None) -> bool:
 
 def string(text: str, _complain: Complain | None = None) -> str:
     """Text."""
+    return text
+
+
+def file_name(text: str, _complain: Complain | None = None) -> str:
+    """The name of a file."""
     return text
 
 
@@ -150,8 +156,9 @@ def parse_entry(parse: Parser[T], entry: Entry, section: Section, strict: bool =
     def complain(problem: str) -> None:
         report(f"[{section.type}] {entry.key}: {problem}", entry.where, strict=strict)
 
+    value = str(file_of(entry)) if parse is file_name and entry.original != entry.value else entry.value
     try:
-        return parse(entry.value, complain)
+        return parse(value, complain)
     except ValueError as error:
         raise CfgError(f"[{section.type}] {str(entry)[:60]!r}: {error} was expected", entry.where) from None
 

@@ -29,7 +29,7 @@ from darknet_py.cli import (
 )  # fmt: skip
 from darknet_py.cli.caret import point
 from darknet_py.cli.common import Verb, complain, one_line
-from darknet_py.errors import CfgWarning, DarknetError, os_reason
+from darknet_py.errors import DarknetError, DarknetWarning, os_reason
 
 GROUPS: dict[str, dict[str, Verb]] = {
     "pictures": {**detector.VERBS, **demo.VERBS, **classifier.VERBS},
@@ -77,7 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _take_any_name() -> None:
     """Let file names that are no valid text come in, and names that the terminal cannot show go out."""
-    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace")):
+    shown = "backslashreplace"
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, shown), (sys.stderr, shown)):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors=errors)
 
@@ -148,5 +149,5 @@ def _show_warning(
     file: TextIO | None = None, line: str | None = None,  # noqa: ARG001
 ) -> None:  # fmt: skip
     """One line a warning, without the place in our code."""
-    kind = "warning" if issubclass(category, CfgWarning) else category.__name__
+    kind = "warning" if issubclass(category, DarknetWarning) else category.__name__
     print(f"darknet-py: {kind}: {one_line(message)}", file=file or sys.stderr)

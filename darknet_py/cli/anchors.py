@@ -74,7 +74,7 @@ def _calc_anchors(args: Namespace) -> int:
 
     head = _head(args)
     shares, files = _read(args)
-    scale = torch.tensor(head.scale)
+    scale = torch.tensor(head.scale, dtype=torch.float32)
     sizes = shares * scale
     found = list(_found(args, head, sizes, scale))
     if args.json:

@@ -13,15 +13,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from darknet_py.errors import CfgError, Location
 
 if TYPE_CHECKING:
+    from darknet_py.cfg import DataFile
     from darknet_py.model import Model
+    from darknet_py.weights import Partial
 
 T = TypeVar("T")
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".psd", ".tga", ".tif", ".tiff", ".webp"}
+LISTS = (".txt", ".list", ".lst")  # suffixes of lists of pictures
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,8 @@ class Verb:
 
 def option(parser: ArgumentParser, name: str, kind: Callable[[str], object], default: object, text: str) -> None:
     """An option with a value, under Darknet's `-name` and under `--name`."""
-    parser.add_argument(
-        f"-{name}", f"--{name}", type=kind, default=default, metavar=name.upper(), dest=name, help=text
-    )  # fmt: skip
+    flags, dest = (f"-{name}", f"--{name}"), name.replace("-", "_")
+    parser.add_argument(*flags, type=kind, default=default, metavar=name.upper(), dest=dest, help=text)
 
 
 def switch(parser: ArgumentParser, name: str, text: str) -> None:
@@ -52,11 +54,29 @@ def image_arguments(parser: ArgumentParser) -> None:
 
 
 def device_arguments(parser: ArgumentParser) -> None:
-    """The options -i, -nogpu, --strict and --partial."""
+    """The options -i, -nogpu, --strict, --partial and --transfer."""
     option(parser, "i", int, None, "the GPU to use, counted from 0 (default: the first, if there is one)")
     switch(parser, "nogpu", "use the CPU")
     switch(parser, "strict", "unknown and repeated keys in the cfg are errors")
+    weights_arguments(parser)
+
+
+def weights_arguments(parser: ArgumentParser) -> None:
+    """The options --partial and --transfer."""
     switch(parser, "partial", "take a weights file that ends early or goes on")
+    switch(parser, "transfer", "take the layers that fit of weights for other classes, and say which do not")
+
+
+def partial_of(args: Namespace) -> Partial:
+    """What the options say about weights that do not fit as they are."""
+    return "matching" if args.transfer else bool(args.partial)
+
+
+def data_arguments(parser: ArgumentParser) -> None:
+    """The options --names-anyway, --max-pixels and --exif."""
+    switch(parser, "names-anyway", "take names of classes that are more or fewer than the network has classes")
+    option(parser, "max-pixels", count, 512_000_000, "the largest picture that is read (default: 512000000)")
+    switch(parser, "exif", "turn pictures upright as their EXIF orientation says, which Darknet ignores")
 
 
 def engine_argument(parser: ArgumentParser) -> None:
@@ -65,15 +85,25 @@ def engine_argument(parser: ArgumentParser) -> None:
     switch(parser, "half", "compute with 16 bits where that is faster; scores differ in the third digit")
 
 
-def load_model(args: Namespace, names: Sequence[str]) -> Model:
-    """The network that the arguments name, on the device that they name."""
+def load_model(args: Namespace, names: Sequence[str] | DataFile, *, some: bool = False) -> Model:
+    """The network that the arguments name, on the device that they name; `names` may be those of `some` classes."""
     _import_torch()
+    from darknet_py.cfg import DataFile
     from darknet_py.model import load
 
+    use_reading(args)
+    named: Any = {"data": names} if isinstance(names, DataFile) else {"names": names}
     return load(
-        args.cfg, args.weights, names=names, device=device_of(args), strict=args.strict, partial=args.partial,
-        engine=args.engine, half=args.half,
+        args.cfg, args.weights, **named, device=device_of(args), strict=args.strict, partial=partial_of(args),
+        engine=args.engine, half=args.half, names_anyway=args.names_anyway or some,
     )  # fmt: skip
+
+
+def use_reading(args: Namespace) -> None:
+    """Read pictures as the options say."""
+    from darknet_py.opening import Reading, use
+
+    use(Reading(args.max_pixels, args.exif))
 
 
 def _import_torch() -> None:
@@ -154,8 +184,8 @@ def asked_paths(prompt: TextIO) -> Iterator[str]:
 
 
 def expand(paths: list[str]) -> list[str]:
-    """Pictures behind paths: a picture stands for itself, a directory for its pictures, a .txt list for its lines."""
-    from darknet_py.cfg import read_list
+    """Pictures behind paths: a picture stands for itself, a directory for its pictures, a list for its lines."""
+    from darknet_py.cfg import read_pictures
 
     found: list[str] = []
     for path in paths:
@@ -164,8 +194,8 @@ def expand(paths: list[str]) -> list[str]:
             if not inside:
                 raise CfgError("there are no pictures in this folder", Location(path))
             found += inside
-        elif path.lower().endswith(".txt"):
-            found += read_list(path)
+        elif path.lower().endswith(LISTS):
+            found += read_pictures(path)
         else:
             found.append(path)
     return found

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from darknet_py.cli.common import (
     Verb,
     count,
+    data_arguments,
     device_arguments,
     engine_argument,
     fraction,
@@ -51,6 +52,7 @@ def _arguments(parser: ArgumentParser) -> None:
     option(parser, "prefix", str, None, "draw into pictures PREFIX_00000000.jpg, one a frame")
     option(parser, "batch", count, None, "frames of a file that go through the network together")
     device_arguments(parser)
+    data_arguments(parser)
     engine_argument(parser)
     switch(parser, "json", "print one JSON object a frame")
     switch(parser, "show", "show it in a window (needs OpenCV with windows); Escape ends")
@@ -60,10 +62,10 @@ def _arguments(parser: ArgumentParser) -> None:
 def _run(args: Namespace) -> int:
     from darknet_py.cfg import read_data
 
-    names = read_data(args.data).names()
+    data = read_data(args.data)
     if args.out and args.video and Path(args.out).resolve() == Path(args.video).resolve():
         raise DarknetError(f"{args.out} is the video that is read; choose another name for the new one")
-    model = load_model(args, names)
+    model = load_model(args, data)
     detector = replace(model.detector, as_printed=not args.json)
     from darknet_py.camera import Camera
     from darknet_py.decode import Settings

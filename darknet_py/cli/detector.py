@@ -14,6 +14,7 @@ from darknet_py.cli.common import (
     Verb,
     complain,
     count,
+    data_arguments,
     device_arguments,
     engine_argument,
     fraction,
@@ -25,9 +26,10 @@ from darknet_py.cli.common import (
     sources,
     switch,
 )  # fmt: skip
-from darknet_py.errors import ImageError
+from darknet_py.errors import ImageError, NamesError
 
 if TYPE_CHECKING:
+    from darknet_py.cfg import DataFile
     from darknet_py.detect import Detections, Detector
     from darknet_py.lists import Picture
 
@@ -50,6 +52,7 @@ def _arguments(parser: ArgumentParser, *, data: bool, thresh: float, nms: float)
     option(parser, "out", str, None, "where to draw: a picture, or a folder for several (default: predictions)")
     option(parser, "batch", count, None, "pictures that go through the network together")
     device_arguments(parser)
+    data_arguments(parser)
     engine_argument(parser)
     switch(parser, "json", "print one JSON object a picture; draws only with -out")
     switch(parser, "save-labels", "write class, centre and size of each box beside the drawn picture")
@@ -59,22 +62,29 @@ def _arguments(parser: ArgumentParser, *, data: bool, thresh: float, nms: float)
 def _test(args: Namespace) -> int:
     from darknet_py.cfg import read_data
 
-    return _run(args, read_data(args.data).names())
+    return _run(args, read_data(args.data))
 
 
 def _detect(args: Namespace) -> int:
     from darknet_py.cfg import find_file, read_data
 
-    return _run(args, read_data(find_file(COCO, args.cfg)).names())
+    return _run(args, read_data(find_file(COCO, args.cfg)), "detect")
 
 
 def _yolo(args: Namespace) -> int:
-    return _run(args, VOC_NAMES)
+    return _run(args, VOC_NAMES, "yolo test")
 
 
-def _run(args: Namespace, names: Sequence[str]) -> int:
+def _run(args: Namespace, names: Sequence[str] | DataFile, verb: str = "") -> int:
     paths = image_paths(args)
-    model = load_model(args, names)
+    try:
+        model = load_model(args, names)
+    except NamesError as error:
+        if not verb:
+            raise
+        raise NamesError(
+            f"{error}; {verb!r} has names of its own: use 'detector test DATA' with those of {args.cfg}"
+        ) from None
     from darknet_py.decode import Settings
 
     detector = replace(model.detector, as_printed=not args.json)

@@ -16,6 +16,7 @@ from darknet_py.cli.common import (
     Verb,
     complain,
     count,
+    data_arguments,
     device_arguments,
     engine_argument,
     fraction,
@@ -41,6 +42,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("weights", metavar="WEIGHTS")
     option(parser, "batch", count, None, "pictures that go through the network together")
     device_arguments(parser)
+    data_arguments(parser)
     engine_argument(parser)
     switch(parser, "json", "print one JSON object at the end, and no lines")
 
@@ -73,7 +75,7 @@ def _valid(args: Namespace, *, flip: bool = False) -> int:
     write = WRITERS.get(kind or "", WRITERS["voc"])
     classes = model.detector.classes if settings.map is None else len(settings.map)
     paths = valid_paths(data)
-    target = Target(Path(data.get("results") or "results"), args.out)
+    target = Target(data.path("results") or Path("results"), args.out)
     tally = _Tally()
     start = time.perf_counter()
     with progress_bar(args) as progress:
@@ -179,11 +181,12 @@ def prepared(args: Namespace, thresh: float) -> tuple[DataFile, Model, Any]:
     from darknet_py.tree import read_map
 
     data = _read_data(args)
-    model = load_model(args, data.names())
     path = data.path("map")
-    if path is not None and model.detector.tree is None:
+    classes = None if path is None else read_map(path)
+    model = load_model(args, data, some=classes is not None and len(classes) == len(data.names()))
+    if classes is not None and model.detector.tree is None:
         raise CfgError("there is a map=, but the network has no tree", Location(data.source))
-    return data, model, Settings(thresh, args.hier, None if path is None else read_map(path))
+    return data, model, Settings(thresh, args.hier, classes)
 
 
 def _read_data(args: Namespace) -> DataFile:

@@ -10,7 +10,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from darknet_py.cli.common import Verb, complain, count, device_arguments, device_of, option, switch
+from darknet_py.cli.common import (
+    Verb,
+    complain,
+    count,
+    data_arguments,
+    device_arguments,
+    device_of,
+    option,
+    switch,
+    use_reading,
+)  # fmt: skip
 from darknet_py.cli.signals import stop_signals
 
 if TYPE_CHECKING:
@@ -32,6 +42,7 @@ def _arguments(parser: ArgumentParser, *, boxes: bool) -> None:
     option(parser, "backup", str, None, "folder for weights (default: backup= of the .data file, or backup)")
     option(parser, "gpus", _numbers, None, "train on these GPUs together, such as 0,1")
     device_arguments(parser)
+    data_arguments(parser)
     for name, text in (("batches", "end after so many batches"), ("save-every", "batches between two NAME.backup")):
         parser.add_argument(f"--{name}", type=count, metavar="N", help=text)
     parser.set_defaults(map=False, map_every=None)
@@ -88,6 +99,7 @@ def _run(args: Namespace, manner: str) -> int:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from darknet_py.cfg import read_data
     from darknet_py.graph import Graph
+    from darknet_py.naming import check_names
     from darknet_py.train import joined, launch
 
     if args.gpus and len(args.gpus) > 1 and "WORLD_SIZE" not in os.environ:
@@ -97,6 +109,8 @@ def _run(args: Namespace, manner: str) -> int:
     if args.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before the GPU is first used
     data, graph = read_data(args.data), Graph.read(args.cfg, strict=args.strict)
+    if not args.names_anyway:
+        check_names(graph, data.names(), str(data.path("names", "labels")))
     with joined(device_of(args)) as world:
         return _train(args, manner, data, graph, world)
 
@@ -123,6 +137,7 @@ def _train(args: Namespace, manner: str, data: DataFile, graph: Graph, world: Wo
     device = world.device if world.size > 1 else pick_device(device_of(args))
     start = Start.of(args, graph, folder_of(args, data), tell)
     network = start.network.to(device)
+    use_reading(args)
     samples = samples_of(manner, graph, data, start.seed, tell)
     settings = _settings(args, manner, data, graph, samples, start, device.type)
     samples.problems.report = complain

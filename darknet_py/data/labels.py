@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -17,8 +18,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from darknet_py.cfg.grammar import read_text
 from darknet_py.errors import CfgError, Location
+from darknet_py.files import read_text
 
 Rows: TypeAlias = "npt.NDArray[np.float64]"
 Flags: TypeAlias = "npt.NDArray[np.bool_]"
@@ -47,17 +48,31 @@ def label_path(picture: str) -> str:
     """Where the labels of a picture are: for images/x.jpg in labels/x.txt.
 
     That is the path in which Darknet replaces the first images, JPEGImages, raw and suffix, wherever they are. Where
-    that is not there, the last folder of one of those names counts (Darknet looks for drawing.jpg in dlabelsing.txt).
+    that is not there, the last folder of one of those names counts (Darknet looks for drawing.jpg in dlabelsing.txt),
+    and then images/x.txt, beside the picture.
     """
+    places = label_places(picture)
+    as_darknet = next(places)
+    if os.path.exists(as_darknet):  # noqa: PTH110 - never raises
+        return as_darknet
+    return next(filter(os.path.exists, places), as_darknet)
+
+
+def label_places(picture: str) -> Iterator[str]:
+    """Where the labels of a picture are looked for: that of Darknet first."""
     as_darknet = picture
     for old, new in _REPLACED:
         as_darknet = as_darknet.replace(old, new, 1)
-    as_darknet = _with_txt(as_darknet)
-    if os.path.exists(as_darknet):  # noqa: PTH110 - never raises
-        return as_darknet
+    yield _with_txt(as_darknet)
     *_, last = [None, *_FOLDERS.finditer(picture)]
-    by_folder = _with_txt(picture if last is None else f"{picture[: last.end(1)]}labels{picture[last.end() :]}")
-    return by_folder if os.path.exists(by_folder) else as_darknet  # noqa: PTH110
+    if last is not None:
+        yield _with_txt(f"{picture[: last.end(1)]}labels{picture[last.end() :]}")
+    yield _with_txt(picture)
+
+
+def unlabelled(picture: str) -> str:
+    """Where a picture without labels could have them, in words."""
+    return " or ".join(dict.fromkeys((next(label_places(picture)), _with_txt(picture))))
 
 
 def read_labels(path: str | Path, classes: int = MOST, *, alone: int | None = None) -> Tensor:

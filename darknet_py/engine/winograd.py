@@ -115,7 +115,7 @@ def _agrees(make: Convolutions, channels: int, lanes: int) -> bool:
     """Whether the kernel gives what torch gives, for a small input."""
     generator = torch.Generator().manual_seed(0)
     shapes = (1, channels, 9, 10), (3 * lanes, channels, 3, 3), (3 * lanes,)
-    x, weight, bias = (torch.randn(shape, generator=generator) for shape in shapes)
+    x, weight, bias = (torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu") for shape in shapes)
     expected = F.leaky_relu(F.conv2d(x, weight, bias, padding=1), 0.1)
     conv = make(Folded(weight, bias, (1, 1), (1, 1), 1, 0.1, F.leaky_relu))
     halved = F.max_pool2d(expected, 2, 2, ceil_mode=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from darknet_py import weights
 from darknet_py.errors import WeightsError, os_reason
 from darknet_py.files import replacing
 from darknet_py.network import Network
+from darknet_py.weights import pickled
 
 FORMAT: Final = 1
 CHUNK: Final = 1 << 20
@@ -106,13 +106,11 @@ class Checkpoint:
         """Read a resume file onto the CPU; raises `WeightsError` where it is none. Code in it is never run."""
         path = Path(path)
         try:
-            with zipfile.ZipFile(path) as archive:  # compressed records may be any size when unpacked
-                stored = all(record.compress_type == zipfile.ZIP_STORED for record in archive.infolist())
-            values: Any = torch.load(path, map_location="cpu", weights_only=True) if stored else None
+            values: Any = pickled.load(path, whole=True)
         except OSError as error:
             raise WeightsError(f"{path}: cannot be read: {os_reason(error)}") from error
-        except Exception as error:  # torch lets through whatever a broken or hostile pickle makes it do
-            raise WeightsError(f"{path}: it is broken, or no resume file; {HINT}") from error
+        except WeightsError as error:
+            raise WeightsError(f"{path}: it is no whole resume file: {error}; {HINT}") from error
         known = isinstance(values, dict) and values.get("format") == FORMAT
         if not known or not all(isinstance(values.get(key), kind) for key, kind in KINDS.items()):
             raise WeightsError(f"{path}: it is no resume file of this version; {HINT}")

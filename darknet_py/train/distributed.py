@@ -141,8 +141,9 @@ class RunningStatistics:
 
     def _values(self) -> Tensor:
         """All running values in a row."""
-        parts = [part for bn in self.modules for part in (bn.running_mean, bn.running_var)]
-        return torch.cat([part.detach() for part in parts if part is not None]) if parts else torch.empty(0)
+        values = [value for bn in self.modules for value in (bn.running_mean, bn.running_var)]
+        parts = [value.detach() for value in values if value is not None]
+        return torch.cat(parts) if parts else torch.empty(0, dtype=torch.float32)
 
     def _counts(self) -> Tensor:
         """How many batches each running value is made of."""
@@ -151,7 +152,7 @@ class RunningStatistics:
             for bn in self.modules
             if bn.num_batches_tracked is not None
         ]
-        return torch.cat(parts) if parts else torch.empty(0)
+        return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
 
     @torch.no_grad()
     def combine(self) -> None:

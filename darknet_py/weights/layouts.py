@@ -7,25 +7,29 @@ is 1e-4 in ultralytics/yolov3 since March 2020.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
 
 import torch
 from torch import Tensor
 
-from darknet_py.errors import DarknetError, WeightsError
+from darknet_py.errors import DarknetError, WeightsError, shown
 from darknet_py.graph import Graph, Node
 from darknet_py.layers.connected import Connected
 from darknet_py.layers.convolutional import Convolutional
 from darknet_py.layers.yolo import Yolo
 from darknet_py.network import Network
 
-WRAPPERS: Final = ("module.", "_orig_mod.", "model.")  # what DataParallel, torch.compile and trainers put before keys
+WRAPPERS: Final = ("module", "_orig_mod", "model", "net", "network", "ema", "model_ema", "state_dict", "student")
+_WRAPPED: Final = re.compile(rf"(?:(?:{'|'.join(WRAPPERS)})\.)*")  # of DataParallel, torch.compile, trainers
 COUNTER: Final = "num_batches_tracked"  # beside every running variance; of no use here, so that files may lack it
+COUNTERS: Final = (COUNTER, "total_ops", "total_params")  # the others thop leaves where it counted operations
 
 IDENTITY: Final[Mapping[str, str]] = {}  # stands for names as they are
 
+T = TypeVar("T")
 Modules = Callable[[Node, int], Mapping[str, str]]
 Extras = Callable[[Node], Mapping[str, Tensor]]
 
@@ -64,30 +68,32 @@ class Layout:
     modules: Modules
     extras: Extras = lambda _: {}
 
-    def keys(self, network: Network, layers: int | None = None) -> tuple[Key, ...]:
-        """The tensors of the first layers; raises `DarknetError` for a layer that the project does not have."""
-        return tuple(
-            key for node, number in _numbered(network.graph, layers) for key in self._of(network, node, number)
-        )
+    def keys(self, network: Network, start: int = 0, end: int | None = None) -> tuple[Key, ...]:
+        """The tensors of the layers from `start` to before `end`, in a file that begins with the first of them.
+
+        Raises `DarknetError` for a layer that the project does not have.
+        """
+        numbered = _numbered(network.graph, start, end)
+        return tuple(key for node, number in numbered for key in self._of(network, node, number, node.index - start))
 
     def extra_tensors(self, graph: Graph) -> dict[str, Tensor]:
         """The tensors without weights."""
         return {key: tensor for node in graph.nodes for key, tensor in self.extras(node).items()}
 
-    def _of(self, network: Network, node: Node, number: int) -> Iterator[Key]:
-        modules = self.modules(node, number)
+    def _of(self, network: Network, node: Node, number: int, place: int) -> Iterator[Key]:
+        modules = self.modules(replace(node, index=place), number)
         for name, tensor in network.layers[node.index].state_dict().items():
             part, _, leaf = name.rpartition(".")
             if part not in modules and modules is not IDENTITY:
                 raise DarknetError(f"{self.name} has no name for {name} of {node}")
-            own = f"layers.{node.index}.{name}"
-            yield Key(own, own if modules is IDENTITY else f"{modules[part]}.{leaf}", tuple(tensor.shape))
+            own, shape = f"layers.{node.index}.{name}", tuple(tensor.shape)
+            yield Key(own, f"layers.{place}.{name}" if modules is IDENTITY else f"{modules[part]}.{leaf}", shape)
 
 
-def _numbered(graph: Graph, layers: int | None) -> Iterator[tuple[Node, int]]:
-    """The first layers, each with the number of convolutions up to and with it."""
+def _numbered(graph: Graph, start: int, end: int | None) -> Iterator[tuple[Node, int]]:
+    """Some layers, each with the number of convolutions among them up to and with it."""
     number = 0
-    for node in graph.nodes[:layers]:
+    for node in graph.nodes[start:end]:
         number += isinstance(node.layer, Convolutional)
         yield node, number
 
@@ -110,7 +116,7 @@ def _eriklindernoren(node: Node, _number: int) -> dict[str, str]:
 def _eriklindernoren_anchors(node: Node) -> dict[str, Tensor]:
     if not isinstance(node.layer, Yolo):
         return {}
-    anchors = torch.tensor(node.layer.anchor_boxes)
+    anchors = torch.tensor(node.layer.anchor_boxes, dtype=torch.float32)
     start = f"module_list.{node.index}.yolo_{node.index}"
     return {f"{start}.anchors": anchors, f"{start}.anchor_grid": anchors.view(1, -1, 1, 1, 2).clone()}
 
@@ -153,33 +159,27 @@ def detect(keys: Collection[str]) -> Layout:
     counts = {layout: sum(layout.pattern.match(key) is not None for key in keys) for layout in LAYOUTS.values()}
     best = max(counts, key=lambda layout: counts[layout])
     if keys and not counts[best]:
-        first = ", ".join(sorted(keys)[:3])
+        first = ", ".join(shown(key, 60) for key in sorted(keys)[:3])
         raise WeightsError(f"its keys ({first}, ...) are those of none of these projects: {', '.join(LAYOUTS)}")
     return best
 
 
-def common_wrapper(keys: Sequence[str]) -> str:
-    """What other programs have put before all keys."""
-    start = ""
-    while wrapper := next((w for w in WRAPPERS if keys and all(key.startswith(start + w) for key in keys)), ""):
-        start += wrapper
-    return start
+def unwrapped(tensors: Mapping[str, T]) -> dict[str, T]:
+    """The tensors without what wrappers have put before their keys.
+
+    Of a file with several copies of a network, such as `model.` and `ema.`, the largest is taken, else the first.
+    """
+    starts = {key: len(_WRAPPED.match(key)[0]) for key in tensors}  # type: ignore[index]  # it matches nothing too
+    counts = Counter(key[:start] for key, start in starts.items() if looks_like(key[start:]))
+    best = max(counts, key=lambda start: counts[start], default="")
+    others = {start for start in counts if start != best}
+    return {
+        key[start if key[:start] == best else 0 :]: tensors[key]
+        for key, start in starts.items()
+        if key[:start] not in others or not looks_like(key[start:])
+    }
 
 
-def mismatch(keys: Iterable[Key], shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """What does not fit between the tensors wanted and those in a file, in one line; empty where all fits."""
-    keys = tuple(keys)
-    known = {key.foreign for key in keys}
-    missing = [f"{key.foreign} {key.shape}" for key in keys if key.foreign not in shapes and not key.is_counter]
-    strange = [f"{name} {shape}" for name, shape in shapes.items() if name not in known]
-    wrong = [
-        f"{key.foreign} is {shapes[key.foreign]}, not {key.shape}"
-        for key in keys
-        if not key.is_counter and shapes.get(key.foreign, key.shape) != key.shape
-    ]
-    groups = {"missing": missing, "of another shape": wrong, "not expected": strange}
-    return "; ".join(f"{len(found)} {what}: {_some(found)}" for what, found in groups.items() if found)
-
-
-def _some(items: Sequence[str], most: int = 10) -> str:
-    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
+def looks_like(key: str) -> bool:
+    """Whether a key is one of a known layout."""
+    return any(layout.pattern.match(key) for layout in LAYOUTS.values())
