@@ -31,7 +31,7 @@ bench-inference: $(VENV)/.installed
 	$(BIN)/python -m tools.bench inference
 
 fuzz: $(VENV)/.installed
-	$(BIN)/python tools/fuzz.py all --count 500
+	$(BIN)/python -m tools.fuzz all --count 500
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

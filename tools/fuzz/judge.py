@@ -1,4 +1,4 @@
-"""What tools/fuzz.py calls right and wrong: one input, one verdict, in a process whose memory and time are limited."""
+"""What tools/fuzz calls right and wrong: one input, one verdict, in a process whose memory and time are limited."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""tools/fuzz.py finds what is wrong, and finds nothing in the package."""
+"""tools/fuzz finds what is wrong, and finds nothing in the package."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import subprocess
 import sys
@@ -15,22 +14,19 @@ from darknet_py.errors import CfgError, DarknetWarning
 from darknet_py.graph import Graph
 from darknet_py.layers import REGISTRY
 from darknet_py.network import Network
+from tools.fuzz import __main__ as tool
+from tools.fuzz import cfgs, networks
+from tools.fuzz import judge as judging
 
-ROOT = Path(__file__).parents[1]
-TOOLS = ROOT / "tools"
-sys.path.insert(0, str(TOOLS))
-tool = importlib.import_module("fuzz")
-judging = importlib.import_module("fuzz_judge")
-cfgs = importlib.import_module("fuzz_cfgs")
-networks = importlib.import_module("fuzz_networks")
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the fuzzer is for Linux")
 
 PLANTED = f"""
 import os, signal, sys, warnings
-sys.path.insert(0, {str(TOOLS)!r})
-import fuzz, fuzz_run
+sys.path.insert(0, {str(ROOT)!r})
+from tools.fuzz import __main__ as fuzz, run as fuzz_run
 from darknet_py.errors import DarknetError
-from fuzz_judge import Kind, Sample, tried
+from tools.fuzz.judge import Kind, Sample, tried
 
 class Lines(DarknetError):
     def __str__(self):
@@ -85,7 +81,7 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_package_reads_or_refuses_damaged_files():
-    done = python(str(TOOLS / "fuzz.py"), "all", "--count", "50", "--seed", "1", "--json")
+    done = python("-m", "tools.fuzz", "all", "--count", "50", "--seed", "1", "--json")
     assert json.loads(done.stdout) == {"inputs": 250, "seed": 1, "findings": []}
     assert done.returncode == 0
 

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from fuzz_changes import INTEGERS, changed, one_of
-from fuzz_judge import AnswerError, Kind, Sample, tried
 from PIL import Image
 
 from darknet_py import picture
+from tools.fuzz.changes import INTEGERS, changed, one_of
+from tools.fuzz.judge import AnswerError, Kind, Sample, tried
 
 PNG: Final = b"\x89PNG\r\n\x1a\n"
 Made = tuple[str, bytes]

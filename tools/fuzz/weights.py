@@ -12,9 +12,6 @@ from typing import Final
 
 import numpy as np
 import torch
-from fuzz_changes import changed, one_of
-from fuzz_judge import AnswerError, Kind, Sample, check_message, tried
-from fuzz_networks import BODIES, NET
 
 from darknet_py import weights
 from darknet_py.convert.inspect import inspect
@@ -22,6 +19,9 @@ from darknet_py.errors import WeightsError
 from darknet_py.graph import Graph
 from darknet_py.layout import HEADER_SIZES, Header
 from darknet_py.network import Network
+from tools.fuzz.changes import changed, one_of
+from tools.fuzz.judge import AnswerError, Kind, Sample, check_message, tried
+from tools.fuzz.networks import BODIES, NET
 
 SUFFIXES: Final = (".weights", ".backup", ".conv.1", ".conv.2", ".conv.3", ".conv.99")
 OTHERS: Final = (
@@ -84,10 +84,10 @@ def read(path: Path) -> None:
     number = sum(path.name.encode()) % len(BODIES)
     cfg, network = written(path.parent)[number], networks()[number]
     for partial in (False, True):
-        header = tried(weights.verify, network.graph, path, partial=partial)
+        expected = tried(weights.verify, network.graph, path, weights.Reading(partial=partial))
         loaded = tried(weights.load, network, path, partial=partial)
-        if (header is None) != (loaded is None) or (loaded and loaded.header != header):
-            raise AnswerError(f"verify gives {header}, load {loaded} (partial={partial})")
+        if expected != loaded:
+            raise AnswerError(f"verify gives {expected}, load {loaded} (partial={partial})")
         if loaded is not None:
             _compare(network, path, loaded)
     if number == 0:

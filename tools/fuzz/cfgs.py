@@ -9,9 +9,6 @@ from random import Random
 from typing import Final
 
 import torch
-from fuzz_changes import changed, number, one_of, word
-from fuzz_judge import AnswerError, Kind, Sample, check_message, tried
-from fuzz_networks import BODIES, NET, STEPS
 
 from darknet_py import summary, weights
 from darknet_py.cfg.keys import fields_of
@@ -21,6 +18,9 @@ from darknet_py.layers import REGISTRY
 from darknet_py.layers.activation import ACTIVATIONS
 from darknet_py.net import Net
 from darknet_py.network import Network
+from tools.fuzz.changes import changed, number, one_of, word
+from tools.fuzz.judge import AnswerError, Kind, Sample, check_message, tried
+from tools.fuzz.networks import BODIES, NET, STEPS
 
 SEEDS: Final = tuple(NET + more + body for body in BODIES for more in ("", STEPS))
 VALUES: Final = (*ACTIVATIONS, "sse", "L1", "masked", "smooth", "steps", "poly", "step", "exp", "random", "sigmoid")

@@ -8,9 +8,6 @@ from random import Random
 from typing import Any, Final
 
 import torch
-from fuzz_changes import changed, one_of
-from fuzz_judge import AnswerError, Kind, Sample, check_message, tried
-from fuzz_networks import BODIES, NET
 
 from darknet_py.cfg import read_data, read_list, read_names
 from darknet_py.check import check
@@ -18,6 +15,9 @@ from darknet_py.data.labels import MOST, label_path, read_labels
 from darknet_py.kinds import Kinds
 from darknet_py.labelsets import merge
 from darknet_py.tree import WordTree, read_map
+from tools.fuzz.changes import changed, one_of
+from tools.fuzz.judge import AnswerError, Kind, Sample, check_message, tried
+from tools.fuzz.networks import BODIES, NET
 
 SEEDS: Final[Mapping[str, tuple[str, ...]]] = {
     ".data": (

@@ -1,7 +1,7 @@
 """Give many damaged files to every reader of the package; each has to be read, or refused in one clear line.
 
-python tools/fuzz.py cfgs --count 100000 --jobs 2      cfgs, weights, tensors, texts, pictures, or all of them
-python tools/fuzz.py cfgs --seed 3 --only 4711         one input again, with the way to where it fails
+python -m tools.fuzz cfgs --count 100000 --jobs 2      cfgs, weights, tensors, texts, pictures, or all of them
+python -m tools.fuzz cfgs --seed 3 --only 4711         one input again, with the way to where it fails
 
 A finding is any other exception than a DarknetError, a warning that is no DarknetWarning, a message that is not one
 line of printable text, memory beyond a limit, a hang, the end of the process, and an answer that cannot be (a network
@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from fuzz_judge import CONTROL, Finding, Kind, judge, limit_memory
-from fuzz_run import Run, run
+
+from tools.fuzz.judge import CONTROL, Finding, Kind, judge, limit_memory
+from tools.fuzz.run import Run, run
 
 KINDS: Final = ("cfgs", "weights", "tensors", "texts", "pictures")
 SHOWN: Final = 3  # findings of one sort that are printed
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def kind_of(name: str) -> Kind:
     """The kind of that name."""
-    kind: Kind = import_module(f"fuzz_{name}").KIND
+    kind: Kind = import_module(f"tools.fuzz.{name}").KIND
     return kind
 
 

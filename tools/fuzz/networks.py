@@ -1,4 +1,4 @@
-"""The small networks that tools/fuzz.py starts from."""
+"""The small networks that tools/fuzz starts from."""
 
 from __future__ import annotations
 

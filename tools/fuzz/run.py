@@ -1,4 +1,4 @@
-"""Processes that try inputs for tools/fuzz.py, a new one every so many; one that dies or hangs is a finding."""
+"""Processes that try inputs for tools/fuzz, a new one every so many; one that dies or hangs is a finding."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Final
 
-from fuzz_judge import Finding, Kind, judge, limit_memory
+from tools.fuzz.judge import Finding, Kind, judge, limit_memory
 
 BLOCK: Final = 1000  # inputs of one process
 PATIENCE: Final = 12  # times as long by the clock as an input may take of the processor
