@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_py.cfg import find_file
+from darknet_py.cfg import find_listed
 from darknet_py.cpu import one_thread
 from darknet_py.data.labels import LabelError, label_path, read_labels
 from darknet_py.errors import CfgError, DarknetError
@@ -207,11 +206,10 @@ def label_sizes(
     `source` is the file that lists the pictures; its folder is searched too. Boxes that training drops, with a side
     under .001, are left out, and so are pictures with a class alone. A label file that cannot be used goes to `report`.
     """
-    found, files = [torch.empty(0, 2)], 0
+    found, files = [torch.empty(0, 2, dtype=torch.float32)], 0
     for picture in pictures:
         try:
-            path = picture if os.path.exists(picture) else str(find_file(picture, source))  # noqa: PTH110 - fast
-            found.append(read_labels(label_path(path))[:, 3:])
+            found.append(read_labels(label_path(find_listed(picture, source)))[:, 3:])
             files += 1
         except LabelError as error:
             for problem in error.problems:

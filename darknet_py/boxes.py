@@ -58,7 +58,8 @@ def unletterbox(
         offset = [(outer - inner) / 2 / outer for inner, outer in sides]
         scale = [inner / outer for inner, outer in sides]
         shares.append(offset + scale + [outer / inner for inner, outer in sides])
-    table = torch.tensor(shares, dtype=boxes.dtype).to(boxes.device, non_blocking=boxes.is_cuda)  # (pictures, 6)
+    table = torch.tensor(shares, dtype=boxes.dtype, device="cpu")  # (pictures, 6)
+    table = table.to(boxes.device, non_blocking=boxes.is_cuda)
     offsets, scales, growths = row_of_each(table, picture).split(2, 1)
     return torch.cat(((boxes[:, :2] - offsets) / scales, boxes[:, 2:] * growths), 1)
 

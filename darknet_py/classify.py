@@ -11,10 +11,10 @@ from torch import Tensor
 
 from darknet_py.detect import class_name
 from darknet_py.engine import Engine
-from darknet_py.errors import DarknetError
+from darknet_py.errors import DarknetError, memory_errors
 from darknet_py.fitting import fitted
 from darknet_py.lists import Picture, each_picture
-from darknet_py.network import Network
+from darknet_py.network import Network, looking
 from darknet_py.picture import ImageLike
 from darknet_py.tree import WordTree
 
@@ -55,7 +55,8 @@ class Classifier:
         if not images:
             return []
         _, h, w = self.network.input_shape
-        with torch.inference_mode():
+        wanted = f"{len(images)} pictures in a network of {w} x {h}"
+        with looking(self.network), torch.inference_mode(), memory_errors(wanted, "fewer at a time need less"):
             batch = fitted(images, w, h).to(self.network.device, self.network.dtype)
             rows = self.leaves(self.engine.heads(batch)[-1].flatten(1).float())
         return [self.best(row, top) for row in rows.cpu()]

@@ -15,16 +15,19 @@ from darknet_py.boxes import nms_objectness, row_of_each, xyxy_from_cxcywh
 from darknet_py.cpu import one_thread, places
 from darknet_py.decode import Candidates, Settings, Size, decode
 from darknet_py.engine import Engine
-from darknet_py.errors import DarknetError
+from darknet_py.errors import DarknetError, memory_errors
 from darknet_py.fitting import fitted
 from darknet_py.layers.detection import Detection
 from darknet_py.lists import Picture, each_picture
-from darknet_py.network import Network
+from darknet_py.network import Network, looking
 from darknet_py.picture import ImageLike
 from darknet_py.tree import WordTree
 
 if TYPE_CHECKING:
     import supervision
+
+
+ADVICE = "fewer at a time or a smaller size need less"  # memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +72,7 @@ class Detections:
             import numpy as np  # noqa: PLC0415
             import supervision  # noqa: PLC0415
         except ImportError as error:
-            raise DarknetError("supervision is not installed: pip install 'darknet-py[supervision]'") from error
+            raise DarknetError("supervision is not installed: pip install 'darknet-torch[supervision]'") from error
         return supervision.Detections(
             xyxy=self.boxes.numpy().reshape(-1, 4),
             confidence=self.scores.numpy(),
@@ -128,7 +131,8 @@ class Detector:
     def heads(self, images: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The outputs (N, ...) of all heads for N pictures (C, H, W), which go through the network together."""
         _, h, w = self.network.input_shape
-        with torch.inference_mode():
+        wanted = f"{len(images)} pictures in a network of {w} x {h}"
+        with looking(self.network), torch.inference_mode(), memory_errors(wanted, ADVICE):
             there = [image.to(self.network.device) for image in images]
             batch = fitted(there, w, h, stretch=self.stretches)
             return self.engine.heads(batch.to(self.network.dtype))
@@ -177,8 +181,8 @@ class Detector:
         boxes, picture = (column.index_select(0, rows.box) for column in (rows.boxes, rows.picture))
         boxes, scores, labels, picture = gpu.on_cpu(boxes, rows.score, rows.label, picture)
         # A box may be far wider than its picture: infinitely so, where the exponential of its width has no end.
-        sides = row_of_each(torch.tensor([(*size, *size) for size in sizes], dtype=torch.float64), picture)
-        corners = xyxy_from_cxcywh(boxes.nan_to_num().double() * sides)
+        sides = torch.tensor([(*size, *size) for size in sizes], dtype=torch.float64, device="cpu")
+        corners = xyxy_from_cxcywh(boxes.nan_to_num().double() * row_of_each(sides, picture))
         numbers = labels.tolist()
         known = {label: class_name(self.names, label) for label in set(numbers)}
         names = tuple(map(known.__getitem__, numbers))

@@ -75,7 +75,7 @@ def _labels_by_box(
     if rows.ndim != 2 or rows.shape[1] != 4 or not len(rows) == len(kinds) == len(ranks):
         raise ImageError(f"boxes {tuple(rows.shape)}, {len(kinds)} labels and {len(ranks)} scores do not go together")
     last = torch.tensor([size[0] - 1, size[1] - 1], dtype=torch.float32)
-    corners = rows.nan_to_num(0).reshape(-1, 2, 2).clamp(min=torch.zeros(2), max=last).long()  # (n, 2, 2)
+    corners = rows.nan_to_num(0).reshape(-1, 2, 2).clamp(min=torch.zeros_like(last), max=last).long()  # (n, 2, 2)
     corners[:, 1] = torch.maximum(corners[:, 0], corners[:, 1])
     pixels = corners.flatten(1).tolist()
     found: dict[Box, list[int]] = {}

@@ -5,6 +5,7 @@
     DarknetError                    one line for the user; the command line prints it and exits with 1
     ├── CfgError                    a cfg, .data, .names, .tree, .map or list file; knows file and line
     │   └── LabelError              a label file; knows every line that is wrong
+    ├── NamesError                  names of classes that are not those of the network
     ├── WeightsError                a .weights file that does not fit its network, or no weights file at all
     ├── ImageError                  a picture that cannot be read, or an array of the wrong shape
     └── DownloadError               a download that failed, was cut short, or is not what was asked for
@@ -16,20 +17,28 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 MESSAGE: Final = 500  # letters of an error or a warning
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_NO_MEMORY: Final = re.compile(
+    r"can't allocate memory|out of memory|bad_alloc|can't start new thread|Cannot allocate memory|failed to map segment"
+)  # what torch and Python say in a RuntimeError or an ImportError; a thread needs memory for its stack
+_ASKED: Final = re.compile(r"(?:tried|Tried) to allocate ([\d.]+ \w+)|Unable to allocate ([\d.]+ \w+)")
+# control characters, what turns the direction of text, and halves of characters, which no encoding can write
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def shown(text: object, most: int | None = None) -> str:
+def shown(text: object, most: int | None = None, *, keep: str = "") -> str:
     """What a file or a path says, fit for a terminal: control characters are escaped as Python escapes them.
 
-    Of more than `most` letters those in the middle are left out.
+    Those in `keep` stay. Of more than `most` letters those in the middle are left out.
     """
-    plain = _CONTROL.sub(lambda found: repr(found.group())[1:-1], str(text))
+    plain = _CONTROL.sub(lambda found: found[0] if found[0] in keep else repr(found[0])[1:-1], str(text))
     if most is None or len(plain) <= most:
         return plain
     head = most // 3
@@ -59,6 +68,10 @@ class CfgError(DarknetError):
     def __init__(self, message: str, where: Location | None = None) -> None:
         self.where = where
         super().__init__(f"{where}: {message}" if where else message)
+
+
+class NamesError(DarknetError):
+    """More or fewer names than a network has classes."""
 
 
 class WeightsError(DarknetError):
@@ -91,3 +104,28 @@ class CfgWarning(DarknetWarning):
 def os_reason(error: OSError) -> str:
     """The reason of an `OSError` in words, without the path and number that str() adds."""
     return error.strerror or (os.strerror(error.errno) if error.errno else str(error))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this is how Python, numpy, torch or the system say that there is no memory left, here or on a GPU."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or (
+        isinstance(error, (RuntimeError, ImportError)) and _NO_MEMORY.search(str(error)) is not None
+    )
+
+
+@contextmanager
+def memory_errors(wanted: str, advice: str = "") -> Iterator[None]:
+    """Make one `DarknetError` of what is raised where memory ends; `wanted` says what it was for.
+
+    ``with memory_errors("3 pictures of 608 x 608", "a smaller batch needs less"):``
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not is_out_of_memory(error):
+            raise
+        asked = _ASKED.search(str(error))
+        size = f", of which {asked[1] or asked[2]} were asked for last" if asked else ""
+        raise DarknetError(f"there is not enough memory for {wanted}{size}{advice and f'; {advice}'}") from error

@@ -54,7 +54,7 @@ def letterbox(image: Tensor, width: int, height: int) -> Tensor:
     *lead, h, w = image.shape
     new_w, new_h = letterbox_size(w, h, width, height)
     left, top = (width - new_w) // 2, (height - new_h) // 2
-    canvas = torch.full((*lead, height, width), 0.5, device=image.device)
+    canvas = torch.full((*lead, height, width), 0.5, dtype=torch.float32, device=image.device)
     canvas[..., top : top + new_h, left : left + new_w] = resize(image, new_w, new_h)
     return canvas
 
@@ -159,7 +159,9 @@ def distort(image: Tensor, hue: float, saturation: float, exposure: float) -> Te
     f = angle - sector
     mixed = torch.stack((v, v * (1 - s * f), v * (1 - s), v * (1 - s * (1 - f))), -3)  # (..., 4, H, W)
     # Which of the four is red, green, blue in each sector; image.c takes all sectors but 0 to 4 as the fifth.
-    choice = torch.tensor([[0, 1, 2, 2, 3, 0], [3, 0, 0, 1, 2, 2], [2, 2, 3, 0, 0, 1]], device=v.device)
+    choice = torch.tensor(
+        [[0, 1, 2, 2, 3, 0], [3, 0, 0, 1, 2, 2], [2, 2, 3, 0, 0, 1]], dtype=torch.int64, device=v.device
+    )
     sector = torch.where((sector < 0) | (sector > 5), 5.0, sector).long()
     return torch.gather(mixed, -3, choice[:, sector].movedim(0, -3)).clamp_(0, 1)
 

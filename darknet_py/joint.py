@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from darknet_py.cfg import find_file, read_list
+from darknet_py.cfg import find_listed, read_list
 from darknet_py.data.labels import LabelError, label_path, read_labels
 from darknet_py.errors import DarknetError
 from darknet_py.files import replacing
@@ -85,7 +85,7 @@ class _Picture(NamedTuple):
 
 
 def _find(name: str, source: str) -> str:
-    return os.path.abspath(name if os.path.exists(name) else find_file(name, source))  # noqa: PTH100, PTH110 - fast
+    return os.path.abspath(find_listed(name, source))  # noqa: PTH100 - fast
 
 
 class _Folder:

@@ -17,8 +17,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from darknet_py.cfg.grammar import read_text
 from darknet_py.errors import CfgError, DarknetError, Location
+from darknet_py.files import read_text
 from darknet_py.tree import MAX_BYTES, MAX_LINES
 
 NAME_BYTES: Final = 255  # the C program has room for so many

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from operator import index
@@ -14,17 +15,21 @@ from torch import Tensor
 
 from darknet_py import frames
 from darknet_py import weights as weights_file
-from darknet_py.cfg import read_data, read_names
+from darknet_py.cfg import DataFile, read_data, read_names
 from darknet_py.classify import Classification, Classifier
 from darknet_py.decode import DECODERS, Settings
 from darknet_py.detect import Detections, Detector, class_name
+from darknet_py.download import MODELS
 from darknet_py.engine import Engine
 from darknet_py.engine.steps import Half
-from darknet_py.errors import DarknetError, ImageError
+from darknet_py.errors import DarknetError, DarknetWarning, ImageError
+from darknet_py.files import legible
 from darknet_py.graph import Graph
 from darknet_py.lists import each_picture
+from darknet_py.naming import check_names
 from darknet_py.network import Network
 from darknet_py.picture import ImageLike
+from darknet_py.shipped import is_name
 from darknet_py.video import VideoReader
 
 T = TypeVar("T")
@@ -157,34 +162,64 @@ class Model:
 
 
 def load(
-    cfg: str | Path, weights: str | Path | None = None, *, names: Names | None = None, data: str | Path | None = None,
-    device: str | torch.device | None = None, size: int | tuple[int, int] | None = None, strict: bool = False,
-    partial: bool = False, engine: str | None = None, half: Half = False, dialect: str | None = None,
+    cfg: str | Path, weights: str | Path | None = None, *, names: Names | None = None,
+    data: str | Path | DataFile | None = None, device: str | torch.device | None = None,
+    size: int | tuple[int, int] | None = None, strict: bool = False, partial: weights_file.Partial = False,
+    engine: str | None = None, half: Half = False, names_anyway: bool = False,
+    dialect: str | None = None,
 ) -> Model:  # fmt: skip
     """Build the network of a cfg, load its weights and put it on a device.
+
+    Each file may be a path, or the name of one that comes with the package or was downloaded: `load("shapes")`,
+    `load("yolov2-tiny", data="coco")`; a file that exists comes first. A name alone takes the weights of its name.
 
     `names` is a .names file or the names themselves; otherwise the .data file `data` says where they are, and
     without either classes go by their numbers. `device` None takes the first GPU if there is one. `size`, a width
     and height or one number for both, is another input size. `strict` makes unknown and repeated keys errors;
-    `partial` takes a weights file that ends early or goes on; `dialect` "darknet" reads a cfg that is for AlexeyAB's
-    Darknet as the original would, which is refused otherwise. Without `weights` they are random. `engine` and
-    `half` are as in `Model`.
+    `weights` are a .weights file or a state dict (.safetensors, .pt); without they are random, which is worth a warning
+    where a name has none. `partial` takes a file that ends early or goes on; "matching" takes, of one for other
+    classes, the layers that fit. `names_anyway` takes other names than there are classes, which are a `NamesError`
+    otherwise. `dialect` "darknet" reads a cfg that is for AlexeyAB's Darknet, which is refused otherwise, as the
+    original would. `engine` and `half` are as in `Model`.
     """
+    weights = _weights_of(cfg) if weights is None else weights
     graph = Graph.read(cfg, strict=strict, dialect=dialect)
     if size is not None:
         width, height = map(index, size if isinstance(size, Sequence) else (size, size))  # no fractions
         graph = graph.resized(width, height)
+    names, source = _names(names, data)
+    if not names_anyway:
+        check_names(graph, names, source)
     target = pick_device(device)
-    network = Network(graph, initialize=weights is None or not weights_file.fills(graph, weights))
-    if weights is not None:
-        weights_file.load(network, weights, partial=partial)
-    if names is None and data is not None:
-        names = read_data(data).names()
-    if isinstance(names, (str, Path)):
-        names = read_names(names)
+    if weights is None:
+        network = Network(graph)
+    else:
+        network, _ = weights_file.made(graph, weights, weights_file.Reading(partial=partial))
     network.to(target).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.require_memory()
-    return Model(network, names or (), engine, half=half)
+    return Model(network, names, engine, half=half)
+
+
+def _names(names: Names | None, data: str | Path | DataFile | None) -> tuple[Sequence[str], str]:
+    """The names of classes and where they are from."""
+    if isinstance(names, (str, Path)):
+        return tuple(map(legible, read_names(names))), str(names)
+    if names is not None or data is None:
+        return names or (), "names"
+    data = data if isinstance(data, DataFile) else read_data(data)
+    return data.names(), str(data.path("names", "labels"))
+
+
+def _weights_of(cfg: str | Path) -> Path | None:
+    """The weights that a network given by its name has, or None."""
+    if not is_name(cfg):
+        return None
+    weights = weights_file.find(cfg)
+    if weights.is_file():
+        return weights
+    how = f"darknet-py download {cfg} fetches those of the original" if str(cfg) in MODELS else "say which to load"
+    warnings.warn(DarknetWarning(f"there are no weights called {cfg} here, so they are random; {how}"), stacklevel=3)
+    return None
 
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:
@@ -194,7 +229,7 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
     """
     if device is not None:
         try:
-            return torch.empty(0, device=device).device
+            return torch.empty(0, dtype=torch.float32, device=device).device
         except (RuntimeError, AssertionError) as error:
             raise DarknetError(f"there is no device {str(device)!r}: {str(error).splitlines()[0]}") from error
     if torch.cuda.is_available():

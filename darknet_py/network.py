@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from contextlib import nullcontext
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +43,8 @@ class Network(nn.Module):
         super().__init__()
         self.graph = graph
         self.header = Header()  # of the weights file it came from, with the number of pictures it has seen
-        self.layers = nn.ModuleList(node.layer.build(node.inputs) for node in graph.nodes)
+        with torch.device("cpu"):  # whatever torch's default is
+            self.layers = nn.ModuleList(node.layer.build(node.inputs) for node in graph.nodes)
         self._other_sizes: dict[tuple[int, int], bool] = {}
         self._last_uses = graph.last_uses(graph.outputs)
         self._last_frozen = graph.last_frozen
@@ -144,7 +147,8 @@ class Network(nn.Module):
         """Take another input size, where Darknet can (resize_network); raises `CfgError` where it cannot."""
         graph = self.graph.resized(width, height)
         pairs = zip(self.graph.nodes, graph.nodes, strict=True)
-        changed = {new.index: new.layer.build(new.inputs) for old, new in pairs if new.layer is not old.layer}
+        with torch.device("cpu"):
+            changed = {new.index: new.layer.build(new.inputs) for old, new in pairs if new.layer is not old.layer}
         for index, module in changed.items():
             self.layers[index] = module.train(self.training)
         self.graph = graph
@@ -188,3 +192,44 @@ class Network(nn.Module):
     def dtype(self) -> torch.dtype:
         """The type of the parameters."""
         return next((parameter.dtype for parameter in self.parameters()), torch.float32)
+
+
+class _Looks:
+    """How many look at a network now, and which of its modules trained before the first did."""
+
+    def __init__(self) -> None:
+        self.count, self.trained = 0, list[nn.Module]()
+
+
+_looks: WeakKeyDictionary[nn.Module, _Looks] = WeakKeyDictionary()
+_looks_lock = Lock()
+
+
+@contextmanager
+def looking(network: nn.Module) -> Iterator[None]:
+    """Keep all modules in eval mode inside the block, or the blocks of several threads, and give each its own back."""
+    with _looks_lock:
+        looks = _looks.setdefault(network, _Looks())
+        if not looks.count:
+            looks.trained = _training(network)
+            for module in looks.trained:
+                module.training = False
+        looks.count += 1
+    try:
+        yield
+    finally:
+        with _looks_lock:
+            looks.count -= 1
+            for module in () if looks.count else looks.trained:
+                module.training = True
+
+
+def _training(module: nn.Module) -> list[nn.Module]:
+    """The modules in train mode; `Module.modules` would take several times as long."""
+    found, waiting = [], [module]
+    while waiting:
+        module = waiting.pop()
+        waiting += filter(None, module._modules.values())  # noqa: SLF001
+        if module.training:
+            found.append(module)
+    return found

@@ -6,7 +6,7 @@ import io
 import math
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeAlias
@@ -17,15 +17,14 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from darknet_py.arrow import pixels_of
-from darknet_py.errors import ImageError, os_reason
-from darknet_py.files import replacing
+from darknet_py.errors import DarknetWarning, ImageError, os_reason
+from darknet_py.files import opened, replacing
 from darknet_py.image import floats
+from darknet_py.opening import FORMATS, check_size, picture_in, tell_once
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | Array | Tensor"
 
-MAX_PIXELS: Final = 2**28
-FORMATS: Final = ("JPEG", "PNG", "BMP", "GIF", "PPM", "PSD", "TGA", "TIFF", "WEBP")
 _UNREADABLE: Final = (  # what Pillow lets out when a file is damaged
     ImageError, OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError,
     ArithmeticError, RuntimeError, MemoryError, struct.error, Warning, Image.DecompressionBombError,
@@ -35,10 +34,10 @@ _UNREADABLE: Final = (  # what Pillow lets out when a file is damaged
 def read(source: str | os.PathLike[str] | bytes | BinaryIO, channels: int = 3) -> Tensor:
     """Read a picture file, its bytes or a binary stream -> (channels, H, W), as Darknet's stb_image does.
 
-    Grey is replicated, alpha is dropped (not blended), 16-bit values keep their high byte, and an EXIF
-    orientation is ignored. One channel is stb_image's integer luma, four are RGBA. JPEG pixels may differ
-    from the C program's by a few levels, for the decoders do. Whatever cannot be read, or has more than
-    `MAX_PIXELS` or than Pillow allows, is an `ImageError`.
+    Grey is replicated, alpha is dropped (not blended), 16-bit values keep their high byte, and an EXIF orientation is
+    ignored, with a warning, unless `opening.use` says otherwise. One channel is stb_image's integer luma, four are
+    RGBA. JPEG pixels may differ from the C program's by a few levels, for the decoders do. Whatever cannot be read, or
+    has more pixels than `opening.Reading` allows, is an `ImageError`.
     """
     return _floats(read_pixels(source, channels))
 
@@ -46,15 +45,21 @@ def read(source: str | os.PathLike[str] | bytes | BinaryIO, channels: int = 3) -
 def read_pixels(source: str | os.PathLike[str] | bytes | BinaryIO, channels: int = 3) -> Tensor:
     """Read as `read` does -> (channels, H, W) uint8, to look at only: a view of pixels with their channels together."""
     if isinstance(source, (str, os.PathLike)):
-        name = os.fspath(source)
-        with named(name), Path(source).open("rb") as file, Image.open(file, formats=FORMATS) as picture:
-            return _from_pil(picture, channels)
+        with picture_file(os.fspath(source)) as picture:
+            return from_pil(picture, channels)
     if not isinstance(source, bytes) and not hasattr(source, "read"):
         raise ImageError(f"expected a path, bytes, a binary stream or a picture, got {type(source).__name__}")
     with named(str(getattr(source, "name", "picture"))):
         content = source if isinstance(source, bytes) else source.read()
-        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-            return _from_pil(picture, channels)
+        with picture_in(io.BytesIO(content), len(content)) as picture:
+            return from_pil(picture, channels)
+
+
+@contextmanager
+def picture_file(name: str, note: Callable[[str], None] = tell_once) -> Iterator[Image.Image]:
+    """A picture file, opened but not decoded; whatever is wrong with it in the block is an `ImageError`."""
+    with named(name), opened(name) as file, picture_in(file, os.fstat(file.fileno()).st_size, note) as picture:
+        yield picture
 
 
 def as_image(x: ImageLike, channels: int = 3) -> Tensor:
@@ -69,19 +74,24 @@ def as_image(x: ImageLike, channels: int = 3) -> Tensor:
 def as_pixels(x: ImageLike, channels: int = 3) -> Tensor:
     """Turn whatever holds a picture into (channels, H, W): uint8 of what has 8 or 16 bits, float32 of floats.
 
-    Files and PIL pictures are taken as by `read`. Arrays are (H, W) or (H, W, C), tensors (H, W) or
-    (C, H, W), of uint8, floats in [0, 1], or (arrays) uint16, whose high byte counts. One channel is
-    replicated to three. The order is RGB: OpenCV's BGR needs ``array[..., ::-1]``. The result shares the memory
-    of `x` where it can.
+    Files and PIL pictures are taken as by `read`. Arrays are (H, W) or (H, W, C), tensors (H, W) or (C, H, W), of
+    uint8, floats in [0, 1], or (arrays) uint16, whose high byte counts. One channel is replicated to three; the second
+    of two and the fourth of four are alpha, and dropped. The order is RGB: OpenCV's BGR needs ``array[..., ::-1]``,
+    its BGRA ``array[..., [2, 1, 0]]``. The result shares the memory of `x` where it can.
     """
     if isinstance(x, Image.Image):
         with named(str(getattr(x, "filename", "") or "picture")):
-            return _from_pil(x, channels)
+            check_size(x)
+            return from_pil(x, channels)
     if isinstance(x, np.ndarray):
         x = _from_array(x)
     elif not isinstance(x, Tensor):
         return read_pixels(x, channels)
+    if x.is_meta or x.layout != torch.strided or x.is_quantized:
+        raise ImageError(f"expected a dense tensor with values, got one of {x.layout}, {x.dtype} on {x.device}")
     x = x[None] if x.ndim == 2 else x
+    if x.ndim == 3 and len(x) in {2, 4} and channels in {1, 3} and len(x) - 1 in {1, channels}:
+        x = x[:-1]  # without alpha
     if x.ndim != 3 or 0 in x.shape or x.shape[0] not in {channels, *((1,) if channels == 3 else ())}:
         raise ImageError(
             f"expected a picture of {channels} channels, as tensor (C, H, W) or array (H, W, C);"
@@ -106,13 +116,18 @@ def to_pil(image: Tensor) -> Image.Image:
 
 def save(image: Tensor | Image.Image, path: str | os.PathLike[str]) -> None:
     """Write a picture in the format that the suffix of `path` names; JPEG has Darknet's quality, 80."""
-    path = Path(path)
-    kind = Image.registered_extensions().get(path.suffix.lower())
-    if kind not in Image.SAVE:
-        raise ImageError(f"{path}: no picture format has the suffix {path.suffix!r}; use .png or .jpg")
+    path, kind = Path(path), format_of(path)
     picture = to_pil(image) if isinstance(image, Tensor) else image
     with named(str(path)), replacing(path) as file:
         picture.save(file, kind, **({"quality": 80} if kind == "JPEG" else {}))
+
+
+def format_of(path: str | os.PathLike[str]) -> str:
+    """Pillow's name of the format that a suffix stands for; raises `ImageError` where there is none to write."""
+    kind = Image.registered_extensions().get(Path(path).suffix.lower())
+    if kind is None or kind not in Image.SAVE:
+        raise ImageError(f"{path}: no picture format has the suffix {Path(path).suffix!r}; use .png or .jpg")
+    return kind
 
 
 def _check_range(image: Tensor) -> None:
@@ -128,6 +143,8 @@ def named(name: str) -> Iterator[None]:
     """Turn whatever Pillow raises into an `ImageError` of one line that starts with `name`."""
     try:
         yield
+    except DarknetWarning:  # of ours, where warnings are errors
+        raise
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: not a picture in a known format ({', '.join(FORMATS)})") from error
     except _UNREADABLE as error:
@@ -135,12 +152,10 @@ def named(name: str) -> Iterator[None]:
         raise ImageError(f"{name}: {' '.join(reason.split()) or type(error).__name__}") from error
 
 
-def _from_pil(picture: Image.Image, channels: int) -> Tensor:
+def from_pil(picture: Image.Image, channels: int) -> Tensor:
     """Decode to a view (channels, H, W) uint8 of (H, W, channels) or more."""
     if channels not in {1, 3, 4}:
         raise ImageError(f"a picture file gives 1, 3 or 4 channels, not {channels}")
-    if picture.width * picture.height > MAX_PIXELS:
-        raise ImageError(f"{picture.width} x {picture.height} is more than {MAX_PIXELS} pixels")
     pixels = _borrowed(picture) if channels == 3 else None
     if pixels is None:
         pixels = eight_bit(picture)  # (H, W, 3 or 4)

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.cpu import one_thread
-from darknet_py.errors import CfgError, DarknetError, Location, os_reason
+from darknet_py.errors import CfgError, DarknetError, Location
+from darknet_py.files import read_text
 from darknet_py.gpu import moved
 
 MAX_BYTES: Final = 64 << 20
@@ -64,7 +65,7 @@ class WordTree:
     @classmethod
     def read(cls, path: str | Path) -> WordTree:
         """Read a .tree file."""
-        return cls.parse(_read(path), str(path))
+        return cls.parse(read_text(path, MAX_BYTES), str(path))
 
     @classmethod
     def parse(cls, text: str, source: str = "tree") -> WordTree:
@@ -161,7 +162,7 @@ class WordTree:
         children = moved(self._tables[2], values.device)
         if at is None:
             shape = values.shape[:-1]
-            at = torch.ones((1, *shape), device=values.device).nonzero(as_tuple=True)
+            at = torch.ones((1, *shape), dtype=torch.bool, device=values.device).nonzero(as_tuple=True)
         else:
             shape, at = at[0].shape, (torch.zeros_like(at[0]), *at)
         values = values[None]  # one dimension more, so that a single row has one to index
@@ -246,7 +247,7 @@ class TreeSoftmax(nn.Module):
 def read_map(path: str | Path) -> tuple[int, ...]:
     """Read a .map file, a class number a line; what follows the number is passed over, as by atoi."""
     found = []
-    for number, line in enumerate(_lines(_read(path), str(path)), 1):
+    for number, line in enumerate(_lines(read_text(path, MAX_BYTES), str(path)), 1):
         match = _CLASS.match(line)
         if match is None:
             raise CfgError(f"a class number was expected, not {line[:40]!r}", Location(str(path), number))
@@ -257,7 +258,7 @@ def read_map(path: str | Path) -> tuple[int, ...]:
 def _lasting(values: Sequence[int]) -> Tensor:
     """Keep numbers as a tensor that autograd may use, wherever it was first asked for."""
     with torch.inference_mode(mode=False):
-        return torch.tensor(values)
+        return torch.tensor(values, dtype=torch.int64, device="cpu")
 
 
 def _inverse(order: Sequence[int]) -> list[int]:
@@ -265,17 +266,6 @@ def _inverse(order: Sequence[int]) -> list[int]:
     for position, node in enumerate(order):
         place[node] = position
     return place
-
-
-def _read(path: str | Path) -> str:
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise CfgError(f"cannot be read: {os_reason(error)}", Location(str(path))) from error
-    if len(data) > MAX_BYTES:
-        raise CfgError(f"larger than {MAX_BYTES} bytes; is this the right file?", Location(str(path)))
-    return data.decode("utf-8-sig", errors="replace")
 
 
 def _lines(text: str, source: str) -> list[str]:

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from darknet_py.errors import DarknetError, ImageError, os_reason
 from darknet_py.files import replacing
-from darknet_py.picture import MAX_PIXELS, to_pil
+from darknet_py.opening import MAX_PIXELS
+from darknet_py.picture import to_pil
 
 Size: TypeAlias = tuple[int, int]  # width, height
 RATE: Final = Fraction(25)  # frames a second, where a file does not say
@@ -213,4 +214,4 @@ def _av() -> Any:
     try:
         return import_module("av")
     except ImportError as error:
-        raise DarknetError("videos need PyAV: pip install 'darknet-py[video]'") from error
+        raise DarknetError("videos need PyAV: pip install 'darknet-torch[video]'") from error

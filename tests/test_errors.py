@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 import darknet_py.errors
 from darknet_py.data import DataWarning
@@ -16,6 +19,8 @@ from darknet_py.errors import (
     DarknetError,
     Location,
     WeightsError,
+    is_out_of_memory,
+    memory_errors,
     shown,
 )  # fmt: skip
 
@@ -59,3 +64,42 @@ def test_an_error_keeps_its_place_as_it_is():
     error = CfgError("no", Location("a\x1bb", 3))
     assert error.where == Location("a\x1bb", 3)
     assert str(error) == r"a\x1bb:3: no"
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: torch.empty(1 << 50, dtype=torch.float32),
+        lambda: np.empty(1 << 50),
+        lambda: bytearray(1 << 60),
+        lambda: raised(OSError(errno.ENOMEM, "Cannot allocate memory")),
+        lambda: raised(RuntimeError("can't start new thread")),
+        lambda: raised(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has 8 GiB")),
+    ],
+)
+def test_memory_that_is_not_there_is_one_line(ask):
+    with (
+        pytest.raises(DarknetError, match=r"^there is not enough memory for 3 pictures.*; take less$") as caught,
+        memory_errors("3 pictures", "take less"),
+    ):
+        ask()
+    assert "\n" not in str(caught.value)
+
+
+def test_the_size_that_was_asked_for_is_said():
+    with pytest.raises(DarknetError, match=r"a list, of which 4503599627370496 bytes were asked for last$"), (
+        memory_errors("a list")
+    ):  # fmt: skip
+        torch.empty(1 << 50, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes differ"), OSError(errno.ENOENT, "no file"), KeyError("a")])
+def test_other_errors_stay_what_they_are(error):
+    assert not is_out_of_memory(error)
+    with pytest.raises(type(error)) as caught, memory_errors("3 pictures"):
+        raise error
+    assert caught.value is error
+
+
+def raised(error):
+    raise error

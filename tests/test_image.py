@@ -3,8 +3,9 @@ from __future__ import annotations
 import ast
 import io
 import struct
+import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,10 +14,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from darknet_py import image as im
+from darknet_py import opening
 from darknet_py import picture as pic
 from darknet_py.errors import ImageError
 
@@ -385,11 +387,79 @@ def test_sixteen_bit_colour_keeps_its_high_byte(color: int, samples: int) -> Non
     assert np.array_equal(result, high)
 
 
-def test_exif_orientation_is_ignored(tmp_path: Path) -> None:
+@pytest.fixture
+def reading() -> Iterator[None]:
+    """Leaves the way of reading, and what was warned of, as they were at the start of a process."""
+    opening.use(opening.Reading())
+    yield
+    opening.use(opening.Reading())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_ignored_with_one_warning_or_followed(
+    tmp_path: Path, orientation: int, reading: None
+) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6
-    RGB.save(tmp_path / "x.jpg", exif=exif)
+    exif[0x0112] = orientation
+    RGB.save(tmp_path / "x.png", exif=exif)
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            assert np.array_equal(as_bytes(pic.read(tmp_path / "x.png")), np.asarray(RGB))
+    assert [str(one.message) for one in given] == [opening.TURNED] * (orientation > 1)
+    opening.use(opening.Reading(exif=True))
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "x.png")))
+    assert np.array_equal(as_bytes(pic.read(tmp_path / "x.png")), upright)
+
+
+def test_damaged_exif_is_none(tmp_path: Path, reading: None) -> None:
+    RGB.save(tmp_path / "x.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01")
     assert pic.read(tmp_path / "x.jpg").shape == (3, 6, 7)
+
+
+def test_large_pictures_are_read_and_bombs_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # Pillow's own limit, which is for what others read
+    assert pic.read(encoded(RGB)).shape == (3, 6, 7)
+    assert Image.MAX_IMAGE_PIXELS == 10
+    for side, said in ((60_000, "60000 x 60000 is more than 512000000 pixels; see --max-pixels"), (20_000, "bomb")):
+        with pytest.raises(ImageError, match=said):
+            pic.read(png(side, side, 8, 2, b""))
+
+
+def test_only_formats_of_darknet_users_are_opened(tmp_path: Path) -> None:
+    for name in ("PCX", "ICNS", "DDS", "SGI"):
+        RGB.resize((16, 16)).save(tmp_path / "x", name)
+        with pytest.raises(ImageError, match="not a picture in a known format"):
+            pic.read(tmp_path / "x")
+
+
+def test_alpha_of_arrays_is_dropped() -> None:
+    rgba = eight_bit(6, 7, 4).numpy()
+    assert np.array_equal(as_bytes(pic.as_image(rgba)), rgba[..., :3])
+    assert np.array_equal(as_bytes(pic.as_image(rgba[..., [2, 1, 0]])), rgba[..., [2, 1, 0]])  # BGRA to RGB
+    assert np.array_equal(as_bytes(pic.as_image(rgba[..., :2])), rgba[..., [0, 0, 0]])
+    assert np.array_equal(as_bytes(pic.as_image(rgba, 4)), rgba)
+    assert torch.equal(pic.as_image(torch.from_numpy(rgba).movedim(-1, 0)), pic.as_image(rgba))
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        torch.empty(3, 4, 5, device="meta"),
+        torch.rand(3, 4, 5).to_sparse(),
+        torch.zeros(3, 4, 5, dtype=torch.complex64),
+        np.zeros((4, 5, 3), object),
+        np.zeros((4, 5, 3), complex),
+        np.array(["a"]),
+        None,
+        {"a": 1},
+        bytearray(b"abc"),
+    ],
+)
+def test_what_is_no_picture_is_one_line(picture: object) -> None:
+    with pytest.raises(ImageError, match="expected ") as caught:
+        pic.as_image(picture)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_stream_is_read_from_where_it_stands_and_left_open(tmp_path: Path) -> None:
@@ -422,9 +492,10 @@ def test_damaged_files(tmp_path: Path, content: bytes, said: str) -> None:
 
 
 def test_too_many_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pic, "MAX_PIXELS", 41)
-    with pytest.raises(ImageError, match="7 x 6 is more than 41 pixels"):
-        pic.read(encoded(RGB))
+    monkeypatch.setattr(opening._Chosen, "reading", opening.Reading(max_pixels=41))
+    for picture in (encoded(RGB), RGB):
+        with pytest.raises(ImageError, match="7 x 6 is more than 41 pixels"):
+            pic.as_image(picture)
 
 
 def test_unreadable_paths(tmp_path: Path) -> None:

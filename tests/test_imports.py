@@ -15,13 +15,14 @@ import darknet_py
 PACKAGE = Path(darknet_py.__file__).parent
 ORDER = (
     {"errors"},
-    {"cpu", "gpu", "memory", "overlaps", "suppress"},
-    {"cfg", "charts", "files", "transfer", "boxes", "tree", "kinds", "labelsets", "image"},
-    {"arrow", "picture"},
+    {"cpu", "gpu", "locks", "memory", "overlaps", "suppress"},
+    {"signatures"},
+    {"cfg", "charts", "files", "shipped", "transfer", "boxes", "tree", "kinds", "labelsets", "image"},
+    {"arrow", "opening", "picture"},
     {"layers", "download", "draw", "video", "camera"},
     {"net"},
     {"graph"},
-    {"network", "summary", "layout"},
+    {"network", "summary", "layout", "naming"},
     {"engine"},
     {"fitting", "pipeline", "lists"},
     {"weights", "loss", "decode", "detect", "frames", "classify"},
@@ -30,7 +31,9 @@ ORDER = (
     {"__main__"},
 )
 RANKS = {name: place for place, names in enumerate(ORDER) for name in names}
-PURE = {f"darknet_py.{name}" for name in ("boxes", "cpu", "errors", "gpu", "image", "overlaps", "suppress", "tree")}
+PURE = {
+    f"darknet_py.{name}" for name in ("boxes", "cpu", "errors", "files", "gpu", "image", "overlaps", "suppress", "tree")
+}
 
 
 def module_name(path: Path) -> str:
@@ -83,7 +86,7 @@ def test_pure_functions_need_nothing_of_the_rest(name):
     assert foreign <= {"torch", "numpy"}
 
 
-@pytest.mark.parametrize("name", [name for name in SOURCES if name.split(".")[0] in ("errors", "cfg")])
+@pytest.mark.parametrize("name", [name for name in SOURCES if name.split(".")[0] in ("errors", "shipped", "cfg")])
 def test_texts_need_no_torch(name):
     assert not {module.split(".")[0] for module in imports(name)} & {"torch", "numpy"}
 

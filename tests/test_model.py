@@ -22,10 +22,10 @@ from darknet_py.classify import Classification
 from darknet_py.decode import Settings
 from darknet_py.detect import Detections, class_name
 from darknet_py.engine import Engine
-from darknet_py.errors import CfgError, DarknetError, ImageError, WeightsError
+from darknet_py.errors import CfgError, DarknetError, ImageError, NamesError, WeightsError
 from darknet_py.image import letterbox, resize
 from darknet_py.model import Model, load, pick_device
-from darknet_py.network import Network
+from darknet_py.network import Network, looking
 
 BOXES, LAYERS = GOLDEN / "boxes", GOLDEN / "layers"
 FOUR = ("a", "b", "c", "d")
@@ -73,19 +73,21 @@ def test_paths_are_text_or_paths(region, pixels):
 
 
 def test_names_from_everywhere(tmp_path, monkeypatch):
-    (tmp_path / "my.names").write_text("a\n\nc d\n")
+    (tmp_path / "my.names").write_text("a\n\nc d\nb\n")
     (tmp_path / "my.data").write_text("classes=4\nnames = my.names\n")
-    wanted = ("a", "", "c d")
+    wanted = ("a", "", "c d", "b")
     assert loaded("boxes_region", names=tmp_path / "my.names").names == wanted
     assert loaded("boxes_region", names=str(tmp_path / "my.names")).names == wanted
     assert loaded("boxes_region", data=tmp_path / "my.data").names == wanted  # relative to the .data file
-    assert loaded("boxes_region", data=str(tmp_path / "my.data"), names=["x"]).names == ("x",)
+    assert loaded("boxes_region", data=str(tmp_path / "my.data"), names=["x"], names_anyway=True).names == ("x",)
     assert loaded("boxes_region", data=tmp_path / "my.data", names=()).names == ()
     assert loaded("boxes_region").names == ()
 
 
 def test_a_class_without_a_name_is_its_number(pixels):
-    found = loaded("boxes_region", names=["a"]).detect(pixels, thresh=0.3)
+    with pytest.raises(NamesError, match="^names has 1 names, but .*boxes_region.cfg has 4 classes"):
+        loaded("boxes_region", names=["a"])
+    found = loaded("boxes_region", names=["a"], names_anyway=True).detect(pixels, thresh=0.3)
     assert set(found.names) == {"3"}
     assert [class_name(FOUR, n) for n in (0, 3, 4, -1)] == ["a", "d", "4", "-1"]
 
@@ -268,7 +270,7 @@ def test_a_batch_has_pictures(region, pixels, batch):
     [
         ("no such.png", "^no such.png: No such file or directory$"),
         (b"no picture", "^picture: not a picture in a known format"),
-        (np.zeros((4, 4, 2), np.uint8), "expected a picture of 3 channels"),
+        (np.zeros((4, 4, 5), np.uint8), "expected a picture of 3 channels"),
         (np.zeros((4, 0, 3), np.uint8), "expected a picture of 3 channels"),
         (np.zeros((4, 4, 3), np.int64), "expected uint8, uint16 or float"),
         (np.full((4, 4, 3), 200.0), "divide by 255"),
@@ -539,3 +541,47 @@ def test_the_network_may_be_resized_between_calls(pixels):
     assert len(model.detect(pixels, thresh=0.3)) != len(first)
     model.network.resize(64, 48)
     assert_equal(model.detect(pixels, thresh=0.3), first)
+
+
+@pytest.mark.parametrize("engine", [None, "plain"])
+@pytest.mark.parametrize("case", ["boxes_region", "classifier"])
+def test_a_network_in_train_mode_is_looked_at_in_eval_mode(case, engine, pixels, tmp_path):
+    cfg = tmp_path / "normalized.cfg"
+    head = "[avgpool]\n[softmax]\n" if case == "classifier" else "[region]\nclasses=3\nnum=1\nanchors=1,1\n"
+    cfg.write_text(
+        "[net]\nwidth=32\nheight=32\nchannels=3\n"
+        "[convolutional]\nfilters=16\nsize=3\npad=1\nbatch_normalize=1\nactivation=leaky\n"
+        f"[dropout]\n[convolutional]\nfilters=8\nbatch_normalize=1\n{head}"
+    )
+    model = load(cfg, device="cpu", engine=engine)
+    several = [pixels, pixels[::-1], pixels[:20]]
+    look = model.classify if case == "classifier" else lambda images: model.detect(images, thresh=0.1)
+    wanted = [one.to_dicts() for one in look(several)]
+    network = model.network.train()
+    network.layers[2].bn.eval()  # frozen, as in fine-tuning
+    modes, state = [module.training for module in network.modules()], copy.deepcopy(network.state_dict())
+    assert [one.to_dicts() for one in look(several)] == wanted
+    assert [module.training for module in network.modules()] == modes
+    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+    network.eval().layers[0].bn.train()  # the other way round
+    assert [one.to_dicts() for one in look(several)] == wanted
+    assert network.layers[0].bn.training
+    assert not network.training
+
+
+def test_threads_look_at_a_network_in_train_mode(pixels, region):
+    network = copy.deepcopy(region.network).train()
+    with looking(network), looking(network):
+        assert not network.training
+    with looking(network):
+        with looking(network):
+            pass
+        assert not network.training
+    assert network.training
+
+
+def test_memory_that_ends_is_one_line(region, softmax, pixels, monkeypatch):
+    for model, look in ((region, region.detect), (softmax, softmax.classify)):
+        monkeypatch.setattr(model.engine, "heads", lambda x: torch.empty(1 << 50, dtype=torch.float32))
+        with pytest.raises(DarknetError, match=r"not enough memory for 2 pictures in a network of \d+ x \d+"):
+            look([pixels, pixels])

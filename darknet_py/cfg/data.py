@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from darknet_py.cfg.grammar import parse_data, read_text
+from darknet_py.cfg.grammar import parse_data
 from darknet_py.cfg.keys import integer, warn
+from darknet_py.cfg.places import file_of, finder
 from darknet_py.cfg.section import Entry
 from darknet_py.errors import CfgError, Location
+from darknet_py.files import legible, read_text
+from darknet_py.shipped import find_text
 
 LIST_BYTES = 1 << 30  # a list of ten million pictures
 
@@ -36,24 +38,29 @@ class DataFile:
             raise CfgError(f"{entry}: {error} was expected", entry.where) from None
 
     def path(self, *keys: str) -> Path | None:
-        """The file that the first of `keys` that is there names, or None where none is."""
-        value = next((value for key in keys if (value := self.get(key))), None)
-        return None if value is None else find_file(value, self.source)
+        """The file or folder that the first of `keys` that is there names, or None where none is."""
+        named = (entry for key in keys for entry in self.entries if entry.key == key)
+        entry = next(named, None)
+        return None if entry is None else file_of(entry)
 
     def names(self) -> tuple[str, ...]:
-        """The class names: the lines of the file under `names`, or else `labels`; none where neither is there."""
+        """How classes are called: the lines of the file under `names`, or else `labels`; none where neither is there.
+
+        They are to be shown; `read_names` has them byte for byte.
+        """
         path = self.path("names", "labels")
-        return () if path is None else read_names(path)
+        return () if path is None else tuple(map(legible, read_names(path)))
 
 
 def read_data(path: str | Path) -> DataFile:
-    """Read a .data file."""
+    """Read a .data file, or the one that comes under this name."""
+    path = find_text(path, ".data")
     return DataFile(str(path), parse_data(read_text(path), str(path)))
 
 
 def read_names(path: str | Path) -> tuple[str, ...]:
-    """The lines of a .names file; a class without a name keeps its place."""
-    return tuple(line.rstrip() for line in _lines(path, 64 << 20))
+    """The lines of a .names file, or of the one that comes under this name; a class without a name keeps its place."""
+    return tuple(line.rstrip() for line in _lines(find_text(path, ".names"), 64 << 20))
 
 
 def read_list(path: str | Path) -> tuple[str, ...]:
@@ -64,19 +71,14 @@ def read_list(path: str | Path) -> tuple[str, ...]:
     return found
 
 
-def find_file(name: str, named_by: str) -> Path:
-    """Where a file is that another file names.
+def read_pictures(path: str | Path) -> list[str]:
+    """The pictures that a list names, where they are; those that are nowhere as they are written.
 
-    Darknet takes the name relative to the folder the command runs in. Where it is not there, the folder of the file
-    that names it counts, and that folder's parent (`cfg/yolo9000.cfg` names `data/9k.tree`). A file that is in none
-    of them is given as Darknet would open it, so that the error says the name that was written.
+    This is what a list means to every command: see `find_file`.
     """
-    path = Path(name)
-    folder = Path(named_by).resolve().parent
-    candidates = (path, folder / path, folder.parent / path)
-    return next((candidate for candidate in candidates if os.path.exists(candidate)), path)  # noqa: PTH110 - never raises
+    return list(map(finder(str(path)), read_list(path)))
 
 
 def _lines(path: str | Path, limit: int) -> list[str]:
-    *lines, last = read_text(path, limit).replace("\r\n", "\n").split("\n")
+    *lines, last = read_text(path, limit).split("\n")
     return [*lines, last] if last else lines

@@ -18,14 +18,14 @@ import bisect
 import re
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 import pyparsing as pp
 
 from darknet_py.cfg.section import Entry, Section
-from darknet_py.errors import CfgError, CfgWarning, Location, os_reason
+from darknet_py.errors import CfgError, CfgWarning, Location
+from darknet_py.files import SMALL
 
-MAX_BYTES = 4 << 20  # the largest official cfg has 20 KB
+MAX_BYTES = SMALL
 MAX_LINES = 100_000
 MAX_SECTIONS = 10_000
 
@@ -73,24 +73,12 @@ def parse_data(text: str, source: str = "<data>") -> tuple[Entry, ...]:
     return _entries(found, lines)
 
 
-def read_text(path: str | Path, limit: int = MAX_BYTES) -> str:
-    """The text of a small file, or `CfgError` where it cannot be read or has more than `limit` bytes."""
-    where = Location(str(path))
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise CfgError(f"cannot be read: {os_reason(error)}", where) from error
-    if len(data) > limit:
-        raise CfgError(f"larger than {limit} bytes; is this the right file?", where)
-    return data.decode("utf-8-sig", errors="replace")
-
-
 class _Lines:
     """Turns positions in a text into lines of a file."""
 
-    def __init__(self, text: str, source: str) -> None:
-        self.source = source
+    def __init__(self, text: str, source: str, written: str) -> None:
+        """`text` is what is left of `written` without blanks; they have the same lines."""
+        self.source, self.written = source, written.split("\n")
         self.ends = [match.start() for match in re.finditer("\n", text)]
 
     def where(self, at: int) -> Location:
@@ -103,10 +91,11 @@ def _prepare(text: str, source: str) -> tuple[str, _Lines]:
     if "\0" in text:
         raise CfgError("this is not a text file", Location(source))
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    written = text
     text = text.replace(" ", "").replace("\t", "").rstrip("\n") + "\n"
     if text.count("\n") > MAX_LINES:
         raise CfgError(f"more than {MAX_LINES} lines; is this the right file?", Location(source))
-    return text, _Lines(text, source)
+    return text, _Lines(text, source, written)
 
 
 def _section(group: Sequence[tuple[int, str]], lines: _Lines) -> Section:
@@ -123,7 +112,7 @@ def _entries(found: Sequence[tuple[int, str]], lines: _Lines) -> tuple[Entry, ..
         key, _, value = line.partition("=")
         where = lines.where(at)
         if key and value:
-            entries.append(Entry(key, value, where))
+            entries.append(Entry(key, value, where, lines.written[where.line - 1].partition("=")[2].strip()))
         else:
             warnings.warn(CfgWarning(f"{line[:40]!r} is not key=value; passed over", where), stacklevel=2)
     return tuple(entries)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from darknet_py.cfg import dialect
+from darknet_py.cfg.places import file_of
 from darknet_py.cfg.section import Entry, Section
 from darknet_py.errors import CfgError, CfgWarning, Location, shown
 
@@ -84,6 +85,11 @@ def flag(text: str, complain: Complain = _quiet) -> bool:
 
 def string(text: str, _complain: Complain = _quiet) -> str:
     """Text."""
+    return text
+
+
+def file_name(text: str, _complain: Complain | None = None) -> str:
+    """The name of a file."""
     return text
 
 
@@ -205,8 +211,9 @@ def parse_entry(parse: Parser[T], entry: Entry, section: Section, report: Report
     def complain(problem: str) -> None:
         report(f"[{section.type}] {entry.key}: {problem}", entry.where)
 
+    value = str(file_of(entry)) if parse is file_name and entry.original != entry.value else entry.value
     try:
-        return parse(entry.value, complain)
+        return parse(value, complain)
     except ValueError as error:
         raise CfgError(f"[{section.type}] {shown(entry, 60)!r}: {error} was expected", entry.where) from None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from darknet_py.errors import Location
 
@@ -14,6 +14,12 @@ class Entry:
     key: str
     value: str
     where: Location
+    written: str = field(default="", compare=False, repr=False)  # the value with the blanks inside it
+
+    @property
+    def original(self) -> str:
+        """The value as the file has it, for names of files."""
+        return self.written if "".join(self.written.split()) == "".join(self.value.split()) else self.value
 
     def __str__(self) -> str:
         return f"{self.key}={self.value}"

@@ -8,6 +8,12 @@ from darknet_py.cfg.section import Section
 
 
 def dumps(sections: Iterable[Section]) -> str:
-    """The cfg text of sections; parsing it gives the same types, keys and values (comments are not kept)."""
-    blocks = ("\n".join((f"[{section.type}]", *map(str, section.entries))) for section in sections)
+    """The cfg text of sections; parsing it gives the same types, keys and values (comments are not kept).
+
+    Blanks inside values stay, for some values are names of files.
+    """
+    blocks = (
+        "\n".join((f"[{section.type}]", *(f"{entry.key}={entry.original}" for entry in section.entries)))
+        for section in sections
+    )
     return "\n\n".join(blocks) + "\n"

@@ -5,11 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
 from darknet_py import weights as weights_file
-from darknet_py.cfg import Entry, Section, find_file, read_data, read_names
+from darknet_py.cfg import Entry, Section, file_of, read_data, read_names
 from darknet_py.cfg.keys import nearest
 from darknet_py.check.outline import Outline
 from darknet_py.check.problems import Problems
@@ -58,9 +55,9 @@ def check_weights(path: str | Path, graph: Graph, problems: Problems, *, whole: 
     """The size of a weights file and its values; of a graph that is not `whole`, the header alone."""
     where = Location(str(Path(path)))
     with problems.caught(where):
-        header = weights_file.verify(graph, path, partial=not whole)
+        weights_file.verify(graph, path, weights_file.Reading(partial=not whole))
         if whole:
-            _check_values(where, graph, header, problems)
+            _check_values(path, where, graph, problems)
 
 
 def _check_data_keys(section: Section, problems: Problems) -> None:
@@ -79,9 +76,11 @@ def _check_file(entry: Entry, classes: int | None, problems: Problems, *, exact:
     path = _find(entry)
     if path is None:
         if entry.key in NEEDED:
-            problems.error(f"{entry}: it does not exist", entry.where)
-        else:
-            problems.warning(f"{entry}: it does not exist; {FOR_TRAINING[entry.key]} needs it", entry.where)
+            problems.error(f"{entry.key}={entry.original}: it does not exist", entry.where)
+        elif entry.key != "backup":  # which training makes
+            problems.warning(
+                f"{entry.key}={entry.original}: it does not exist; {FOR_TRAINING[entry.key]} needs it", entry.where
+            )
         return
     count = None
     with problems.caught():
@@ -97,7 +96,7 @@ def _check_file(entry: Entry, classes: int | None, problems: Problems, *, exact:
 
 def _find(entry: Entry) -> Path | None:
     try:
-        path = find_file(entry.value, entry.where.file)
+        path = file_of(entry)
         return path if path.exists() else None
     except OSError:  # a folder that may not be entered, a name that is too long
         return None
@@ -115,19 +114,9 @@ def _count(key: str, path: Path) -> int | None:
     return None
 
 
-def _check_values(where: Location, graph: Graph, header: weights_file.Header, problems: Problems) -> None:
-    stored = (Path(where.file).stat().st_size - header.size) // weights_file.FLOAT.itemsize
-    slots = [slot for slot in weights_file.layout(graph) if slot.end <= stored]
-    if not slots:
-        return
-    values = np.memmap(where.file, weights_file.FLOAT, "r", header.size, (slots[-1].end,))
-    bad = [slot for slot in slots if not _all_finite(values[slot.start : slot.end])]
+def _check_values(path: str | Path, where: Location, graph: Graph, problems: Problems) -> None:
+    bad = weights_file.not_finite(graph, path)
     if bad:
-        others = len({slot.node.index for slot in bad}) - 1
+        (name, _), others = bad[0], len({layer for _, layer in bad}) - 1
         more = f", and in {others} more layers" if others else ""
-        problems.warning(f"NaN or infinity in {bad[0].node}, {bad[0].blob.role}{more}", where)
-
-
-def _all_finite(values: npt.NDArray[np.float32]) -> bool:
-    chunks = range(0, len(values), weights_file.CHUNK)
-    return all(bool(np.isfinite(values[at : at + weights_file.CHUNK]).all()) for at in chunks)
+        problems.warning(f"NaN or infinity in {name}{more}", where)

@@ -11,6 +11,7 @@ from darknet_py.cli.common import (
     Verb,
     complain,
     count,
+    data_arguments,
     device_arguments,
     engine_argument,
     image_arguments,
@@ -24,6 +25,7 @@ from darknet_py.cli.common import (
 from darknet_py.errors import ImageError
 
 if TYPE_CHECKING:
+    from darknet_py.cfg import DataFile
     from darknet_py.classify import Classification
     from darknet_py.lists import Picture
 
@@ -42,6 +44,7 @@ def _classify_arguments(parser: ArgumentParser) -> None:
     image_arguments(parser)
     option(parser, "batch", count, None, "pictures that go through the network together")
     device_arguments(parser)
+    data_arguments(parser)
     engine_argument(parser)
     switch(parser, "json", "print one JSON object a picture")
 
@@ -50,19 +53,19 @@ def _predict(args: Namespace) -> int:
     from darknet_py.cfg import read_data
 
     data = read_data(args.data)
-    return _run(args, data.names(), args.t or data.integer("top", 1))
+    return _run(args, data, args.t or data.integer("top", 1))
 
 
 def _classify(args: Namespace) -> int:
     from darknet_py.cfg import find_file, read_data
 
     data = read_data(find_file(IMAGENET, args.cfg))
-    return _run(args, data.names(), 5)
+    return _run(args, data, 5)
 
 
-def _run(args: Namespace, names: tuple[str, ...], top: int) -> int:
+def _run(args: Namespace, data: DataFile, top: int) -> int:
     paths = image_paths(args)
-    model = load_model(args, names)
+    model = load_model(args, data)
     batch = 1 if paths is None else args.batch or model.batch
     asked = sources(paths, as_json=args.json)
     pictures = model.classifier.classify_each(asked, top, batch, eager=paths is not None)

@@ -13,15 +13,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
-from darknet_py.errors import CfgError, DarknetError, Location
+from darknet_py.cli.output import bar
+from darknet_py.errors import MESSAGE, CfgError, DarknetError, Location, shown
 
 if TYPE_CHECKING:
+    from darknet_py.cfg import DataFile
     from darknet_py.model import Model
+    from darknet_py.weights import Partial
 
 T = TypeVar("T")
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".psd", ".tga", ".tif", ".tiff", ".webp"}
+LISTS = (".txt", ".list", ".lst")  # suffixes of lists of pictures
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
 
 
 @dataclass(frozen=True)
@@ -33,16 +37,21 @@ class Verb:
     run: Callable[[Namespace], int]
 
 
-def option(parser: ArgumentParser, name: str, kind: Callable[[str], object], default: object, text: str) -> None:
-    """An option with a value, under Darknet's `-name` and under `--name`."""
-    parser.add_argument(
-        f"-{name}", f"--{name}", type=kind, default=default, metavar=name.upper(), dest=name, help=text
-    )  # fmt: skip
+def option(
+    parser: ArgumentParser, name: str, kind: Callable[[str], object], default: object, text: str, *others: str
+) -> None:  # fmt: skip
+    """An option with a value, under Darknet's `-name` and under `--name`, and under other names the same way."""
+    flags, dest = _spelled(name, *others), name.replace("-", "_")
+    parser.add_argument(*flags, type=kind, default=default, metavar=name.upper(), dest=dest, help=text)
 
 
-def switch(parser: ArgumentParser, name: str, text: str) -> None:
-    """An option without a value, under `-name` and under `--name`."""
-    parser.add_argument(f"-{name}", f"--{name}", action="store_true", dest=name.replace("-", "_"), help=text)
+def switch(parser: ArgumentParser, name: str, text: str, *others: str) -> None:
+    """An option without a value, under `-name` and under `--name`, and under other names the same way."""
+    parser.add_argument(*_spelled(name, *others), action="store_true", dest=name.replace("-", "_"), help=text)
+
+
+def _spelled(*names: str) -> list[str]:
+    return [f"{dashes}{name}" for name in names for dashes in ("-", "--")]
 
 
 def image_arguments(parser: ArgumentParser) -> None:
@@ -64,11 +73,29 @@ def dialect_argument(parser: ArgumentParser) -> None:
 
 
 def device_arguments(parser: ArgumentParser) -> None:
-    """The options -i, -nogpu, --strict, --dialect and --partial."""
+    """The options -i, -nogpu, --strict, --dialect, --partial and --transfer."""
     option(parser, "i", int, None, "the GPU to use, counted from 0 (default: the first, if there is one)")
     switch(parser, "nogpu", "use the CPU")
     cfg_arguments(parser)
+    weights_arguments(parser)
+
+
+def weights_arguments(parser: ArgumentParser) -> None:
+    """The options --partial and --transfer."""
     switch(parser, "partial", "take a weights file that ends early or goes on")
+    switch(parser, "transfer", "take the layers that fit of weights for other classes, and say which do not")
+
+
+def partial_of(args: Namespace) -> Partial:
+    """What the options say about weights that do not fit as they are."""
+    return "matching" if args.transfer else bool(args.partial)
+
+
+def data_arguments(parser: ArgumentParser) -> None:
+    """The options --names-anyway, --max-pixels and --exif."""
+    switch(parser, "names-anyway", "take names of classes that are more or fewer than the network has classes")
+    option(parser, "max-pixels", count, 512_000_000, "the largest picture that is read (default: 512000000)")
+    switch(parser, "exif", "turn pictures upright as their EXIF orientation says, which Darknet ignores")
 
 
 def engine_argument(parser: ArgumentParser) -> None:
@@ -77,15 +104,25 @@ def engine_argument(parser: ArgumentParser) -> None:
     switch(parser, "half", "compute with 16 bits where that is faster; scores differ in the third digit")
 
 
-def load_model(args: Namespace, names: Sequence[str]) -> Model:
-    """The network that the arguments name, on the device that they name."""
+def load_model(args: Namespace, names: Sequence[str] | DataFile, *, some: bool = False) -> Model:
+    """The network that the arguments name, on the device that they name; `names` may be those of `some` classes."""
     _import_torch()
+    from darknet_py.cfg import DataFile
     from darknet_py.model import load
 
+    use_reading(args)
+    named: Any = {"data": names} if isinstance(names, DataFile) else {"names": names}
     return load(
-        args.cfg, args.weights, names=names, device=device_of(args), strict=args.strict, partial=args.partial,
-        engine=args.engine, half=args.half, dialect=args.dialect,
+        args.cfg, args.weights, **named, device=device_of(args), strict=args.strict, partial=partial_of(args),
+        engine=args.engine, half=args.half, dialect=args.dialect, names_anyway=args.names_anyway or some,
     )  # fmt: skip
+
+
+def use_reading(args: Namespace) -> None:
+    """Read pictures as the options say."""
+    from darknet_py.opening import Reading, use
+
+    use(Reading(args.max_pixels, args.exif))
 
 
 def _import_torch() -> None:
@@ -157,9 +194,7 @@ def progress(results: Iterable[T], paths: list[str] | None, *, quiet: bool) -> I
     if quiet or paths is None or len(paths) < 2:
         yield from results
         return
-    from tqdm import tqdm
-
-    yield from tqdm(results, total=len(paths), unit="picture", disable=None)
+    yield from bar(results, total=len(paths), unit="picture", disable=None)
 
 
 def asked_paths(prompt: TextIO) -> Iterator[str]:
@@ -175,8 +210,8 @@ def asked_paths(prompt: TextIO) -> Iterator[str]:
 
 
 def expand(paths: list[str]) -> list[str]:
-    """Pictures behind paths: a picture stands for itself, a directory for its pictures, a .txt list for its lines."""
-    from darknet_py.cfg import read_list
+    """Pictures behind paths: a picture stands for itself, a directory for its pictures, a list for its lines."""
+    from darknet_py.cfg import read_pictures
 
     found: list[str] = []
     for path in paths:
@@ -185,8 +220,8 @@ def expand(paths: list[str]) -> list[str]:
             if not inside:
                 raise CfgError("there are no pictures in this folder", Location(path))
             found += inside
-        elif path.lower().endswith(".txt"):
-            found += read_list(path)
+        elif path.lower().endswith(LISTS):
+            found += read_pictures(path)
         else:
             found.append(path)
     return found
@@ -199,4 +234,4 @@ def complain(message: object) -> None:
 
 def one_line(message: object) -> str:
     """A message on one line, whatever the names of files in it hold."""
-    return " ".join(str(message).splitlines())
+    return shown(" ".join(str(message).split("\n")), MESSAGE)

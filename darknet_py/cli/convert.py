@@ -18,12 +18,15 @@ from darknet_py.cli.common import (
     fraction,
     natural,
     option,
+    partial_of,
     switch,
 )
+from darknet_py.errors import shown
 
 if TYPE_CHECKING:
     from darknet_py.convert.inspect import Contents, Row
 
+NAME = 60  # letters of a tensor's name in the table
 HALVES = {"fp16": "float16", "bf16": "bfloat16"}
 LAYOUTS = ("darknet_py", "ultralytics", "eriklindernoren", "marvis")
 USAGE = """darknet-py convert CFG SOURCE OUT [options]
@@ -51,6 +54,7 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--dynamic-size", action="store_true", help="width and height can change (.onnx, .pt2, .ts)")
     parser.add_argument("--no-check", action="store_true", help="do not compare what was written with the source")
     switch(parser, "partial", "take what fits of SOURCE; the rest is drawn as for training")
+    switch(parser, "transfer", "take the layers that fit of a SOURCE for other classes, and say which do not")
     cfg_arguments(parser)
     switch(parser, "json", "print JSON")
 
@@ -71,8 +75,8 @@ def _convert(args: Namespace) -> int:
         given["dtype"] = getattr(torch, HALVES[args.half])
     with _clearing_away():
         report = convert(
-            *args.files, strict=args.strict, dialect=args.dialect, partial=args.partial, seen=args.seen, upto=args.upto,
-            fold_bn=args.fold_bn, check=not args.no_check, decode=args.decode, nms=args.nms,
+            *args.files, strict=args.strict, dialect=args.dialect, partial=partial_of(args), seen=args.seen,
+            upto=args.upto, fold_bn=args.fold_bn, check=not args.no_check, decode=args.decode, nms=args.nms,
             dynamic_size=args.dynamic_size, **given,
         )  # fmt: skip
     print(json.dumps(report.as_dict()) if args.json else report)
@@ -118,22 +122,26 @@ def _show(args: Namespace) -> int:
 
 def _lines(contents: Contents) -> Iterator[str]:
     facts = ", ".join(f"{name} {value}" for name, value in contents.facts.items())
-    yield f"{contents.file}: {contents.format}, {facts}, {contents.values:,} values"
+    yield f"{shown(contents.file)}: {contents.format}, {facts}, {contents.values:,} values"
     yield from _table(contents.rows)
     for fit in contents.fits:
         whole = "whole" if fit.layers == fit.of else f"its first {fit.layers} of {fit.of} layers"
-        yield f"fits {fit.cfg}: {whole}"
+        yield f"fits {shown(fit.cfg)}: {whole}"
 
 
 def _table(rows: Sequence[Row]) -> Iterator[str]:
-    names = max((len(row.name) for row in rows), default=0)
+    names = max((len(_name(row)) for row in rows), default=0)
     shapes = max((len(_shape(row)) for row in rows), default=0)
     numbers = "".join(f"{name:>12}" for name in ("mean", "std", "min", "max"))
     yield f"layer  {'type':<15}  {'tensor':<{names}}  {'shape':<{shapes}}{numbers}     NaN"
     for row in rows:
         place = f"{'' if row.layer is None else row.layer:>5}  {row.type or '':<15}"
         values = "".join(f"{value:12.5g}" for value in (row.mean, row.std, row.min, row.max))
-        yield f"{place}  {row.name:<{names}}  {_shape(row):<{shapes}}{values}{row.nans:8d}"
+        yield f"{place}  {_name(row):<{names}}  {_shape(row):<{shapes}}{values}{row.nans:8d}"
+
+
+def _name(row: Row) -> str:
+    return shown(row.name, NAME)
 
 
 def _shape(row: Row) -> str:

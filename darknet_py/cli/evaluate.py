@@ -16,6 +16,7 @@ from darknet_py.cli.common import (
     Verb,
     complain,
     count,
+    data_arguments,
     device_arguments,
     engine_argument,
     fraction,
@@ -23,6 +24,7 @@ from darknet_py.cli.common import (
     option,
     switch,
 )  # fmt: skip
+from darknet_py.cli.output import bar
 from darknet_py.errors import CfgError, ImageError, Location
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("weights", metavar="WEIGHTS")
     option(parser, "batch", count, None, "pictures that go through the network together")
     device_arguments(parser)
+    data_arguments(parser)
     engine_argument(parser)
     switch(parser, "json", "print one JSON object at the end, and no lines")
 
@@ -66,14 +69,15 @@ def _classifier_arguments(parser: ArgumentParser) -> None:
 def _valid(args: Namespace, *, flip: bool = False) -> int:
     from darknet_py.evaluate.run import look
     from darknet_py.evaluate.truths import valid_paths
-    from darknet_py.evaluate.writers import WRITERS, Target
+    from darknet_py.evaluate.writers import WRITERS, Target, check_pictures
 
     data, model, settings = prepared(args, args.thresh)
     kind = data.get("eval", "voc")
     write = WRITERS.get(kind or "", WRITERS["voc"])
     classes = model.detector.classes if settings.map is None else len(settings.map)
     paths = valid_paths(data)
-    target = Target(Path(data.get("results") or "results"), args.out)
+    check_pictures(kind, paths)
+    target = Target(data.path("results") or Path("results"), args.out)
     tally = _Tally()
     start = time.perf_counter()
     with progress_bar(args) as progress:
@@ -150,7 +154,7 @@ def _classifier(args: Namespace, views: str) -> int:
     if not 0 < classes <= len(labels):
         raise CfgError(f"classes={classes}, but {names} has {len(labels)} names", Location(data.source))
     leaves = data.path("leaves")
-    classifier = load_model(args, labels).classifier
+    classifier = load_model(args, labels, some=True).classifier
     accuracy = Accuracy(args.t or data.integer("top", 1))
     failed = 0
     with progress_bar(args, lines=True) as progress:
@@ -179,11 +183,12 @@ def prepared(args: Namespace, thresh: float) -> tuple[DataFile, Model, Any]:
     from darknet_py.tree import read_map
 
     data = _read_data(args)
-    model = load_model(args, data.names())
     path = data.path("map")
-    if path is not None and model.detector.tree is None:
+    classes = None if path is None else read_map(path)
+    model = load_model(args, data, some=classes is not None and len(classes) == len(data.names()))
+    if classes is not None and model.detector.tree is None:
         raise CfgError("there is a map=, but the network has no tree", Location(data.source))
-    return data, model, Settings(thresh, args.hier, None if path is None else read_map(path))
+    return data, model, Settings(thresh, args.hier, classes)
 
 
 def _read_data(args: Namespace) -> DataFile:
@@ -203,13 +208,11 @@ def tell(problems: Iterable[str]) -> int:
 @contextmanager
 def progress_bar(args: Namespace, *, lines: bool = False) -> Iterator[Progress | None]:
     """A bar where stderr is a terminal, unless lines are printed or JSON."""
-    from tqdm import tqdm
-
-    with tqdm(unit="picture", disable=True if args.json or lines else None) as bar:
+    with bar(unit="picture", disable=True if args.json or lines else None) as meter:
 
         def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+            meter.total = total
+            meter.update(done - meter.n)
 
         yield progress
 

@@ -11,6 +11,7 @@ import torch
 
 from darknet_py import weights
 from darknet_py.cfg import DataFile
+from darknet_py.cli.common import partial_of
 from darknet_py.data import ClassifierData, DetectionData, PictureData
 from darknet_py.graph import Graph
 from darknet_py.network import Network
@@ -43,10 +44,13 @@ class Start:
             network, seed = Network(graph, initialize=False), checkpoint.seed
             tell(f"going on from {checkpoint.path}")
             return cls(network, checkpoint, seed)
-        network = Network(graph, generator=torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
         if args.weights:
-            weights.load(network, args.weights, partial=args.partial)
+            reading = weights.Reading(partial=partial_of(args))
+            network, _ = weights.made(graph, args.weights, reading, generator=generator)
             tell(f"starting from {args.weights}")
+        else:
+            network = Network(graph, generator=generator)
         if args.clear:
             network.seen = 0
         return cls(network, None, seed)

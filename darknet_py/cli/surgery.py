@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,10 +19,13 @@ from darknet_py.cli.common import (
     device_of,
     engine_argument,
     option,
+    partial_of,
     switch,
+    weights_arguments,
 )
 
 if TYPE_CHECKING:
+    from darknet_py.graph import Graph
     from darknet_py.network import Network
 
 TICS = 1000
@@ -57,7 +60,7 @@ def _common(parser: ArgumentParser, *, loads: bool = True, as_json: bool = False
     """Options of all; -i and -nogpu are taken, as by the C program, and without effect on the CPU."""
     cfg_arguments(parser)
     if loads:
-        switch(parser, "partial", "take a weights file that ends early or goes on")
+        weights_arguments(parser)
     parser.add_argument("-i", type=int, help=SUPPRESS)
     parser.add_argument("-nogpu", action="store_true", help=SUPPRESS)
     if as_json:
@@ -95,20 +98,24 @@ def _speed_arguments(parser: ArgumentParser) -> None:
     switch(parser, "json", "print JSON")
 
 
-def _load(args: Namespace, path: str | None) -> Network:
-    """The network in eval mode on the CPU; what a file does not hold is drawn, the same every time."""
+def _load(args: Namespace, path: str | None, check: Callable[[Graph], object] | None = None) -> Network:
+    """The network in eval mode on the CPU; what a file does not hold is drawn, the same every time.
+
+    `check` looks at the graph before there is a network.
+    """
     import torch
 
     from darknet_py import weights
     from darknet_py.graph import Graph
     from darknet_py.network import Network
 
-    graph = Graph.read(args.cfg, strict=args.strict, dialect=args.dialect)
-    whole = path is not None and weights.fills(graph, path)
-    network = Network(graph, initialize=not whole, generator=torch.Generator().manual_seed(0)).eval()
-    if path is not None:
-        weights.load(network, path, partial=args.partial)
-    return network
+    graph, generator = Graph.read(args.cfg, strict=args.strict, dialect=args.dialect), torch.Generator().manual_seed(0)
+    if check is not None:
+        check(graph)
+    if path is None:
+        return Network(graph, generator=generator).eval()
+    network, _ = weights.made(graph, path, weights.Reading(partial=partial_of(args)), generator=generator)
+    return network.eval()
 
 
 def _save(network: Network, path: str) -> int:
@@ -151,7 +158,7 @@ def _average(args: Namespace) -> int:
 
     def others() -> Iterator[Network]:
         for path in rest:
-            weights.load(other, path, partial=args.partial)
+            weights.load(other, path, partial=partial_of(args))
             yield other
 
     average(network, others())
@@ -159,17 +166,18 @@ def _average(args: Namespace) -> int:
 
 
 def _oneoff(args: Namespace) -> int:
-    from darknet_py.surgery import oneoff
+    from darknet_py.surgery import check_classifier, oneoff
 
-    network = _load(args, None)
+    network = _load(args, None, lambda graph: check_classifier(graph, args.weights))
     oneoff(network, args.weights)
     return _save(network, args.out)
 
 
 def _oneoff2(args: Namespace) -> int:
+    from darknet_py import weights
     from darknet_py.surgery import oneoff2
 
-    network = _load(args, None)
+    network = _load(args, None, lambda graph: weights.verify(graph, args.weights, weights.Reading(partial=True)))
     oneoff2(network, args.weights, args.l)
     return _save(network, args.out)
 

@@ -8,25 +8,25 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from darknet_py import weights
 from darknet_py.cfg import dumps
-from darknet_py.cfg.grammar import read_text
-from darknet_py.convert.darknet import loads_all
 from darknet_py.convert.fold import beginning, fold
-from darknet_py.convert.formats import Format, Options, Reading, check_options, format_in, format_of, readable
-from darknet_py.convert.layouts import COUNTER
+from darknet_py.convert.formats import Format, Options, check_options, format_in, format_of
 from darknet_py.convert.proof import Proof, placing, prove, ready
 from darknet_py.errors import DarknetError
+from darknet_py.files import read_text
 from darknet_py.graph import Graph
 from darknet_py.layers.batchnorm import EPS
 from darknet_py.layout import cutoff_of
 from darknet_py.network import Network
-from darknet_py.weights import Loaded
+from darknet_py.weights import Loaded, Partial, Reading
+from darknet_py.weights.layouts import COUNTER
 
 __all__ = [
     "Options", "Proof", "Report", "beginning", "convert", "fold", "read_into", "to_export", "to_onnx", "to_python",
@@ -69,7 +69,7 @@ class Report:
 
 
 def convert(
-    cfg: str | Path, source: str | Path, target: str | Path, *, strict: bool = False, partial: bool = False,
+    cfg: str | Path, source: str | Path, target: str | Path, *, strict: bool = False, partial: Partial = False,
     seen: int | None = None, upto: int | None = None, fold_bn: bool = False, check: bool = True,
     layout: str | None = None, bn_eps: float = EPS, dialect: str | None = None, **options: Any,
 ) -> Report:  # fmt: skip
@@ -85,19 +85,19 @@ def convert(
 
     Raises `DarknetError` where the check fails or a file cannot be used; the old target then stays as it is.
     """
-    cfg, source, target = Path(cfg), Path(source), Path(target)
-    form, read = format_of(target), readable(source)
-    to_keys, from_keys = "layout" in form.takes, "layout" in format_of(source).takes
+    cfg, source, target = Path(cfg), weights.find(source), Path(target)
+    form, from_keys = format_of(target), weights.has_keys(source)
+    to_keys = "layout" in form.takes
     asked = Options(
         layout=layout if to_keys or not from_keys else None, bn_eps=EPS if from_keys else bn_eps, **options
     )  # fmt: skip
     check_options(form, asked)
     graph = Graph.read(cfg, strict=strict, dialect=dialect)
-    drawn, rng = partial or not loads_all(graph), torch.Generator().manual_seed(0)
-    network = Network(graph, initialize=drawn, generator=rng).eval()
-    reading = Reading(None if to_keys else layout, bn_eps if from_keys else EPS, partial, assign=True)
-    loaded = read(network, source, reading)
-    network = beginning(network, _layers(len(network.layers) if partial else loaded.layers, source, target, upto))
+    keys = Reading(layout=None if to_keys else layout, bn_eps=bn_eps) if from_keys else Reading()
+    reading = replace(keys, partial=partial, assign=True)
+    network, loaded = weights.made(graph, source, reading, generator=torch.Generator().manual_seed(0))
+    network.eval()
+    network = beginning(network, _layers(len(network.layers) if partial else loaded.held, source, target, upto))
     network.seen = network.seen if seen is None else seen
     written = fold(network) if fold_bn else network
     beside = target.with_suffix(".cfg") if fold_bn and form.values_only else None
@@ -105,15 +105,10 @@ def convert(
 
 
 def read_into(
-    network: Network, path: str | Path, layout: str | None = None, *, partial: bool = False, bn_eps: float = EPS
+    network: Network, path: str | Path, layout: str | None = None, *, partial: Partial = False, bn_eps: float = EPS
 ) -> Loaded:  # fmt: skip
-    """Load a .weights, .pt, .pth or .safetensors file into a network, on whatever device it is.
-
-    The keys of a state dict are those of `layout`, or of whichever project they look like. Raises `WeightsError`
-    before anything is changed where the file does not fit; with `partial` what fits is taken.
-    """
-    path = Path(path)
-    return readable(path)(network, path, Reading(layout, bn_eps, partial))
+    """`weights.load`, for a state dict with the keys of `layout` and the epsilon of batch normalization `bn_eps`."""
+    return weights.read(network, path, Reading(partial=partial, layout=layout, bn_eps=bn_eps))
 
 
 def to_weights(network: Network, path: str | Path, *, check: bool = True, **options: Any) -> Report:

@@ -43,7 +43,7 @@ class Walk(nn.Module):
             self.widths[tree.depths[first]] = max(self.widths[tree.depths[first]], size)
         tables = {"starts": tree.group_offsets, "sizes": tree.group_sizes, "below": tree.children}
         for name, table in tables.items():
-            self.register_buffer(name, torch.tensor(table), persistent=False)
+            self.register_buffer(name, torch.tensor(table, dtype=torch.int64), persistent=False)
 
     def forward(self, absolute: Tensor) -> Tensor:  # (..., C) -> (...) int64
         top = torch.zeros_like(absolute[..., 0], dtype=torch.int64)

@@ -43,7 +43,8 @@ def export(module: Traceable, options: Options) -> ExportedProgram:
         dims |= {axis: graph.stride * Dim(name) for axis, name in ((2, "rows"), (3, "columns"))}
     try:
         with torch.enable_grad():  # then layers change nothing in place
-            return torch.export.export(module, (torch.zeros(shape),), dynamic_shapes={"images": dims}, strict=False)
+            x = torch.zeros(shape, dtype=torch.float32)
+            return torch.export.export(module, (x,), dynamic_shapes={"images": dims}, strict=False)
     except RuntimeError as error:
         reason = str(error).strip().partition("\n")[0]
         raise DarknetError(f"torch.export cannot export {graph.source}: {reason}") from error

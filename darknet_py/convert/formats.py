@@ -16,7 +16,6 @@ from darknet_py.errors import DarknetError
 from darknet_py.layers.batchnorm import EPS
 from darknet_py.layout import cutoff_of
 from darknet_py.network import Network
-from darknet_py.weights import Loaded
 
 MODULES: Final = {
     ".weights": "darknet",
@@ -45,17 +44,6 @@ class Options:
     dynamic_size: bool = False  # width and height may change, not only the batch
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How a file is to be read."""
-
-    layout: str | None = None  # whose keys its state dict has; None finds out
-    bn_eps: float = EPS  # what the modules that it is from add to a variance
-    partial: bool = False  # take what fits, leave the rest
-    assign: bool = False  # the tensors of the network may become those of the file, instead of copies
-
-
-Read = Callable[[Network, Path, Reading], Loaded]  # raises `WeightsError` before anything is changed
 Write = Callable[[Network, Path, Options], None]
 Run = Callable[[Path, Network, Sequence[Tensor], Options], list[list[Tensor]]]
 Expect = Callable[[Network, Sequence[Tensor], Options], list[list[Tensor]]]
@@ -82,7 +70,6 @@ class Format:
     run: Run
     takes: frozenset[str] = frozenset()  # fields of `Options` that apply, beside `dtype`
     expect: Expect | None = None
-    read: Read | None = None  # for a file that can be the source
     values_only: bool = False  # the file has no graph: it needs a cfg, and any input size can be tried
 
 
@@ -93,14 +80,6 @@ def format_of(path: str | Path) -> Format:
     if suffix not in MODULES:
         raise DarknetError(f"{path}: there is no format {suffix or 'without a suffix'}; there are {', '.join(MODULES)}")
     return format_in(MODULES[suffix])
-
-
-def readable(path: str | Path) -> Read:
-    """How a file is read; raises `DarknetError` for one that cannot be a source."""
-    form = format_of(path)
-    if form.read is None:
-        raise DarknetError(f"{path}: {form.name} files cannot be read back; .weights, .pt and .safetensors can")
-    return form.read
 
 
 def check_options(form: Format, options: Options) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -14,20 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_py.convert import darknet, safetensors, state_dict
-from darknet_py.convert.formats import format_of
-from darknet_py.convert.layouts import COUNTER, detect, mismatch
-from darknet_py.convert.named import StateDict, usable
-from darknet_py.errors import CfgError, CfgWarning, DarknetError, WeightsError, os_reason
+from darknet_py.errors import CfgError, CfgWarning, DarknetError
 from darknet_py.graph import Graph
-from darknet_py.layout import HEADER_SIZES, VALUE_SIZE, Header, Slot, check_size, cutoff_of, layout
-from darknet_py.network import Network
-from darknet_py.weights import CHUNK, FLOAT
+from darknet_py.layout import VALUE_SIZE, Header, Slot, cutoff_of, layout
+from darknet_py.shipped import ROOT
+from darknet_py.weights import CHUNK, FLOAT, Binary, Reading, StateDict, find, opened_source
+from darknet_py.weights.layouts import COUNTER
+from darknet_py.weights.named import name_of, outline
 
-OPENED: Final = {
-    state_dict.FORMAT.name: state_dict.opened,
-    safetensors.FORMAT.name: safetensors.opened,
-}
+NOTED: Final = ("version", "seen", "layers")  # of what `note_of` writes
 
 
 @dataclass(frozen=True)
@@ -75,47 +70,35 @@ class Contents:
 
 
 def inspect(path: str | Path, cfg: str | Path | None = None, *, dialect: str | None = None) -> Contents:
-    """Read a .weights, .pt, .pth or .safetensors file, a piece at a time.
+    """Read a .weights, .pt, .pth or .safetensors file, a piece at a time; its bytes say what it is.
 
     Raises `DarknetError` for a file that cannot be read; one that does not fit the cfg is described all the same.
     """
-    path = Path(path)
-    form = format_of(path)
+    path = find(path)
     graph = None if cfg is None else Graph.read(cfg, dialect=dialect)
-    if form is darknet.FORMAT:
-        return _inspect_weights(path, graph)
-    if form.name not in OPENED:
-        raise DarknetError(f"{path}: {form.name} files cannot be looked into; .weights, .pt and .safetensors can")
-    return _inspect_state(path, form.name, OPENED[form.name](path), graph)
+    with opened_source(path) as source:
+        return (
+            _inspect_weights(path, source, graph) if isinstance(source, Binary) else _inspect_state(path, source, graph)
+        )
 
 
-def _inspect_weights(path: Path, graph: Graph | None) -> Contents:
+def _inspect_weights(path: Path, source: Binary, graph: Graph | None) -> Contents:
+    header, size, file = source.header, source.size, source.file
+    facts: dict[str, str | int] = {"version": f"{header.major}.{header.minor}.{header.revision}", "seen": header.seen}
+    values = size // VALUE_SIZE
+    if graph is None:
+        whole = _row(None, None, "all values", (values,), _chunks(file, header, 0, values))
+        return Contents(str(path), source.kind, facts, values, (whole,), _fits(path, size))
+    slots = [slot for slot in layout(graph, cutoff=cutoff_of(path)) if slot.end <= values]
+    rows = tuple(_slot_row(slot, _chunks(file, header, slot.start, slot.size)) for slot in slots)
+    return Contents(str(path), source.kind, facts, values, rows, problem=_problem(source, graph))
+
+
+def _problem(source: Binary | StateDict, graph: Graph) -> str | None:
+    """Why a file does not fit a cfg."""
     try:
-        with path.open("rb") as file:
-            header = Header.unpack(file.read(HEADER_SIZES[0]))
-            size = path.stat().st_size - header.size
-            facts: dict[str, str | int] = {
-                "version": f"{header.major}.{header.minor}.{header.revision}",
-                "seen": header.seen,
-            }
-            values = size // VALUE_SIZE
-            if graph is None:
-                whole = _row(None, None, "all values", (values,), _chunks(file, header, 0, values))
-                return Contents(str(path), "Darknet", facts, values, (whole,), _fits(path, size))
-            slots = layout(graph, cutoff=cutoff_of(path))
-            held = [slot for slot in slots if slot.end <= values]
-            rows = tuple(_slot_row(slot, _chunks(file, header, slot.start, slot.size)) for slot in held)
-            return Contents(str(path), "Darknet", facts, values, rows, problem=_size_problem(path, slots, size, graph))
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {os_reason(error)}") from error
-    except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from error
-
-
-def _size_problem(path: Path, slots: Sequence[Slot], size: int, graph: Graph) -> str | None:
-    try:
-        check_size(slots, size, graph, ended=cutoff_of(path) is not None)
-    except WeightsError as error:
+        source.verify(graph, Reading())
+    except DarknetError as error:
         return str(error)
     return None
 
@@ -132,20 +115,17 @@ def _slot_row(slot: Slot, chunks: Iterable[Tensor]) -> Row:
     return _row(slot.node.index, slot.node.layer.type, slot.blob.name, shape, chunks)
 
 
-def _inspect_state(path: Path, name: str, state: StateDict, graph: Graph | None) -> Contents:
-    tensors = {key: tensor for key, tensor in usable(state).items() if not key.endswith(COUNTER)}
+def _inspect_state(path: Path, source: StateDict, graph: Graph | None) -> Contents:
+    tensors = {key: tensor for key, tensor in source.usable.items() if not key.endswith(COUNTER)}
     places: dict[str, tuple[int | None, str | None]] = {key: (_number(key), None) for key in tensors}
+    facts: dict[str, str | int] = {key: name_of(source.note[key]) for key in NOTED if key in source.note}
     problem = None
-    facts: dict[str, str | int] = {key: state.note[key] for key in ("version", "seen", "layers") if key in state.note}
     try:
-        found = detect(tensors)
+        found = source.layout_for(Reading())
         facts["layout"] = found.name
         if graph is not None:
-            network = Network(graph, initialize=False)
-            keys = found.keys(network, state.layers(len(network.layers)))
-            extras = found.extra_tensors(graph)
-            problem = mismatch(keys, {key: tuple(t.shape) for key, t in tensors.items() if key not in extras}) or None
-            places |= {key.foreign: (key.layer, graph.nodes[key.layer].layer.type) for key in keys}
+            places |= {k.foreign: (k.layer, graph.nodes[k.layer].layer.type) for k in found.keys(outline(graph))}
+            problem = _problem(source, graph)
     except DarknetError as error:
         problem = str(error)
     facts["dtype"] = ", ".join(sorted({str(t.dtype).removeprefix("torch.") for t in tensors.values()}))
@@ -154,7 +134,7 @@ def _inspect_state(path: Path, name: str, state: StateDict, graph: Graph | None)
         for key, tensor in sorted(tensors.items(), key=lambda item: _natural(item[0]))
     )
     values = sum(tensor.numel() for tensor in tensors.values())
-    return Contents(str(path), name, facts, values, rows, problem=problem)
+    return Contents(str(path), source.kind, facts, values, rows, problem=problem)
 
 
 def _row(
@@ -190,10 +170,8 @@ def _natural(key: str) -> list[tuple[int, str]]:
 
 
 def _fits(path: Path, size: int) -> tuple[Fit, ...]:
-    """The cfgs here, beside the file and in the project that fit a file of this size, whole ones first."""
-    folders = dict.fromkeys(
-        folder.resolve() for folder in (Path("cfg"), path.parent, Path(__file__).parents[2] / "cfg")
-    )
+    """The cfgs here, beside the file and in the package that fit a file of this size, whole ones first."""
+    folders = dict.fromkeys(folder.resolve() for folder in (Path("cfg"), path.parent, ROOT / "cfg"))
     found = (_fit(cfg, size) for folder in folders if folder.is_dir() for cfg in sorted(folder.glob("*.cfg")))
     return tuple(sorted((fit for fit in found if fit is not None), key=lambda fit: fit.layers < fit.of))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,8 +21,8 @@ from torch import Tensor
 from darknet_py.convert.fold import resized
 from darknet_py.convert.formats import Format, Options, heads
 from darknet_py.errors import CfgError, DarknetError, WeightsError, os_reason
-from darknet_py.files import permissions
-from darknet_py.network import Network
+from darknet_py.files import permissions, replacing
+from darknet_py.network import Network, looking
 
 BATCH: Final = 2
 TOLERANCES: Final = {
@@ -66,7 +67,7 @@ def prove(form: Format, path: Path, network: Network, options: Options, source: 
     network.require_memory(BATCH)
     steps = network.graph.net.time_steps if network.graph.recurrent else 1
     shape = (BATCH * steps, *network.input_shape.dims)
-    inputs = [torch.rand(shape, generator=torch.Generator().manual_seed(0))]
+    inputs = [torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32)]
     (expected,) = form.expect(source, inputs, options) if form.expect else heads(source, inputs)
     (found,) = form.run(path, network, inputs, options)
     if [tensor.shape for tensor in expected] != [tensor.shape for tensor in found]:
@@ -101,21 +102,25 @@ def ready(network: Network) -> Iterator[Network]:
         twin.carry_state(False)
         yield twin
         return
-    modes = {module: module.training for module in network.modules()}
-    try:
-        yield network.eval()
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with looking(network):
+        yield network
 
 
 @contextmanager
 def placing(target: Path) -> Iterator[Path]:
     """A path to write to, in a new folder beside the target; when the block ends well, what is there moves over.
 
-    After an error the old file stays as it is, and nothing of the new one is left.
+    After an error the old file stays as it is, and nothing of the new one is left. A target that is no regular file (a
+    pipe, a device) is written to.
     """
     try:
+        if target.exists() and not target.is_file():
+            with TemporaryDirectory() as folder:
+                path = Path(folder, target.name)
+                yield path
+                with path.open("rb") as written, replacing(target) as out:
+                    shutil.copyfileobj(written, out)
+            return
         target = target.resolve()  # a link stays a link
         with TemporaryDirectory(prefix=f".{target.name[:32]}.", dir=target.parent) as folder:
             path = Path(folder, target.name)

@@ -21,7 +21,8 @@ def write(network: Network, path: Path, options: Options) -> None:
     module = Traceable(network, options)
     with quiet():
         with torch.enable_grad():  # then layers change nothing in place
-            traced = torch.jit.trace(module, torch.zeros(example_shape(network, options)), check_trace=False)
+            x = torch.zeros(example_shape(network, options), dtype=torch.float32)
+            traced = torch.jit.trace(module, x, check_trace=False)
         torch.jit.save(traced, str(path), _extra_files=note(network, options))
 
 

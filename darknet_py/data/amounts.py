@@ -61,7 +61,7 @@ class Amounts:
 
 def roll(generator: torch.Generator) -> Iterator[float]:
     """Throw the rolls of one draw."""
-    return iter(torch.rand(ROLLS, generator=generator).tolist())
+    return iter(torch.rand(ROLLS, generator=generator, dtype=torch.float32).tolist())
 
 
 def uniform(low: float, high: float, rolls: Iterator[float]) -> np.float32:

@@ -90,7 +90,7 @@ class DetectionDraw:
 
     def apply(self, pixels: Tensor) -> Tensor:
         h, w, channels = pixels.shape
-        grey = self.colours.apply(torch.full((channels, 1, 1), GREY))
+        grey = self.colours.apply(torch.full((channels, 1, 1), GREY, dtype=torch.float32))
         canvas = grey.repeat(1, self.canvas.height, self.canvas.width)
         if int(self.width) and int(self.height):
             columns, x = Axis.placed(w, int(self.width), int(self.dx), self.canvas.width)

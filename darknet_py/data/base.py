@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -12,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from darknet_py.cfg import DataFile, find_file
+from darknet_py import opening
+from darknet_py.cfg import DataFile, find_listed
 from darknet_py.data.labels import LabelError
 from darknet_py.data.problems import Problems, Report, warn
 from darknet_py.errors import CfgError, DarknetError, ImageError, Location
@@ -52,7 +52,7 @@ class PictureData(Dataset[tuple[Tensor, Tensor]]):
         if channels not in {1, 3, 4}:
             raise DarknetError(f"picture files give 1, 3 or 4 channels, but the network takes {channels}")
         self.paths, self.source, self.channels, self.seed = paths, source, channels, seed
-        self.problems = Problems(report)
+        self.reading, self.problems = opening.in_use(), Problems(report)
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
         """An image (C, height, width) and its truth (T,); problems are reported here."""
@@ -66,7 +66,7 @@ class PictureData(Dataset[tuple[Tensor, Tensor]]):
         problems: list[str] = []
         for number in self._numbers(generator):
             try:
-                made = self.make(self._find(self.paths[number]), key, generator)
+                made = self.make(find_listed(self.paths[number], self.source), key, generator)
             except LabelError as error:
                 problems += error.problems
             except (ImageError, CfgError) as error:
@@ -87,9 +87,6 @@ class PictureData(Dataset[tuple[Tensor, Tensor]]):
             yield number
         for step in range(1, min(len(self.paths), TRIES)):
             yield (number + step) % len(self.paths)
-
-    def _find(self, path: str) -> str:
-        return path if os.path.exists(path) else str(find_file(path, self.source))  # noqa: PTH110 - never raises
 
 
 def generator_for(seed: int, index: int) -> torch.Generator:

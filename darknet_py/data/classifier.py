@@ -68,11 +68,12 @@ class ClassifierData(PictureData):
         found = [number for number, label in enumerate(self.labels) if label and label in path]
         if not found and len(self.labels) > 1:
             raise LabelError(f"{path}: the path has none of the {len(self.labels)} names of classes in it")
-        pixels = read(path, self.channels)
+        notes = list(self._doubts(path, found))
+        pixels = read(path, self.channels, notes.append)
         height, width, _ = pixels.shape
         draw = ClassifierDraw.of(self.amounts, Size(width, height), Size(key.width, key.height), roll(generator))
         truth = classified(found, len(self.labels), self.tree)
-        return Sample(draw.apply(pixels), truth, self._doubts(path, found))
+        return Sample(draw.apply(pixels), truth, tuple(notes))
 
     def _doubts(self, path: str, found: Sequence[int]) -> tuple[str, ...]:
         if len(found) <= 1:

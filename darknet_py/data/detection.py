@@ -71,13 +71,15 @@ class DetectionData(PictureData):
     def make(self, path: str, key: Key, generator: torch.Generator) -> Sample:
         labels = label_path(path)
         if not os.path.exists(labels):  # noqa: PTH110 - never raises
-            raise LabelError(f"{labels}: there are no labels for {path}; a picture of nothing has an empty file")
+            missing = f"{labels}: there are no labels for {path}, here or beside it"
+            raise LabelError(f"{missing}; a picture of nothing has an empty file")
         rows = read_labels(labels, self.head.classes, alone=self.head.alone)
-        pixels = read(path, self.channels)
+        notes: list[str] = []
+        pixels = read(path, self.channels, notes.append)
         height, width, _ = pixels.shape
         draw = self.head.draw.of(self.amounts, Size(width, height), Size(key.width, key.height), roll(generator))
         rows = rows[torch.randperm(len(rows), generator=generator)]
-        return Sample(draw.apply(pixels), self.head.lay_out(framed(rows, draw.frame)))
+        return Sample(draw.apply(pixels), self.head.lay_out(framed(rows, draw.frame)), tuple(notes))
 
 
 @singledispatch

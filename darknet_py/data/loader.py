@@ -5,14 +5,17 @@ from __future__ import annotations
 import signal
 import warnings
 from collections.abc import Generator, Iterable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from darknet_py import opening
 from darknet_py.data.base import Key, PictureData, Sample
 from darknet_py.errors import DarknetError
+from darknet_py.opening import Reading
 
 Batch: TypeAlias = "tuple[Tensor, Tensor, tuple[str, ...]]"
 
@@ -33,7 +36,7 @@ def batches(
             batch_sampler=map(list, keys),
             num_workers=workers,
             collate_fn=_together,
-            worker_init_fn=_start,
+            worker_init_fn=partial(_start, data.reading),
             pin_memory=pin_memory,
             generator=torch.Generator(),  # the common one stays as it is
         )
@@ -78,7 +81,8 @@ def _together(samples: Sequence[Sample | DarknetError]) -> Batch | DarknetError:
     return images, truth, tuple(problem for sample in good for problem in sample.problems)
 
 
-def _start(_worker: int) -> None:
-    """Set up a worker: one thread, and Ctrl-C is for the process that it works for."""
+def _start(reading: Reading, _worker: int) -> None:
+    """Set up a worker: pictures are read as elsewhere, by one thread, and Ctrl-C is for who it works for."""
+    opening.use(reading)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)

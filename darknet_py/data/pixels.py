@@ -6,18 +6,17 @@ fraction of their time: only the pixels that are seen become floats.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
-from darknet_py import picture
-from darknet_py.errors import ImageError
 from darknet_py.image import corner_aligned, placed, turned
-from darknet_py.picture import FORMATS, MAX_PIXELS, eight_bit, named
+from darknet_py.opening import tell_once
+from darknet_py.picture import eight_bit, from_pil, picture_file
 
 CPU: Final = torch.device("cpu")
 TINY: Final = 1e-30  # no division by zero, where grey has no hue
@@ -56,15 +55,11 @@ class Axis:
         return Axis(self.near.flip(0), self.far.flip(0), self.near_weight.flip(0), self.far_weight.flip(0))
 
 
-def read(path: str, channels: int) -> Tensor:
-    """Read a picture file -> (H, W, channels) uint8, as `picture.read` does."""
-    if channels != 3:
-        return (picture.read(path, channels) * 255).round_().to(torch.uint8).permute(1, 2, 0).contiguous()
-    with named(path), Image.open(path, formats=FORMATS) as file:
-        if file.width * file.height > MAX_PIXELS:
-            raise ImageError(f"{file.width} x {file.height} is more than {MAX_PIXELS} pixels")
-        pixels = torch.from_numpy(eight_bit(file))
-    return pixels if pixels.shape[2] == 3 else pixels[..., :3].contiguous()
+def read(path: str, channels: int, note: Callable[[str], None] = tell_once) -> Tensor:
+    """Read a picture file -> (H, W, channels) uint8, as `picture.read` does; `note` is told of EXIF orientations."""
+    with picture_file(path, note) as file:
+        pixels = torch.from_numpy(eight_bit(file)) if channels == 3 else from_pil(file, channels).permute(1, 2, 0)
+    return pixels[..., :channels].contiguous()
 
 
 def resample(pixels: Tensor, columns: Axis, rows: Axis) -> Tensor:
@@ -90,7 +85,7 @@ def turn(
     at = (top.long() + 2).mul_(wide).add_(left.long()).add_(2)
     flat = F.pad(pixels, (0, 0, 2, 3, 2, 3)).view(-1, channels)
     weights = ((1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across)
-    out = torch.zeros(len(at), channels)
+    out = torch.zeros(len(at), channels, dtype=torch.float32)
     for weight, step in zip(weights, (0, 1, wide, wide + 1), strict=True):
         out.addcmul_(flat.index_select(0, at + step).float(), weight.div_(255)[:, None])
     return out.view(height, width, channels).permute(2, 0, 1).contiguous()

@@ -52,7 +52,7 @@ def listed(rows: Tensor, most: int, coords: int = 4) -> Tensor:
     """
     rows = rows[:most]
     rows = rows[(rows[:, 3:] >= SMALLEST).all(1)]
-    truth = torch.zeros(most, coords + 1)
+    truth = torch.zeros(most, coords + 1, dtype=torch.float32)
     truth[: len(rows), :4] = rows[:, 1:]
     truth[: len(rows), coords] = rows[:, 0]
     return truth.flatten()
@@ -68,9 +68,10 @@ def gridded(rows: Tensor, side: int, classes: int) -> Tensor:
     column, row = at.long().unbind(1)
     cell = column + row * side
     number = torch.arange(len(cell))
-    first = torch.full((side * side,), len(cell)).scatter_reduce(0, cell, number, "amin")[cell] == number
+    none = torch.full((side * side,), len(cell), dtype=torch.int64)
+    first = none.scatter_reduce(0, cell, number, "amin")[cell] == number
     rows, at, cell = rows[first], at[first], cell[first]
-    truth = torch.zeros(side * side, 5 + classes)
+    truth = torch.zeros(side * side, 5 + classes, dtype=torch.float32)
     truth[cell, 0] = 1
     truth[cell, 1 + rows[:, 0].long()] = 1
     truth[cell, 1 + classes :] = torch.cat((at - at.floor(), rows[:, 3:]), 1)
@@ -82,13 +83,13 @@ def classified(labels: Sequence[int], classes: int, tree: WordTree | None = None
 
     Groups of the tree with none of them are `UNLABELLED`, for nothing is known of them (fill_hierarchy of data.c).
     """
-    truth = torch.zeros(classes)
+    truth = torch.zeros(classes, dtype=torch.float32)
     if tree is None:
         truth[list(labels)] = 1
         return truth
     nodes = sorted({node for label in labels for node in tree.path(label)})
     truth[nodes] = 1
     known = torch.zeros(len(tree.group_sizes), dtype=torch.bool)
-    group = torch.tensor(tree.group)
+    group = torch.tensor(tree.group, dtype=torch.int64)
     known[group[nodes]] = True
     return torch.where(known[group], truth, UNLABELLED)

@@ -92,7 +92,9 @@ def _agree(kernels: Any) -> bool:
     """Whether they give what torch gives, for a small input."""
     rng = torch.Generator().manual_seed(0)
     shapes = (2, 48, 5, 7), (2, 40, 5, 7), (2, 3, 5, 7), (40, 3, 3, 3), (40,)
-    x, other, picture, weight, bias = (torch.randn(shape, generator=rng).cuda() for shape in shapes)
+    x, other, picture, weight, bias = (
+        torch.randn(shape, generator=rng, dtype=torch.float32).cuda() for shape in shapes
+    )
     x = x.contiguous(memory_format=torch.channels_last)
     half = partial(F.max_pool2d, kernel_size=2, stride=2, ceil_mode=True)
     finished = F.leaky_relu(x[:, :40] + bias.view(-1, 1, 1), 0.1)

@@ -94,7 +94,7 @@ def _agrees(make: Convolutions, window: int, padding: int) -> bool:
     """Whether the operators give what torch gives, for a small input."""
     generator = torch.Generator().manual_seed(0)
     shapes = (1, 16, 9, 9), (32, 16, window, window), (32,)
-    x, weight, bias = (torch.randn(shape, generator=generator) for shape in shapes)
+    x, weight, bias = (torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu") for shape in shapes)
     expected = F.leaky_relu(F.conv2d(x, weight, bias, padding=padding), 0.1)
     conv = make(Folded(weight, bias, (1, 1), (padding, padding), 1, 0.1, F.leaky_relu))
     found = conv(Memory(), x.contiguous(memory_format=torch.channels_last))

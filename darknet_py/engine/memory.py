@@ -33,7 +33,7 @@ class Memory:
         else:
             if self._free:
                 self._free.pop()  # too small: what is kept does not grow beyond what is needed at a time
-            block = torch.empty(count)
+            block = torch.empty(count, dtype=torch.float32, device="cpu")
         self._lent[block.data_ptr()] = block
         return block
 

@@ -58,7 +58,7 @@ class Watch:
         return list(chain.from_iterable([table.values() for table in self._tables]))
 
     def _values(self) -> Tensor:
-        return torch.cat(self._sampled) if self._sampled else torch.empty(0)
+        return torch.cat(self._sampled) if self._sampled else torch.empty(0, dtype=torch.int32)
 
 
 def _sample(modules: Sequence[nn.Module]) -> list[Tensor]:

@@ -128,4 +128,4 @@ def _leaves(tree: WordTree | None, names: Sequence[str] | None) -> Tensor:  # (C
     if tree is None or names is None:
         return torch.ones(1, dtype=torch.bool) if tree is None else tree.leaves
     wanted = set(names)
-    return torch.tensor([name in wanted for name in tree.names])
+    return torch.tensor([name in wanted for name in tree.names], dtype=torch.bool)

@@ -93,7 +93,7 @@ def _in_turn(detection: Tensor, truth: Tensor, detections: int, truths: int) -> 
     count = detection.bincount(minlength=detections)
     end = count.cumsum(0)
     at = end - count
-    holder = torch.full((truths,), detections)
+    holder = torch.full((truths,), detections, dtype=torch.int64)
     asking = count.nonzero()[:, 0]
     while len(asking):
         wanted = truth[at[asking]]
@@ -104,7 +104,7 @@ def _in_turn(detection: Tensor, truth: Tensor, detections: int, truths: int) -> 
         at[lost] += 1
         asking = lost[at[lost] < end[lost]]
     taken = (holder < detections).nonzero()[:, 0]
-    return torch.full((detections,), -1).scatter_(0, holder[taken], taken)
+    return torch.full((detections,), -1, dtype=torch.int64).scatter_(0, holder[taken], taken)
 
 
 def _rank(keys: Tensor) -> Tensor:  # (D,) -> (D,)

@@ -64,7 +64,7 @@ class Recall:
 
     def plus(self, boxes: Tensor, truths: Tensor) -> Recall:
         """With one picture more: boxes (N, 4) and truths (M, 4), centre and size."""
-        best = pairwise_iou(truths, boxes).amax(1) if len(boxes) else torch.zeros(len(truths))
+        best = pairwise_iou(truths, boxes).amax(1) if len(boxes) else torch.zeros(len(truths), dtype=torch.float32)
         return replace(
             self,
             pictures=self.pictures + 1,

@@ -35,8 +35,9 @@ class Rows:
     def joined(cls, parts: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Rows:
         """The labels (n,), edges (n, 4) and scores (n,) of each picture, in their order."""
         if not parts:
-            parts = [(torch.empty(0), torch.empty(0, 4), torch.empty(0))]
-        counts = torch.tensor([len(label) for label, _, _ in parts])
+            empty = torch.empty(0, 4, dtype=torch.float32)
+            parts = [(empty[:, 0], empty, empty[:, 0])]
+        counts = torch.tensor([len(label) for label, _, _ in parts], dtype=torch.int64)
         return cls(
             torch.arange(len(parts)).repeat_interleave(counts),
             torch.cat([label for label, _, _ in parts]).long(),

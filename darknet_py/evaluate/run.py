@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from darknet_py.cfg import find_file
 from darknet_py.decode import Settings, Size
@@ -22,7 +21,7 @@ from darknet_py.evaluate.truths import in_pixels, read_all
 from darknet_py.layers.region import Region
 from darknet_py.layers.yolo import Yolo
 from darknet_py.model import Model
-from darknet_py.network import Network
+from darknet_py.network import Network, looking
 from darknet_py.tree import read_map
 
 THRESH: Final = 0.005
@@ -53,7 +52,7 @@ def measure(
     """
     net = network.network if isinstance(network, Model) else network
     settings = Settings(thresh, hier, None if classes is None else tuple(classes))
-    with evaluating(net):
+    with looking(net):
         detector = (network if isinstance(network, Model) else Model(network)).detector
         count = detector.classes if classes is None else len(classes)
         labels = read_all(paths, count, _class_map(detector) if classes is None else None)
@@ -68,7 +67,7 @@ def measure(
     return Scores(
         Rows.joined([(one.labels, one.boxes, one.scores) for one in found]),
         Rows.joined([in_pixels(table, size) for table, size in used]),
-        torch.tensor([one.image_size for one in found]),
+        torch.tensor([one.image_size for one in found], dtype=torch.int64),
         count,
         tuple(names) or detector.names,
         problems,
@@ -93,18 +92,6 @@ def look(
         (output,) = outputs
         found = flip_averaged(heads, output) if flip else [head[0] for head in output]
         yield Seen(one.path, one.size, detector.decode(found, one.size, settings, nms))
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module and all in it into eval mode, and back into the mode that each had."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
 
 
 def _class_map(detector: Detector) -> tuple[int, ...] | None:

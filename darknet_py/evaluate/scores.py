@@ -119,7 +119,7 @@ class Scores:
         return self._pairs[rules, floor]
 
     def _span(self, pairs: Pairs, label: int) -> slice:
-        start, end = torch.searchsorted(pairs.found.label, torch.tensor([label, label + 1])).tolist()
+        start, end = torch.searchsorted(pairs.found.label, torch.tensor([label, label + 1], dtype=torch.int64)).tolist()
         return slice(start, end)
 
     def _curves(self, ious: tuple[float, ...], method: Method) -> list[tuple[int, Tensor, Tensor]]:

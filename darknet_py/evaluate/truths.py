@@ -10,19 +10,18 @@ import torch
 from torch import Tensor
 
 from darknet_py.boxes import xyxy_from_cxcywh
-from darknet_py.cfg import DataFile, find_file, read_list
-from darknet_py.data.labels import MOST, LabelError, label_path, read_labels
+from darknet_py.cfg import DataFile, read_pictures
+from darknet_py.data.labels import MOST, LabelError, label_path, read_labels, unlabelled
 from darknet_py.decode import Size
 from darknet_py.errors import CfgError, DarknetError, Location, os_reason
 
 
 def valid_paths(data: DataFile) -> list[str]:
-    """The pictures that ``valid=`` of a .data file lists; those not found from here are looked for beside the list."""
+    """The pictures that ``valid=`` of a .data file lists; where they are."""
     source = data.path("valid")
     if source is None:
         raise CfgError("there is no valid=, the list of pictures to look at", Location(data.source))
-    paths = read_list(source)
-    return [path if os.path.exists(path) else str(find_file(path, str(source))) for path in paths]  # noqa: PTH110
+    return read_pictures(source)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,15 +38,15 @@ def read_all(paths: Sequence[str], classes: int, classes_of: Sequence[int] | Non
     With `classes_of` class n of the files is class `classes_of[n]` here. Lines of zeros, which say that a class is
     somewhere, are left out, whatever their class. Raises `DarknetError` where there is not a single label file.
     """
-    table = None if classes_of is None else torch.tensor(classes_of)
+    table = None if classes_of is None else torch.tensor(classes_of, dtype=torch.int64)
     known = classes if table is None else len(table)
     tables: list[Tensor | None] = []
     problems: list[str] = []
     missing: list[str] = []
-    for path in map(label_path, paths):
+    for picture, path in zip(paths, map(label_path, paths), strict=True):
         if not os.path.exists(path):  # noqa: PTH110 - never raises
-            missing.append(path)
-            tables.append(torch.empty(0, 5))
+            missing.append(picture)
+            tables.append(torch.empty(0, 5, dtype=torch.float32))
             continue
         try:
             rows = read_labels(path, known, alone=MOST)
@@ -63,9 +62,13 @@ def read_all(paths: Sequence[str], classes: int, classes_of: Sequence[int] | Non
                 rows[:, 0] = table[rows[:, 0].long()].to(rows.dtype)
             tables.append(rows)
     if missing and len(missing) == len(paths):
-        raise DarknetError(f"none of the {len(paths)} pictures has a label file; the first would be {missing[0]}")
+        raise DarknetError(
+            f"none of the {len(paths)} pictures has a label file; the first would be {unlabelled(missing[0])}"
+        )
     if missing:
-        problems.append(f"{len(missing)} of {len(paths)} pictures have no label file, the first of them {missing[0]}")
+        problems.append(
+            f"{len(missing)} of {len(paths)} pictures have no label file, the first of them {unlabelled(missing[0])}"
+        )
     return Labels(tuple(tables), tuple(problems))
 
 

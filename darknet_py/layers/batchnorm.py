@@ -22,12 +22,12 @@ def norm_blobs(channels: int, name: str) -> tuple[Blob, ...]:
 
 def batch_norm_2d(channels: int) -> nn.BatchNorm2d:
     """Normalization over pictures with Darknet's constants."""
-    return nn.BatchNorm2d(channels, eps=EPS, momentum=MOMENTUM)
+    return nn.BatchNorm2d(channels, eps=EPS, momentum=MOMENTUM, dtype=torch.float32)
 
 
 def batch_norm_1d(channels: int) -> nn.BatchNorm1d:
     """Normalization over rows with Darknet's constants."""
-    return nn.BatchNorm1d(channels, eps=EPS, momentum=MOMENTUM)
+    return nn.BatchNorm1d(channels, eps=EPS, momentum=MOMENTUM, dtype=torch.float32)
 
 
 def normalize(bn: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ class Dense(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, activation: str, *, batch_normalize: bool) -> None:
         super().__init__()
-        self.linear = Linear(inputs, outputs, bias=not batch_normalize)
+        self.linear = Linear(inputs, outputs, bias=not batch_normalize, dtype=torch.float32)
         self.bn = batch_norm_1d(outputs) if batch_normalize else None
         self.activate = Activate(activation)
         self.gradient_limit: float | None = None

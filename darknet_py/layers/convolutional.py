@@ -80,7 +80,7 @@ class ConvolutionalModule(nn.Module):
     def __init__(self, layer: Convolutional, channels: int) -> None:
         super().__init__()
         self.conv = Conv2d(channels, layer.filters, layer.size, layer.stride, layer.total_padding,
-            groups=layer.groups, bias=not layer.batch_normalize,
+            groups=layer.groups, bias=not layer.batch_normalize, dtype=torch.float32,
         )  # fmt: skip
         self.bn = batch_norm_2d(layer.filters) if layer.batch_normalize else None
         self.activate = Activate(layer.activation)
@@ -161,4 +161,4 @@ def binarize(weight: Tensor) -> Tensor:
 def sign_of_inputs(x: Tensor) -> Tensor:
     """1 where x > 0, else -1; gradients pass where x lies between -1 and 1 (the gradient of hardtan)."""
     clipped = F.hardtanh(x)
-    return torch.where(x > 0, 1.0, -1.0).to(x.dtype) + (clipped - clipped.detach())
+    return torch.ones_like(x).where(x > 0, -1) + (clipped - clipped.detach())

@@ -55,7 +55,7 @@ class CropModule(nn.Module):
         spare_h, spare_w = x.shape[2] - h, x.shape[3] - w
         if self.training:
             dy, dx = (int(torch.randint(spare + 1, ())) for spare in (spare_h, spare_w))
-            if layer.flip and torch.rand(()) < 0.5:
+            if layer.flip and torch.rand((), dtype=torch.float32) < 0.5:
                 x = x.flip(3)
         else:
             dy, dx = spare_h // 2, spare_w // 2

@@ -69,8 +69,8 @@ class LocalModule(nn.Module):
     def __init__(self, layer: Local, source: Shape, out: Shape) -> None:
         super().__init__()
         self.size, self.stride, self.pad = layer.size, layer.stride, layer.pad
-        self.weight = nn.Parameter(torch.empty(out.h * out.w, out.c, source.c * layer.size**2))
-        self.bias = nn.Parameter(torch.empty(out.c, out.h, out.w))
+        self.weight = nn.Parameter(torch.empty(out.h * out.w, out.c, source.c * layer.size**2, dtype=torch.float32))
+        self.bias = nn.Parameter(torch.empty(out.c, out.h, out.w, dtype=torch.float32))
         self.activate = Activate(layer.activation)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.cfg import find_file
-from darknet_py.cfg.keys import flag, integer, key, list_of, number, positive, string
+from darknet_py.cfg.keys import file_name, flag, integer, key, list_of, number, positive
 from darknet_py.layers.base import Layer, Shape, register
 from darknet_py.tree import TreeSoftmax, WordTree, read_map
 
@@ -35,8 +35,8 @@ class Region(Layer):
     num: int = key(positive, 1, "anchors a cell")
     softmax: bool = key(flag, False, "softmax over the classes; otherwise a logistic of each")
     background: bool = key(flag, False, "objectness is one more class, the background")
-    tree: str | None = key(string, None, "a .tree file: classes form a hierarchy, softmax inside each group")
-    map: str | None = key(string, None, "a .map file: the class here of each class in the labels")
+    tree: str | None = key(file_name, None, "a .tree file: classes form a hierarchy, softmax inside each group")
+    map: str | None = key(file_name, None, "a .map file: the class here of each class in the labels")
     max: int = key(integer, 30, "read by Darknet; truths stay limited to 30")
     jitter: float = key(number, 0.2, "how much pictures are cropped while training, as a share of their size")
     rescore: bool = key(flag, False, "objectness learns the IoU instead of 1")

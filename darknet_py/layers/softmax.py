@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.cfg import find_file
-from darknet_py.cfg.keys import flag, key, number, positive, string
+from darknet_py.cfg.keys import file_name, flag, key, number, positive
 from darknet_py.layers.base import Layer, Shape, register
 from darknet_py.tree import TreeSoftmax, WordTree
 
@@ -21,7 +21,7 @@ class Softmax(Layer):
 
     groups: int = key(positive, 1, "the row is split into so many softmaxes")
     temperature: float = key(number, 1.0, "scores are divided by this first")
-    tree: str | None = key(string, None, "a .tree file: a softmax inside each group of siblings")
+    tree: str | None = key(file_name, None, "a .tree file: a softmax inside each group of siblings")
     spatial: float = key(number, 0.0, "not 0: a softmax over the channels of each pixel, without temperature")
     noloss: bool = key(flag, False, "no loss here")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from darknet_py.cfg.keys import integer, key, list_of, natural, number, positive, string
+from darknet_py.cfg.keys import file_name, integer, key, list_of, natural, number, positive
 from darknet_py.layers.base import Layer, Shape, register
 from darknet_py.layers.region import pair_anchors
 
@@ -29,7 +29,7 @@ class Yolo(Layer):
     ignore_thresh: float = key(number, 0.5, "boxes with a higher IoU with a truth learn no missing object")
     truth_thresh: float = key(number, 1.0, "boxes with a higher IoU with a truth learn that truth")
     random: int = key(integer, 0, "not 0: another input size every 10 batches while training")
-    map: str | None = key(string, None, "a .map file: the class here of each class in the labels")
+    map: str | None = key(file_name, None, "a .map file: the class here of each class in the labels")
 
     @property
     def anchor_boxes(self) -> tuple[tuple[float, float], ...]:

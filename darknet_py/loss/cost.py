@@ -67,7 +67,7 @@ class CostLoss(Loss):
             truth = truth * (1 - layer.smooth) + layer.smooth / truth.shape[1]
         delta, error = KINDS[layer.kind](raw.detach().float().flatten(1), truth)
         if layer.kind == "seg":
-            weight = torch.where(truth == 0, layer.noobj, 1.0)
+            weight = torch.ones_like(truth).masked_fill_(truth == 0, layer.noobj)
             delta, error = delta * weight, error * weight
         if layer.thresh:
             delta = torch.where(delta.abs() < abs(layer.thresh) / truth.shape[1], 0, delta)

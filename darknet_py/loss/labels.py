@@ -63,8 +63,9 @@ class TreeLabels(Labels):
         count = len(tree.parents)
         super().__init__(count, mapping)
         paths = [tree.path(label) for label in range(count)]
-        self.path = torch.tensor([path + [count] * (tree.depth - len(path)) for path in (*paths, [])])
-        parent = torch.tensor([*tree.parents, count])  # and of none: none
+        rows = [path + [count] * (tree.depth - len(path)) for path in (*paths, [])]
+        self.path = torch.tensor(rows, dtype=torch.int64)
+        parent = torch.tensor([*tree.parents, count], dtype=torch.int64)  # and of none: none
         parent = torch.where(parent < 0, count + 1, parent)
         self.register_buffer("above", parent[self.path], persistent=False)
         self.register_buffer("parent", parent[:-1], persistent=False)

@@ -77,7 +77,7 @@ class RegionLoss(Loss):
         self.labels = Labels(layer.classes, mapping) if tree is None else TreeLabels(tree, mapping)
         self.has_tree = tree is not None
         self.adds_classes = not (layer.softmax or self.has_tree or layer.class_scale == 0)
-        self.register_buffer("anchors", torch.tensor(layer.anchor_boxes), persistent=False)
+        self.register_buffer("anchors", torch.tensor(layer.anchor_boxes, dtype=torch.float32), persistent=False)
 
     def forward(self, raw: Tensor, truth: Tensor, seen: int) -> HeadLoss:
         size = raw.shape[3], raw.shape[2]
@@ -204,7 +204,7 @@ class RegionLoss(Loss):
         """Means of IoU, class, objectness, that of all anchors, recall; count."""
         boxed, objectness = truths.learnt & ~truths.no_box, values[:, :, self.layer.coords]
         counted = truths.first if self.adds_classes else truths.learnt
-        count = boxed.sum()
+        count = boxed.sum(dtype=values.dtype)
         means = (
             found.overlap.where(boxed, 0).sum() / count,
             found.likely.where(counted, 0).sum() / truths.learnt.sum(),

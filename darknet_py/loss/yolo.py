@@ -58,9 +58,10 @@ class YoloLoss(Loss):
         mask = tuple(range(layer.num)) if layer.mask is None else layer.mask
         places = [mask.index(n) if n in mask else -1 for n in range(layer.num)]
         classes = () if layer.map is None else read_map(find_file(layer.map, layer.where.file))
-        self.register_buffer("anchors", torch.tensor(pair_anchors(layer.anchors, layer.num)), persistent=False)
-        self.register_buffer("own", torch.tensor(layer.anchor_boxes), persistent=False)
-        self.register_buffer("places", torch.tensor(places), persistent=False)
+        anchors = torch.tensor(pair_anchors(layer.anchors, layer.num), dtype=torch.float32)
+        self.register_buffer("anchors", anchors, persistent=False)
+        self.register_buffer("own", torch.tensor(layer.anchor_boxes, dtype=torch.float32), persistent=False)
+        self.register_buffer("places", torch.tensor(places, dtype=torch.int64), persistent=False)
         self.register_buffer("map", torch.tensor(classes, dtype=torch.int64), persistent=False)
 
     def forward(self, raw: Tensor, truth: Tensor, seen: int) -> HeadLoss:
@@ -162,10 +163,10 @@ class YoloLoss(Loss):
         place, is_one = self._class_places(truths.slot, truths.label, found, cells)
         label = output[:, :, ROW:].flatten(1).gather(1, place) * is_one
         objectness = output[:, :, 4].flatten(1).gather(1, truths.slot)
-        count = found.sum()
+        count = found.sum(dtype=output.dtype)
         sums = [overlap, label, objectness, (overlap > 0.5), (overlap > 0.75)]
         means = [(value * found).sum() / count for value in sums]
-        return torch.stack((*means[:3], output[:, :, 4].mean(), *means[3:], count.float()))
+        return torch.stack((*means[:3], output[:, :, 4].mean(), *means[3:], count))
 
 
 def _grid(size: tuple[int, int], like: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from darknet_py.surgery.average import average
 from darknet_py.surgery.colours import rescale, rgbgr
 from darknet_py.surgery.filters import filters_picture
 from darknet_py.surgery.normalization import normalize, reset
-from darknet_py.surgery.parts import oneoff, oneoff2, partial
+from darknet_py.surgery.parts import check_classifier, oneoff, oneoff2, partial
 from darknet_py.surgery.speed import Speed, operations, speed
 from darknet_py.surgery.statistics import Statistics, matrices, statistics
 
@@ -20,6 +20,7 @@ __all__ = [
     "Speed",
     "Statistics",
     "average",
+    "check_classifier",
     "denormalize",
     "filters_picture",
     "matrices",

@@ -33,14 +33,10 @@ def oneoff(network: Network, path: str | Path) -> None:
     Raises `DarknetError` for a network that does not end in a convolution and a head, `WeightsError` for a file that
     is not that classifier's.
     """
-    graph, layer, head = network.graph, *_ending(network)
-    layers = [*(node.layer for node in graph.nodes[:-2]), replace(layer, filters=head.classes)]
-    nodes = connect(graph.input_shape, layers)
-    classifier = Network(Graph(graph.net, nodes, f"{graph.source} as a classifier", graph.sections), initialize=False)
-    loaded = weights.load(classifier, path)
-    if loaded.layers < max((node.index + 1 for node in nodes if node.blobs), default=0):
-        raise WeightsError(f"{path}: it holds the first {loaded.layers} layers, and a classifier of all is needed")
-    last, first = len(nodes) - 1, head.entries - head.classes
+    _, head = _ending(network.graph)
+    check_classifier(network.graph, path)
+    classifier, _ = weights.made(classifier_of(network.graph), path)
+    last, first = len(classifier.layers) - 1, head.entries - head.classes
     for module, its_module in zip(network.layers[:last], classifier.layers[:last], strict=True):
         module.load_state_dict(its_module.state_dict())
     for name, share in (("conv.weight", 0.1), ("conv.bias", 0.0)):
@@ -52,14 +48,30 @@ def oneoff(network: Network, path: str | Path) -> None:
     network.seen = 0
 
 
-def _ending(network: Network) -> tuple[Convolutional, Region | Yolo]:
+def classifier_of(graph: Graph) -> Graph:
+    """The classifier that `oneoff` makes a detector of; raises `DarknetError` for a graph with another ending."""
+    layer, head = _ending(graph)
+    layers = [*(node.layer for node in graph.nodes[:-2]), replace(layer, filters=head.classes)]
+    nodes = connect(graph.input_shape, layers)
+    return Graph(graph.net, nodes, f"{graph.source} as a classifier", graph.sections)
+
+
+def check_classifier(graph: Graph, path: str | Path) -> None:
+    """Raise what `oneoff` would for a detector's graph and a file; no memory is taken."""
+    classifier = classifier_of(graph)
+    loaded = weights.verify(classifier, path)
+    if loaded.layers < max((node.index + 1 for node in classifier.nodes if node.blobs), default=0):
+        raise WeightsError(f"{path}: it holds the first {loaded.layers} layers, and a classifier of all is needed")
+
+
+def _ending(graph: Graph) -> tuple[Convolutional, Region | Yolo]:
     """The last two layers, which have to be a convolution and the head it feeds."""
-    layers = [node.layer for node in network.graph.nodes[-2:]]
+    layers = [node.layer for node in graph.nodes[-2:]]
     if len(layers) == 2 and isinstance(layers[0], Convolutional) and isinstance(layers[1], (Region, Yolo)):
         if not layers[0].batch_normalize:
             return layers[0], layers[1]
         raise layers[0].error("has batch_normalize=1; the convolution before a head has none")
-    raise DarknetError(f"{network.graph.source} does not end in [convolutional] and [region] or [yolo]")
+    raise DarknetError(f"{graph.source} does not end in [convolutional] and [region] or [yolo]")
 
 
 def oneoff2(network: Network, path: str | Path, layer: int) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darknet_py import cfg
-from darknet_py.cfg.grammar import MAX_BYTES, MAX_LINES, MAX_SECTIONS, parse, parse_data, read_text
+from darknet_py.cfg.grammar import MAX_BYTES, MAX_LINES, MAX_SECTIONS, parse, parse_data
 from darknet_py.cfg.section import Entry, Section
 from darknet_py.errors import CfgError, CfgWarning, Location
 from darknet_py.graph import Graph
@@ -230,13 +230,6 @@ def test_a_file_that_cannot_be_read_is_a_cfg_error(tmp_path):
         cfg.read(tmp_path)
     with pytest.raises(CfgError, match=r"cannot be read: "):
         cfg.read(tmp_path / ("x" * 5000))
-
-
-def test_read_text_takes_no_more_than_its_limit(tmp_path):
-    path = write(tmp_path / "x", b"abc")
-    assert read_text(path, 3) == "abc"
-    with pytest.raises(CfgError, match="larger than 2 bytes"):
-        read_text(path, 2)
 
 
 def test_a_data_text_is_entries_alone():

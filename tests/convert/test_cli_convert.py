@@ -16,8 +16,8 @@ from conftest import GOLDEN
 
 from darknet_py.cli import convert as verbs
 from darknet_py.cli import main
-from darknet_py.convert.layouts import LAYOUTS
 from darknet_py.weights import Header
+from darknet_py.weights.layouts import LAYOUTS
 
 CFG, WEIGHTS = (str(GOLDEN / "layers" / f"conv_basic.{suffix}") for suffix in ("cfg", "weights"))
 

@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as arrays
 from darknet_py import convert, weights
 from darknet_py.convert import inspect as inspecting
 from darknet_py.convert.inspect import inspect
-from darknet_py.errors import DarknetError, WeightsError
+from darknet_py.errors import WeightsError
 from darknet_py.graph import Graph
 from darknet_py.network import Network
 from darknet_py.weights import Header
@@ -120,9 +120,8 @@ def test_foreign_keys_are_read_against_a_cfg(tmp_path):
     row = next(row for row in contents.rows if row.name == "models.2.bn2.running_var")
     assert (row.layer, row.type, row.mean, row.std) == (2, "convolutional", 1, 0)
     wrong = inspect(tmp_path / "a.pt", SHIPPED / "yolov2-tiny.cfg")
-    assert wrong.problem.startswith(
-        "7 of another shape: models.13.conv8.weight is (1024, 1024, 3, 3), not (512, 1024, 3, 3), "
-    )
+    shapes = "7 of another shape: models.13.conv8.weight is (1024, 1024, 3, 3), not (512, 1024, 3, 3), "
+    assert shapes in wrong.problem
     torch.save({"fc.weight": torch.ones(2)}, tmp_path / "b.pt")
     assert "none of these projects" in inspect(tmp_path / "b.pt", cfg).problem
 
@@ -187,13 +186,9 @@ def test_files_that_cannot_be_looked_into(tmp_path):
     ):
         with pytest.raises(WeightsError, match=f"{name}: {message}"):
             inspect(tmp_path / name)
-    (tmp_path / "short.weights").write_bytes(b"abc")
+    (tmp_path / "short.weights").write_bytes(b"\1\2\3")
     with pytest.raises(WeightsError, match=r"short.weights: it has 3 bytes"):
         inspect(tmp_path / "short.weights")
-    with pytest.raises(DarknetError, match="there is no format .bin"):
-        inspect(tmp_path / "a.bin")
-    with pytest.raises(DarknetError, match="cannot be looked into"):
-        inspect(tmp_path / "a.py")
 
 
 def test_a_large_file_is_read_in_pieces(tmp_path):

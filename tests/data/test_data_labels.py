@@ -94,7 +94,6 @@ def test_rows(tmp_path: Path, text: str | bytes, rows: list[list[float]]) -> Non
         ("1 .5 .5 inf .5", "shares of the picture"),
         ("1 320 240 50 50", "shares of the picture, from 0 to 1, not 320"),
         ("1 .5 .5 -.1 .5", "shares of the picture"),
-        ("\0", "five numbers, but there are 1"),
     ],
 )
 def test_lines_that_cannot_be_used(tmp_path: Path, line: str, said: str) -> None:
@@ -129,6 +128,11 @@ def test_a_class_without_a_place_may_be_of_more_or_fewer_classes(tmp_path: Path)
     assert [problem.partition("the ")[2] for problem in caught.value.problems] == said
     with pytest.raises(LabelError, match="the class is 2, and has to be an integer from 0 to 1"):
         read(tmp_path, "2 0 0 0 0\n", 3, alone=2)
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    with pytest.raises(CfgError, match="this is not a text file"):
+        read(tmp_path, "0 .5 .5 .5 .5\n\0")
 
 
 def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from darknet_py import image as im
+from darknet_py import opening
 from darknet_py import picture as pic
 from darknet_py.data import pixels as px
 from darknet_py.data.pixels import Axis
@@ -178,6 +179,6 @@ def test_pictures_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(ImageError, match=r"x\.png: "):
         px.read(str(path), 3)
     Image.new("RGB", (7, 6)).save(path)
-    monkeypatch.setattr(px, "MAX_PIXELS", 41)
+    monkeypatch.setattr(opening._Chosen, "reading", opening.Reading(max_pixels=41))
     with pytest.raises(ImageError, match="7 x 6 is more than 41 pixels"):
         px.read(str(path), 3)

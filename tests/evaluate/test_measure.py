@@ -17,9 +17,9 @@ from darknet_py.errors import DarknetError
 from darknet_py.evaluate import measure
 from darknet_py.evaluate.flip import flip_averaged
 from darknet_py.evaluate.reader import open_each
-from darknet_py.evaluate.run import evaluating
 from darknet_py.evaluate.truths import read_all
 from darknet_py.model import Model
+from darknet_py.network import looking
 
 BOXES = GOLDEN / "boxes"
 
@@ -70,7 +70,7 @@ def test_modes_come_back(paths):
     measure(net, paths)
     assert [module.training for module in net.modules()] == modes
     assert all(torch.equal(value, statistics[key]) for key, value in net.state_dict().items())
-    with pytest.raises(AssertionError), evaluating(net):
+    with pytest.raises(AssertionError), looking(net):
         assert net.layers[1].training
     assert [module.training for module in net.modules()] == modes
 

@@ -1,0 +1,117 @@
+"""Picture files as they are opened: which formats, how large, which way up."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import BinaryIO, Final
+
+from PIL import Image, UnidentifiedImageError
+
+from darknet_py.errors import DarknetWarning, ImageError
+
+FORMATS: Final = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TGA", "TIFF", "WEBP")
+_PLUGINS: Final = ("Jpeg", "Png", "Bmp", "Gif", "Ppm", "Tga", "Tiff", "WebP")
+MAX_PIXELS: Final = 512_000_000
+TRUSTED: Final = 1 << 26  # pixels of a picture whose file may have any size
+PIXELS_A_BYTE: Final = 10_000  # more than deflate makes of a byte
+ORIENTATION: Final = 0x0112  # the tag of EXIF
+TURNED: Final = "pictures have an EXIF orientation, which Darknet does not look at; --exif turns them upright"
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How picture files are read: up to how many pixels, and turned as their EXIF orientation says or not."""
+
+    max_pixels: int = MAX_PIXELS
+    exif: bool = False
+
+
+class _Chosen:
+    """What holds for this process, and whether it was told of orientations."""
+
+    reading = Reading()
+    times = itertools.count()
+
+
+def use(reading: Reading) -> None:
+    """Read picture files so from now on, in this process."""
+    _Chosen.reading, _Chosen.times = reading, itertools.count()
+
+
+def in_use() -> Reading:
+    """How this process reads picture files."""
+    return _Chosen.reading
+
+
+def tell_once(text: str) -> None:
+    """Warn of orientations, the first time alone."""
+    if next(_Chosen.times) == 0:
+        warnings.warn(DarknetWarning(text), stacklevel=2)
+
+
+@contextmanager
+def picture_in(file: BinaryIO, size: int, note: Callable[[str], None] = tell_once) -> Iterator[Image.Image]:
+    """The picture in a file of `size` bytes, not decoded yet unless it had to be turned.
+
+    Raises `ImageError` for one that claims too many pixels, before there is memory for them, and what Pillow raises.
+    `note` is told where the picture has an orientation that is not looked at.
+    """
+    reading = in_use()
+    with _identified(file) as picture:
+        check_size(picture, reading.max_pixels)
+        pixels = picture.width * picture.height
+        if pixels > TRUSTED and pixels > PIXELS_A_BYTE * size:
+            raise ImageError(f"{picture.width} x {picture.height} pixels in {size} bytes: a decompression bomb")
+        turn = _TURNS.get(_orientation(picture))
+        if turn is not None and not reading.exif:
+            note(TURNED)
+        yield picture if turn is None or not reading.exif else picture.transpose(turn)
+
+
+def check_size(picture: Image.Image, most: int | None = None) -> None:
+    """Raise `ImageError` for a picture of too many pixels."""
+    most = in_use().max_pixels if most is None else most
+    if picture.width * picture.height > most:
+        raise ImageError(f"{picture.width} x {picture.height} is more than {most} pixels; see --max-pixels")
+
+
+def _identified(file: BinaryIO) -> Image.Image:
+    """What Image.open gives, of our formats, and without Pillow's own limit, which is one for the whole process."""
+    for plugin in _PLUGINS:
+        import_module(f"PIL.{plugin}ImagePlugin")
+    prefix = file.read(16)
+    for name in FORMATS:
+        factory, accept = Image.OPEN[name]
+        try:
+            if accept is None or accept(prefix) is True:
+                file.seek(0)
+                return factory(file, "")
+        except (SyntaxError, IndexError, TypeError, struct.error):  # not in this format
+            continue
+    raise UnidentifiedImageError
+
+
+def _orientation(picture: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where there is none that can be read."""
+    if not picture.info.get("exif"):
+        return 1
+    try:
+        value = picture.getexif().get(ORIENTATION, 1)
+    except Exception:  # noqa: BLE001 - damaged EXIF is none
+        return 1
+    return value if isinstance(value, int) else 1

@@ -1,0 +1,140 @@
+"""State dicts as torch.save writes them, alone or in a checkpoint. Code in files is never run."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import re
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from darknet_py.errors import WeightsError
+from darknet_py.files import opened as opened_file
+from darknet_py.weights import archive
+from darknet_py.weights.layouts import looks_like, unwrapped
+from darknet_py.weights.named import StateDict, name_of
+
+NOTE: Final = "darknet_py"  # the entry of `_metadata`, which every state dict has, that holds the note
+INSIDE: Final = (
+    "state_dict", "model_state_dict", "model_state", "model", "ema", "ema_state_dict", "model_ema", "net", "network",
+    "weights", "params", "module", "student",
+)  # fmt: skip  # where checkpoints have the state dict; those of a name that is not here come after them
+DEPTH: Final = 5  # of dicts in each other
+DICTS: Final = 10_000  # that are looked into
+SPARE: Final = 2  # times the bytes of the file that its tensors may have together: some are views of others
+
+
+def opened(path: Path, *, whole: bool = False) -> StateDict:
+    """The state dict in a file, alone or in a checkpoint; raises `WeightsError` where there is none.
+
+    The tensors are mapped where the file allows it, or with `whole` read at once.
+    """
+    loaded = load(path, whole=whole)
+    if not isinstance(loaded, Mapping):
+        raise WeightsError(f"it holds no state dict but a {type(loaded).__name__}")
+    inside = _state_dict_in(loaded)
+    tensors = _tensors_in(inside)
+    if not tensors and loaded:
+        raise WeightsError("there is no state dict in it")
+    _check_sizes(path, tensors)
+    metadata = getattr(inside, "_metadata", None)
+    note = metadata.get(NOTE) if isinstance(metadata, Mapping) else None
+    told = note.items() if isinstance(note, Mapping) else ()
+    return StateDict(tensors, {k: v for k, v in told if isinstance(k, str) and isinstance(v, str)})
+
+
+def load(path: Path, *, whole: bool) -> Any:
+    """What torch.save put into a file, on the CPU; raises `WeightsError` for a file that is not to be trusted."""
+    try:
+        with opened_file(path) as file:
+            zipped = file.read(2) == b"PK"
+        if zipped:
+            archive.check(path)
+            _check_pickle(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old files torch says that they are old
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped and not whole)
+    except (OSError, WeightsError):
+        raise
+    except Exception as error:  # torch lets through whatever a broken or hostile pickle makes it do
+        raise WeightsError(_reason(error)) from error
+
+
+def _check_pickle(path: Path) -> None:
+    """Raise `WeightsError` for a pickle that makes an array of bytes, of any size: no tensor needs one."""
+    with zipfile.ZipFile(path) as archived:
+        names = [name for name in archived.namelist() if name.endswith("/data.pkl")]
+        if any(b"\nbytearray\n" in archived.read(name) for name in names):
+            raise WeightsError("it holds builtins.bytearray, not only tensors")
+
+
+def _state_dict_in(loaded: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """Of all dicts in each other the one with most keys of a layout, else the first that has tensors."""
+    found = [dict_ for dict_ in _dicts(loaded) if any(isinstance(value, Tensor) for value in dict_.values())]
+    return max(found, key=_count_known, default=loaded)
+
+
+def _count_known(tensors: Mapping[Any, Any]) -> int:
+    return sum(looks_like(key) for key in unwrapped(_tensors_in(tensors)))
+
+
+def _dicts(outer: Mapping[Any, Any]) -> Iterator[Mapping[Any, Any]]:
+    """The dict and those in it, level after level, each once; an optimizer's are left out."""
+    level, seen = [outer], {id(outer)}
+    for _ in range(DEPTH):
+        deeper = []
+        for dict_ in level:
+            yield dict_
+            for name in sorted(dict_, key=_rank):
+                value = dict_[name]
+                if isinstance(value, Mapping) and id(value) not in seen and "optim" not in str(name)[:100].lower():
+                    seen.add(id(value))
+                    deeper.append(value)
+        level = deeper[:DICTS]
+
+
+def _rank(name: object) -> int:
+    """Known names before others."""
+    return INSIDE.index(name) if isinstance(name, str) and name in INSIDE else len(INSIDE)
+
+
+def _tensors_in(inside: Mapping[Any, Any]) -> dict[str, Tensor]:
+    return {
+        key: value.detach()
+        for key, value in inside.items()
+        if isinstance(key, str) and isinstance(value, Tensor) and value.layout is torch.strided and not value.is_meta
+    }
+
+
+def _check_sizes(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Raise `WeightsError` for tensors of more values than the file holds: sizes and strides can say anything.
+
+    In Python's integers: those of torch come round to 0.
+    """
+    total = 0
+    for key, tensor in tensors.items():
+        size = math.prod(tensor.shape) * tensor.element_size()
+        if size > tensor.untyped_storage().nbytes():
+            count = math.prod(tensor.shape)
+            raise WeightsError(f"{name_of(key)} has {count} values, but the file does not hold as many")
+        total += size
+    if total > SPARE * path.stat().st_size:
+        raise WeightsError(f"its tensors have {total} bytes together, but the file does not hold as many")
+
+
+def _reason(error: Exception) -> str:
+    """An error of reading in one line."""
+    foreign = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if foreign or isinstance(error, pickle.UnpicklingError):
+        what = foreign.group(1) if foreign else "something"
+        return (
+            f"it holds {what}, not only tensors, and code in files is never run: "
+            "save model.state_dict() in the program it is from"
+        )
+    return archive.BROKEN
