@@ -130,6 +130,8 @@ def reorg(node: Node, layer: Reorg, x: str) -> Lines:
     """Lines of a [reorg]."""
     if layer.extra and not layer.flatten:
         return [f"F.pad({flat(node, x)}, (0, {layer.extra}))"]
+    if node.inputs[0].c % layer.stride**2 and not layer.flatten:
+        return [call("reorg_uneven", x, layer.stride, layer.reverse)]
     name = "reorg" + "_flatten" * layer.flatten + "_reverse" * layer.reverse
     return [call(name, x, layer.stride)]
 
