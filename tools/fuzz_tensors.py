@@ -23,6 +23,7 @@ from darknet_py import convert, weights
 from darknet_py.convert.inspect import inspect
 from darknet_py.convert.named import named
 from darknet_py.errors import DarknetError, WeightsError
+from darknet_py.layout import Header
 from darknet_py.train.checkpoint import FORMAT, Checkpoint
 from darknet_py.weights.layouts import LAYOUTS
 from darknet_py.weights.pickled import INSIDE
@@ -92,6 +93,7 @@ def read(path: Path) -> None:
         return
     for partial in PARTIAL:
         promised = tried(weights.verify, network.graph, path, weights.Reading(partial=partial))
+        network.header = Header()  # which stays where a file does not say
         loaded = tried(weights.load, network, path, partial=partial)
         if promised != loaded:
             raise AnswerError(f"verify says {promised}, load {loaded} (partial={partial})")
