@@ -313,8 +313,12 @@ def test_missing_files_of_data(folder):
     data = "names=a\nlabels=b\ntree=c\nmap=d\ntrain=e\nvalid=f\nbackup=g\nleaves=h\n"
     found = data_findings(REGION, data)
     assert [(severity, number) for severity, _, number, _ in found] == [
-        *(("error", n) for n in range(1, 5)), *(("warning", n) for n in range(5, 9)),
+        *(("error", n) for n in range(1, 5)), *(("warning", n) for n in (5, 6, 8)),
     ]  # fmt: skip
+
+
+def test_training_makes_the_folder_of_backup(folder):
+    assert not any("backup" in text for *_, text in data_findings(REGION, "backup=no/such/folder\n"))
 
 
 def test_files_are_looked_for_beside_the_file_that_names_them(folder, monkeypatch):

@@ -11,6 +11,7 @@ from darknet_py.cfg.places import file_of, finder
 from darknet_py.cfg.section import Entry
 from darknet_py.errors import CfgError, Location
 from darknet_py.files import legible, read_text
+from darknet_py.shipped import find_text
 
 LIST_BYTES = 1 << 30  # a list of ten million pictures
 
@@ -52,13 +53,14 @@ class DataFile:
 
 
 def read_data(path: str | Path) -> DataFile:
-    """Read a .data file."""
+    """Read a .data file, or the one that comes under this name."""
+    path = find_text(path, ".data")
     return DataFile(str(path), parse_data(read_text(path), str(path)))
 
 
 def read_names(path: str | Path) -> tuple[str, ...]:
-    """The lines of a .names file; a class without a name keeps its place."""
-    return tuple(line.rstrip() for line in _lines(path, 64 << 20))
+    """The lines of a .names file, or of the one that comes under this name; a class without a name keeps its place."""
+    return tuple(line.rstrip() for line in _lines(find_text(path, ".names"), 64 << 20))
 
 
 def read_list(path: str | Path) -> tuple[str, ...]:

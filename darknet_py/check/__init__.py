@@ -10,6 +10,8 @@ from darknet_py.check.files import check_data, check_named_files, check_weights
 from darknet_py.check.network import check_heads, check_input_size, check_memory, check_training, check_uses
 from darknet_py.check.outline import Outline
 from darknet_py.check.problems import Problem, Problems
+from darknet_py.shipped import find
+from darknet_py.weights import find as find_weights
 
 __all__ = ["Problem", "check"]
 
@@ -22,6 +24,8 @@ def check(
     Files that cannot be read are findings too: nothing is raised for them. Of a cfg of another dialect that alone is
     said, unless `dialect` is "darknet", which reads it as the original would.
     """
+    cfg, data = find(cfg, ".cfg"), None if data is None else find(data, ".data")
+    weights = None if weights is None else find_weights(weights)
     problems = Problems()
     outline = None
     as_original = known(dialect) is not None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from darknet_py.cli.common import Verb, cfg_arguments, complain, count, option, switch
+from darknet_py.cli.output import bar
 from darknet_py.errors import CfgError, DarknetError, Location
 
 if TYPE_CHECKING:
@@ -121,8 +122,6 @@ def _cells(width: int, height: int, across: int, down: int) -> _Head:
 
 def _read(args: Namespace) -> tuple[Tensor, int]:
     """The sizes of all boxes as shares of their pictures, and of how many pictures; problems go to stderr."""
-    from tqdm import tqdm
-
     from darknet_py.anchors import label_sizes
     from darknet_py.cfg import find_file, read_data, read_list
 
@@ -131,7 +130,7 @@ def _read(args: Namespace) -> tuple[Tensor, int]:
     if listed is None:
         raise CfgError("there is no train list in it; name one with --boxes-from", Location(args.data))
     problems: list[str] = []
-    pictures = tqdm(read_list(listed), unit="picture", disable=True if args.json else None, desc="labels")
+    pictures = bar(read_list(listed), unit="picture", disable=True if args.json else None, desc="labels")
     sizes, files = label_sizes(pictures, str(listed), problems.append)
     for problem in problems[:SHOWN]:
         complain(problem)

@@ -15,7 +15,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
-from darknet_py.errors import CfgError, DarknetError, Location
+from darknet_py.cli.output import bar
+from darknet_py.errors import MESSAGE, CfgError, DarknetError, Location, shown
 
 if TYPE_CHECKING:
     from darknet_py.cfg import DataFile
@@ -36,15 +37,21 @@ class Verb:
     run: Callable[[Namespace], int]
 
 
-def option(parser: ArgumentParser, name: str, kind: Callable[[str], object], default: object, text: str) -> None:
-    """An option with a value, under Darknet's `-name` and under `--name`."""
-    flags, dest = (f"-{name}", f"--{name}"), name.replace("-", "_")
+def option(
+    parser: ArgumentParser, name: str, kind: Callable[[str], object], default: object, text: str, *others: str
+) -> None:  # fmt: skip
+    """An option with a value, under Darknet's `-name` and under `--name`, and under other names the same way."""
+    flags, dest = _spelled(name, *others), name.replace("-", "_")
     parser.add_argument(*flags, type=kind, default=default, metavar=name.upper(), dest=dest, help=text)
 
 
-def switch(parser: ArgumentParser, name: str, text: str) -> None:
-    """An option without a value, under `-name` and under `--name`."""
-    parser.add_argument(f"-{name}", f"--{name}", action="store_true", dest=name.replace("-", "_"), help=text)
+def switch(parser: ArgumentParser, name: str, text: str, *others: str) -> None:
+    """An option without a value, under `-name` and under `--name`, and under other names the same way."""
+    parser.add_argument(*_spelled(name, *others), action="store_true", dest=name.replace("-", "_"), help=text)
+
+
+def _spelled(*names: str) -> list[str]:
+    return [f"{dashes}{name}" for name in names for dashes in ("-", "--")]
 
 
 def image_arguments(parser: ArgumentParser) -> None:
@@ -187,9 +194,7 @@ def progress(results: Iterable[T], paths: list[str] | None, *, quiet: bool) -> I
     if quiet or paths is None or len(paths) < 2:
         yield from results
         return
-    from tqdm import tqdm
-
-    yield from tqdm(results, total=len(paths), unit="picture", disable=None)
+    yield from bar(results, total=len(paths), unit="picture", disable=None)
 
 
 def asked_paths(prompt: TextIO) -> Iterator[str]:
@@ -229,4 +234,4 @@ def complain(message: object) -> None:
 
 def one_line(message: object) -> str:
     """A message on one line, whatever the names of files in it hold."""
-    return " ".join(str(message).splitlines())
+    return shown(" ".join(str(message).split("\n")), MESSAGE)

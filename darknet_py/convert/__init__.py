@@ -85,7 +85,7 @@ def convert(
 
     Raises `DarknetError` where the check fails or a file cannot be used; the old target then stays as it is.
     """
-    cfg, source, target = Path(cfg), Path(source), Path(target)
+    cfg, source, target = Path(cfg), weights.find(source), Path(target)
     form, from_keys = format_of(target), weights.has_keys(source)
     to_keys = "layout" in form.takes
     asked = Options(
