@@ -16,16 +16,17 @@ from typing import Any, Final
 import torch
 from safetensors.torch import save
 
-from darknet_py import convert
+from darknet_py import convert, weights
 from darknet_py.convert.inspect import inspect
 from darknet_py.convert.named import named
 from darknet_py.errors import DarknetError, WeightsError
+from darknet_py.layout import Header
 from darknet_py.train.checkpoint import FORMAT, Checkpoint
 from darknet_py.weights.layouts import LAYOUTS
 from darknet_py.weights.pickled import INSIDE
 from tools.fuzz.changes import INTEGERS, changed, one_of
-from tools.fuzz.judge import Kind, Sample, check_message, tried
-from tools.fuzz.weights import OTHERS, networks, written
+from tools.fuzz.judge import AnswerError, Kind, Sample, check_message, tried
+from tools.fuzz.weights import OTHERS, PARTIAL, networks, written
 
 NAMES: Final = ("layers.0.conv.weight", "module.module.layers.0.conv.bias", "\x1b[31mred", "a" * 3000, "", "total_ops")
 DTYPES: Final = ("F16", "BF16", "F32", "F64", "I8", "I64", "BOOL", "F8_E4M3", "X", "")
@@ -90,8 +91,13 @@ def read(path: Path) -> None:
         if checkpoint is not None:
             tried(checkpoint.restore, network)
         return
-    for partial in (False, True):
-        tried(convert.read_into, network, path, partial=partial)
+    for partial in PARTIAL:
+        promised = tried(weights.verify, network.graph, path, weights.Reading(partial=partial))
+        network.header = Header()  # which stays where a file does not say
+        loaded = tried(weights.load, network, path, partial=partial)
+        if promised != loaded:
+            raise AnswerError(f"verify says {promised}, load {loaded} (partial={partial})")
+    tried(weights.not_finite, network.graph, path)
     for given in (None, cfg):
         contents = tried(inspect, path, given)
         if contents is not None and contents.problem is not None:

@@ -33,6 +33,7 @@ OTHERS: Final = (
     b"\x08\x07\x12\x07pytorch" + b"\0" * 100, b"\x80\x02}q\x00." + b"\0" * 50, b"[net]\nwidth=8\nheight=8\n" * 9,
     b"", b"\0" * 15, b"\0" * 20,
 )  # fmt: skip
+PARTIAL: Final[tuple[weights.Partial, ...]] = (False, True, "matching")
 COUNTS: Final = (0, 1, 2, 3, 1000, 1001, 2**16, 2**31 - 1, -1, -(2**31))
 
 
@@ -83,12 +84,12 @@ def read(path: Path) -> None:
     """Verify, load and inspect for one of the networks: the first two have to agree."""
     number = sum(path.name.encode()) % len(BODIES)
     cfg, network = written(path.parent)[number], networks()[number]
-    for partial in (False, True):
-        expected = tried(weights.verify, network.graph, path, weights.Reading(partial=partial))
+    for partial in PARTIAL:
+        promised = tried(weights.verify, network.graph, path, weights.Reading(partial=partial))
         loaded = tried(weights.load, network, path, partial=partial)
-        if expected != loaded:
-            raise AnswerError(f"verify gives {expected}, load {loaded} (partial={partial})")
-        if loaded is not None:
+        if promised != loaded:
+            raise AnswerError(f"verify says {promised}, load {loaded} (partial={partial})")
+        if loaded is not None and partial != "matching" and not weights.has_keys(path):
             _compare(network, path, loaded)
     if number == 0:
         tried(inspect, path)  # this looks for a cfg that fits, which takes long
