@@ -14,12 +14,10 @@ from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, Final
 
-from darknet_py.errors import CfgError, Location, os_reason
+from darknet_py.errors import CfgError, DarknetError, Location, os_reason
 
 SMALL: Final = 4 << 20  # bytes of a cfg; the largest official one has 20 KB
 _UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-
-from darknet_py.errors import DarknetError
 
 
 def opened(path: str | Path) -> BufferedReader:
@@ -135,8 +133,8 @@ def private(folder: Path) -> Path:
     that is sticky nobody can replace what is not his.
     """
     for path in reversed((folder, *folder.parents)):
-        with contextlib.suppress(FileExistsError):
-            path.mkdir(mode=0o700)
+        if not path.exists():
+            path.mkdir(mode=0o700, exist_ok=True)
     folder = folder.resolve()
     for path in (folder, *folder.parents):
         info = path.stat()
