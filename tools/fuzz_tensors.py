@@ -21,11 +21,11 @@ from safetensors.torch import save
 
 from darknet_py import convert
 from darknet_py.convert.inspect import inspect
-from darknet_py.convert.layouts import LAYOUTS
 from darknet_py.convert.named import named
-from darknet_py.convert.state_dict import INSIDE
 from darknet_py.errors import DarknetError, WeightsError
 from darknet_py.train.checkpoint import FORMAT, Checkpoint
+from darknet_py.weights.layouts import LAYOUTS
+from darknet_py.weights.pickled import INSIDE
 
 NAMES: Final = ("layers.0.conv.weight", "module.module.layers.0.conv.bias", "\x1b[31mred", "a" * 3000, "", "total_ops")
 DTYPES: Final = ("F16", "BF16", "F32", "F64", "I8", "I64", "BOOL", "F8_E4M3", "X", "")

@@ -84,10 +84,10 @@ def read(path: Path) -> None:
     number = sum(path.name.encode()) % len(BODIES)
     cfg, network = written(path.parent)[number], networks()[number]
     for partial in (False, True):
-        header = tried(weights.verify, network.graph, path, partial=partial)
+        seen = tried(weights.verify, network.graph, path, weights.Reading(partial=partial))
         loaded = tried(weights.load, network, path, partial=partial)
-        if (header is None) != (loaded is None) or (loaded and loaded.header != header):
-            raise AnswerError(f"verify gives {header}, load {loaded} (partial={partial})")
+        if seen != loaded:
+            raise AnswerError(f"verify gives {seen}, load {loaded} (partial={partial})")
         if loaded is not None:
             _compare(network, path, loaded)
     if number == 0:
