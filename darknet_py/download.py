@@ -14,10 +14,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, TextIO
 
 from darknet_py.errors import DownloadError, os_reason
-from darknet_py.transfer import Line, Progress, Wanted, fetch, hashed, scheme_of, size_of
+from darknet_py.files import cache_folder
+from darknet_py.transfer import Line, Progress, Wanted, fetch, hashed, scheme_of, shown_url, size_of
 
 if TYPE_CHECKING:
     import requests
@@ -130,14 +131,6 @@ def _models() -> Iterator[Model]:
 MODELS: Final[Mapping[str, Model]] = {model.name: model for model in _models()}
 
 
-def cache_folder() -> Path:
-    """Return where downloads go by default: $DARKNET_PY_CACHE, or else our part of the user's cache."""
-    if own := os.environ.get("DARKNET_PY_CACHE"):
-        return Path(own).expanduser()
-    user = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME")
-    return (Path(user).expanduser() if user else Path.home() / ".cache") / "darknet_py"
-
-
 def download(
     name: str,
     folder: str | os.PathLike[str] | None = None,
@@ -149,26 +142,30 @@ def download(
     timeout: float = 30.0,
     retries: int = 5,
     backoff: float = 0.5,
+    slowest: float = 1024.0,
     expected_bytes: ExpectedBytes | None = None,
     models: Mapping[str, Model] = MODELS,
 ) -> Downloaded:
     """Fetch a model's weights and texts into `folder`; what is there already stays, unless `force`.
 
-    `timeout` is the longest wait for the next bytes in seconds, `backoff` the pause before the first of the
-    `retries`; it doubles. `progress` True shows bars on stderr. A download that breaks off leaves NAME.part
-    and goes on from there the next time; downloads into one folder take turns. Raises `DownloadError`.
+    `timeout` is the longest wait for the next bytes in seconds, `slowest` how many bytes have to come a second over a
+    minute, `backoff` the pause before the first of the `retries`; it doubles. `progress` True shows bars on stderr. A
+    download that breaks off leaves NAME.part and goes on from there the next time; downloads into one folder take
+    turns. Raises `DownloadError`.
     """
     import requests  # noqa: PLC0415 - the registry alone stays light
 
     model = _find(name, models)
     root = Path(folder) if folder is not None else cache_folder()
     if mirror is not None and scheme_of(mirror) not in {"http", "https"}:
-        raise DownloadError(f"mirror {mirror!r} is not an address that starts with http:// or https://")
+        before, at, after = mirror.rpartition("@")
+        shown = shown_url(mirror) if "://" in before else f"{'***' if at else ''}{at}{after}"
+        raise DownloadError(f"mirror {shown!r} is not an address that starts with http:// or https://")
     try:
         root.mkdir(parents=True, exist_ok=True)
         with _locked(root), _reporting(progress) as report, ExitStack() as stack:
             session = session or stack.enter_context(requests.Session())
-            line = Line(session, timeout, retries, backoff, report)
+            line = Line(session, timeout, retries, backoff, report, slowest)
             return _download(model, _Place(root, mirror, force), line, expected_bytes)
     except OSError as error:
         trouble = f"cannot store {name} in {root}: {os_reason(error)}"
@@ -241,17 +238,18 @@ def _reporting(progress: bool | Progress) -> Iterator[Progress]:
         yield progress
         return
     with ExitStack() as bars:
-        yield _bars(bars) if progress else lambda _name, _done, _total: None
+        yield bars_of(bars) if progress else lambda _name, _done, _total: None
 
 
-def _bars(stack: ExitStack) -> Progress:
+def bars_of(stack: ExitStack, file: TextIO | None = None) -> Progress:
+    """A bar a file, in `file` or else on stderr; they end with the stack."""
     from tqdm import tqdm  # noqa: PLC0415
 
     shown: dict[str, tqdm[NoReturn]] = {}
 
     def report(name: str, done: int, total: int | None) -> None:
         if name not in shown:
-            bar = tqdm(desc=name, total=total, unit="B", unit_scale=True, unit_divisor=1024)
+            bar = tqdm(file=file, desc=name, total=total, unit="B", unit_scale=True, unit_divisor=1024)
             stack.callback(bar.close)
             shown[name] = bar
         shown[name].update(done - shown[name].n)

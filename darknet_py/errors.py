@@ -26,18 +26,19 @@ from typing import Final, NamedTuple
 
 MESSAGE: Final = 500  # letters of an error or a warning
 _NO_MEMORY: Final = re.compile(
-    r"can't allocate memory|out of memory|bad_alloc|can't start new thread|Cannot allocate memory"
-)  # what torch and Python say in a RuntimeError; a thread needs memory for its stack
+    r"can't allocate memory|out of memory|bad_alloc|can't start new thread|Cannot allocate memory|failed to map segment"
+)  # what torch and Python say in a RuntimeError or an ImportError; a thread needs memory for its stack
 _ASKED: Final = re.compile(r"(?:tried|Tried) to allocate ([\d.]+ \w+)|Unable to allocate ([\d.]+ \w+)")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# control characters, what turns the direction of text, and halves of characters, which no encoding can write
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def shown(text: object, most: int | None = None) -> str:
+def shown(text: object, most: int | None = None, *, keep: str = "") -> str:
     """What a file or a path says, fit for a terminal: control characters are escaped as Python escapes them.
 
-    Of more than `most` letters those in the middle are left out.
+    Those in `keep` stay. Of more than `most` letters those in the middle are left out.
     """
-    plain = _CONTROL.sub(lambda found: repr(found.group())[1:-1], str(text))
+    plain = _CONTROL.sub(lambda found: found[0] if found[0] in keep else repr(found[0])[1:-1], str(text))
     if most is None or len(plain) <= most:
         return plain
     head = most // 3
@@ -110,7 +111,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None
+        isinstance(error, (RuntimeError, ImportError)) and _NO_MEMORY.search(str(error)) is not None
     )
 
 

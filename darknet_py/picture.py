@@ -116,13 +116,18 @@ def to_pil(image: Tensor) -> Image.Image:
 
 def save(image: Tensor | Image.Image, path: str | os.PathLike[str]) -> None:
     """Write a picture in the format that the suffix of `path` names; JPEG has Darknet's quality, 80."""
-    path = Path(path)
-    kind = Image.registered_extensions().get(path.suffix.lower())
-    if kind not in Image.SAVE:
-        raise ImageError(f"{path}: no picture format has the suffix {path.suffix!r}; use .png or .jpg")
+    path, kind = Path(path), format_of(path)
     picture = to_pil(image) if isinstance(image, Tensor) else image
     with named(str(path)), replacing(path) as file:
         picture.save(file, kind, **({"quality": 80} if kind == "JPEG" else {}))
+
+
+def format_of(path: str | os.PathLike[str]) -> str:
+    """Pillow's name of the format that a suffix stands for; raises `ImageError` where there is none to write."""
+    kind = Image.registered_extensions().get(Path(path).suffix.lower())
+    if kind is None or kind not in Image.SAVE:
+        raise ImageError(f"{path}: no picture format has the suffix {Path(path).suffix!r}; use .png or .jpg")
+    return kind
 
 
 def _check_range(image: Tensor) -> None:

@@ -7,11 +7,14 @@ import http.client
 import json
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
+from functools import partial
 from itertools import chain
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
@@ -28,7 +31,11 @@ SPARE_DISK: Final = 16 << 20
 MAX_REDIRECTS: Final = 10
 LONGEST_PAUSE: Final = 30.0  # seconds
 PROGRESS: Final = 1 << 20  # bytes that an attempt must bring to start the count of retries afresh
+MEASURED: Final = 60.0  # seconds over which the speed of a line is taken
 RETRIED: Final = frozenset({408, 425, 429, *range(500, 600)})
+_USER: Final = re.compile(  # up to the last @ before the path, or anywhere where a password has a slash in it
+    r"(?<=://)(?:(?P<user>[^\s/?#:]*)(?P<word>:[^\s/?#]*)?|(?P<name>[^\s/?#:]*):(?!\d+[/?#])\S*)@"
+)
 
 
 class Line(NamedTuple):
@@ -39,6 +46,7 @@ class Line(NamedTuple):
     retries: int
     backoff: float
     report: Progress
+    slowest: float = 0.0  # bytes a second that must come
 
 
 class Wanted(NamedTuple):
@@ -81,7 +89,7 @@ def fetch(urls: Collection[str], target: Path, wanted: Wanted, line: Line) -> No
             part.replace(target)
             _drop(part)
             return
-        reasons.append(f"{url}: {reason}")
+        reasons.append(f"{shown_url(url)}: {reason}")
     advice = f"try again later, use a mirror, or put the file at {target} yourself"
     raise DownloadError(f"could not download {wanted.name}: {'; '.join(reasons)}; {advice}")
 
@@ -117,7 +125,7 @@ def _attempt(url: str, part: Path, wanted: Wanted, line: Line) -> None:
         return
     with closing(_open(url, _headers(saved), line)) as response:
         _check_status(response, part)
-        chunks = _chunks(response)
+        chunks = _chunks(response, line)
         total: int | None
         if response.status_code == 206:
             total = _range_total(response, saved, part)
@@ -129,7 +137,7 @@ def _attempt(url: str, part: Path, wanted: Wanted, line: Line) -> None:
         _check_total(total, saved.offset, part, wanted)
         if not saved.offset:
             part.unlink(missing_ok=True)
-            note = json.dumps({"url": url, "mark": _mark(response), "total": total})
+            note = json.dumps({"url": shown_url(url), "mark": _mark(response), "total": total})
             _note_of(part).write_text(note, encoding="utf-8")
         digest = _write(chunks, part, total, wanted, line)
     _verify(part, wanted, digest, resumed=saved.offset > 0)
@@ -147,7 +155,7 @@ def _saved(url: str, part: Path) -> _Saved:
     try:
         note = json.loads(_note_of(part).read_text(encoding="utf-8"))
         origin, saved = note["url"], _Saved(part.stat().st_size, str(note["mark"]), note["total"])
-        usable = origin == url and (saved.total is None or saved.offset <= saved.total)
+        usable = origin == shown_url(url) and (saved.total is None or saved.offset <= saved.total)
     except (OSError, ValueError, TypeError, KeyError):
         usable = False
     return saved if usable else _Saved()
@@ -165,6 +173,16 @@ def _drop(part: Path) -> None:
 def size_of(path: Path) -> int:
     """Return the size in bytes, 0 where there is no file."""
     return path.stat().st_size if path.exists() else 0
+
+
+def shown_url(text: str) -> str:
+    """Return the text with passwords of addresses hidden, and users without one, which may be keys."""
+
+    def hide(found: re.Match[str]) -> str:
+        user = found["name"] if found["name"] is not None else found["user"] if found["word"] else ""
+        return f"{user}:***@" if user else "***@"
+
+    return _USER.sub(hide, text)
 
 
 def scheme_of(url: str) -> str:
@@ -191,8 +209,12 @@ def _mark(response: requests.Response) -> str:
 
 def _open(url: str, headers: dict[str, str], line: Line) -> requests.Response:
     """Send the request and follow redirects, but never from https to http."""
+    said = ""
     for _ in range(MAX_REDIRECTS + 1):
-        response = _answer(url, headers, line)
+        try:
+            response = _in_time(partial(_answer, url, headers, line), max(line.timeout, MEASURED))
+        except _RefusedError as error:
+            raise _RefusedError(f"{said}{error}") from error
         if not response.is_redirect:
             return response
         response.close()
@@ -200,8 +222,9 @@ def _open(url: str, headers: dict[str, str], line: Line) -> requests.Response:
             target = urljoin(url, line.session.get_redirect_target(response) or "")
         except ValueError:
             target = ""
+        said = f"redirects to {shown_url(target)[:200]!r}, which "
         if scheme_of(target) not in {"https", scheme_of(url)}:
-            raise _RefusedError(f"redirects to {target[:200]!r}, which is not safe to follow")
+            raise _RefusedError(f"{said}is not safe to follow")
         url = target
     raise _RefusedError(f"redirects more than {MAX_REDIRECTS} times")
 
@@ -218,13 +241,39 @@ def _answer(url: str, headers: dict[str, str], line: Line) -> requests.Response:
         return session.get_adapter(url).send(
             request, stream=True, timeout=line.timeout, verify=verify, cert=ways["cert"], proxies=ways["proxies"]
         )
-    except requests.exceptions.InvalidURL as error:
+    except ValueError as error:  # of requests, of urllib3 or of the encoding of names
         raise _RefusedError("is not an address") from error
     except requests.Timeout as error:
         raise _BrokenError(f"no answer within {line.timeout:g} seconds") from error
     except requests.RequestException as error:
         reason = " ".join(str(error).split()).rpartition(": ")[2].rstrip("\"')>.")
-        raise _BrokenError(f"no answer: {reason}") from error
+        raise _BrokenError(f"no answer: {shown_url(reason)}") from error
+
+
+def _in_time(ask: Callable[[], requests.Response], seconds: float) -> requests.Response:
+    """The answer, or `_BrokenError` where its head takes longer, however steadily it drips in."""
+    answers: SimpleQueue[requests.Response | Exception] = SimpleQueue()
+    late = threading.Event()
+
+    def work() -> None:
+        try:
+            answer = ask()
+        except Exception as error:  # noqa: BLE001 - it is raised below
+            answers.put(error)
+            return
+        answers.put(answer)
+        if late.is_set():
+            answer.close()
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        answer = answers.get(timeout=seconds)
+    except Empty:
+        late.set()
+        raise _BrokenError(f"no answer within {seconds:g} seconds") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def _check_status(response: requests.Response, part: Path) -> None:
@@ -240,13 +289,22 @@ def _check_status(response: requests.Response, part: Path) -> None:
         raise _RefusedError("compressed, though that was not asked for")
 
 
-def _chunks(response: requests.Response) -> Iterator[bytes]:
-    import requests  # noqa: PLC0415
+def _chunks(response: requests.Response, line: Line) -> Iterator[bytes]:
+    """What comes, as it comes; raises `_BrokenError` where that is too little in a minute."""
+    import urllib3  # noqa: PLC0415
 
+    start, came = time.monotonic(), 0
     try:
-        yield from response.iter_content(CHUNK)
-    except requests.RequestException as error:
-        raise _BrokenError("stalled" if "timed out" in str(error) else "broke off") from error
+        while chunk := response.raw.read1(CHUNK):
+            yield chunk
+            came, passed = came + len(chunk), time.monotonic() - start
+            if passed >= MEASURED:
+                if came < line.slowest * passed:
+                    raise _BrokenError(f"brought less than {line.slowest:g} bytes a second")
+                start, came = time.monotonic(), 0
+    except urllib3.exceptions.HTTPError as error:
+        stalled = isinstance(error, urllib3.exceptions.ReadTimeoutError)
+        raise _BrokenError("stalled" if stalled else "broke off") from error
 
 
 def _length(response: requests.Response) -> int | None:

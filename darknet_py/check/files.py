@@ -78,7 +78,7 @@ def _check_file(entry: Entry, classes: int | None, problems: Problems, *, exact:
     if path is None:
         if entry.key in NEEDED:
             problems.error(f"{entry.key}={entry.original}: it does not exist", entry.where)
-        else:
+        elif entry.key != "backup":  # which training makes
             problems.warning(
                 f"{entry.key}={entry.original}: it does not exist; {FOR_TRAINING[entry.key]} needs it", entry.where
             )

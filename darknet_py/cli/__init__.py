@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import sys
 import warnings
@@ -27,8 +26,11 @@ from darknet_py.cli import (
     train,
     tree,
 )  # fmt: skip
+from darknet_py.cli.alexeyab import take_flags
+from darknet_py.cli.caret import point
 from darknet_py.cli.common import Verb, complain, one_line
-from darknet_py.errors import DarknetError, DarknetWarning, os_reason
+from darknet_py.cli.output import plain_output
+from darknet_py.errors import MESSAGE, DarknetError, DarknetWarning, is_out_of_memory, os_reason, shown
 
 GROUPS: dict[str, dict[str, Verb]] = {
     "pictures": {**detector.VERBS, **demo.VERBS, **classifier.VERBS},
@@ -44,14 +46,13 @@ VERBS: dict[str, Verb] = {name: verb for verbs in GROUPS.values() for name, verb
 
 class _Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {shown(message, MESSAGE)}; see {self.prog} --help\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; gives the exit code: 0, or 1 after an error, or 2 for wrong arguments."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    _take_any_name()
-    with warnings.catch_warnings():
+    with plain_output(), warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
             try:
@@ -62,23 +63,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(stop.code or 0)
         except DarknetError as error:
             complain(error)
+            point(error, sys.stderr)
             return 1
         except OSError as error:
             _drop_output()
             if not isinstance(error, BrokenPipeError):  # the reader of our output has gone: say nothing more
                 complain(f"{error.filename}: {os_reason(error)}" if error.filename else os_reason(error))
             return 1
+        except (MemoryError, RuntimeError, ImportError) as error:
+            if not is_out_of_memory(error):
+                raise
+            complain("there is not enough memory")
+            return 1
         except KeyboardInterrupt:
-            complain("interrupted")
+            if os.environ.get("RANK", "0") == "0":  # of several processes one says so
+                complain("interrupted")
             return 130
-
-
-def _take_any_name() -> None:
-    """Let file names that are no valid text come in, and names that the terminal cannot show go out."""
-    shown = "backslashreplace"
-    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, shown), (sys.stderr, shown)):
-        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors=errors)
 
 
 def _drop_output() -> None:
@@ -112,8 +112,13 @@ def _leading_device(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 def _run_verb(name: str, arguments: list[str]) -> int:
     verb = VERBS[name]
+    if any(word == "" or (word.startswith("-") and word.endswith("=")) for word in arguments):
+        complain(f"{name}: an argument is empty; a variable that is not set?")
+        return 2
     parser = _Parser(prog=f"darknet-py {name}", description=verb.help, allow_abbrev=False)
     verb.arguments(parser)
+    if name.split(maxsplit=1)[0] not in {"tree", *GROUPS["files"]}:
+        take_flags(parser)
     parser.set_defaults(command=(*name.split(), *arguments))
     return verb.run(parser.parse_intermixed_args(arguments))
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from darknet_py.cli.common import Verb, complain, count, option, switch
+from darknet_py.cli.common import Verb, cfg_arguments, complain, count, option, switch
+from darknet_py.cli.output import bar
 from darknet_py.errors import CfgError, DarknetError, Location
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def _arguments(parser: ArgumentParser) -> None:
     option(parser, "picture", _size, None, text)
     option(parser, "seed", int, 0, "of the random start (default: 0)")
     parser.add_argument("--boxes-from", metavar="LIST", help="a list of pictures in place of the train list")
-    switch(parser, "strict", "unknown and repeated keys in the cfg are errors")
+    cfg_arguments(parser)
     switch(parser, "json", "print JSON")
 
 
@@ -100,7 +101,7 @@ def _head(args: Namespace) -> _Head:
     from darknet_py.layers.region import Region, pair_anchors
     from darknet_py.layers.yolo import Yolo
 
-    graph = Graph.read(args.cfg, strict=args.strict)
+    graph = Graph.read(args.cfg, strict=args.strict, dialect=args.dialect)
     node = next((node for node in graph.nodes if isinstance(node.layer, (Region, Yolo))), None)
     if node is None or not isinstance(layer := node.layer, (Region, Yolo)):
         raise CfgError("there is no [region] and no [yolo], so it needs no anchors", Location(args.cfg))
@@ -121,8 +122,6 @@ def _cells(width: int, height: int, across: int, down: int) -> _Head:
 
 def _read(args: Namespace) -> tuple[Tensor, int]:
     """The sizes of all boxes as shares of their pictures, and of how many pictures; problems go to stderr."""
-    from tqdm import tqdm
-
     from darknet_py.anchors import label_sizes
     from darknet_py.cfg import find_file, read_data, read_list
 
@@ -131,7 +130,7 @@ def _read(args: Namespace) -> tuple[Tensor, int]:
     if listed is None:
         raise CfgError("there is no train list in it; name one with --boxes-from", Location(args.data))
     problems: list[str] = []
-    pictures = tqdm(read_list(listed), unit="picture", disable=True if args.json else None, desc="labels")
+    pictures = bar(read_list(listed), unit="picture", disable=True if args.json else None, desc="labels")
     sizes, files = label_sizes(pictures, str(listed), problems.append)
     for problem in problems[:SHOWN]:
         complain(problem)

@@ -15,7 +15,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
-from darknet_py.errors import CfgError, Location
+from darknet_py.cli.output import bar
+from darknet_py.errors import MESSAGE, CfgError, DarknetError, Location, shown
 
 if TYPE_CHECKING:
     from darknet_py.cfg import DataFile
@@ -36,15 +37,21 @@ class Verb:
     run: Callable[[Namespace], int]
 
 
-def option(parser: ArgumentParser, name: str, kind: Callable[[str], object], default: object, text: str) -> None:
-    """An option with a value, under Darknet's `-name` and under `--name`."""
-    flags, dest = (f"-{name}", f"--{name}"), name.replace("-", "_")
+def option(
+    parser: ArgumentParser, name: str, kind: Callable[[str], object], default: object, text: str, *others: str
+) -> None:  # fmt: skip
+    """An option with a value, under Darknet's `-name` and under `--name`, and under other names the same way."""
+    flags, dest = _spelled(name, *others), name.replace("-", "_")
     parser.add_argument(*flags, type=kind, default=default, metavar=name.upper(), dest=dest, help=text)
 
 
-def switch(parser: ArgumentParser, name: str, text: str) -> None:
-    """An option without a value, under `-name` and under `--name`."""
-    parser.add_argument(f"-{name}", f"--{name}", action="store_true", dest=name.replace("-", "_"), help=text)
+def switch(parser: ArgumentParser, name: str, text: str, *others: str) -> None:
+    """An option without a value, under `-name` and under `--name`, and under other names the same way."""
+    parser.add_argument(*_spelled(name, *others), action="store_true", dest=name.replace("-", "_"), help=text)
+
+
+def _spelled(*names: str) -> list[str]:
+    return [f"{dashes}{name}" for name in names for dashes in ("-", "--")]
 
 
 def image_arguments(parser: ArgumentParser) -> None:
@@ -53,11 +60,23 @@ def image_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("images", metavar="IMAGE", nargs="*", default=[], help=text)
 
 
+def cfg_arguments(parser: ArgumentParser, strict: str = "unknown and repeated keys in the cfg are errors") -> None:
+    """The options --strict and --dialect: how the cfg is read."""
+    switch(parser, "strict", strict)
+    dialect_argument(parser)
+
+
+def dialect_argument(parser: ArgumentParser) -> None:
+    """The option --dialect."""
+    text = "darknet: read a cfg that is for AlexeyAB's Darknet as the original would (default: refuse it)"
+    parser.add_argument("--dialect", type=_dialect, metavar="DIALECT", help=text)
+
+
 def device_arguments(parser: ArgumentParser) -> None:
-    """The options -i, -nogpu, --strict, --partial and --transfer."""
+    """The options -i, -nogpu, --strict, --dialect, --partial and --transfer."""
     option(parser, "i", int, None, "the GPU to use, counted from 0 (default: the first, if there is one)")
     switch(parser, "nogpu", "use the CPU")
-    switch(parser, "strict", "unknown and repeated keys in the cfg are errors")
+    cfg_arguments(parser)
     weights_arguments(parser)
 
 
@@ -95,7 +114,7 @@ def load_model(args: Namespace, names: Sequence[str] | DataFile, *, some: bool =
     named: Any = {"data": names} if isinstance(names, DataFile) else {"names": names}
     return load(
         args.cfg, args.weights, **named, device=device_of(args), strict=args.strict, partial=partial_of(args),
-        engine=args.engine, half=args.half, names_anyway=args.names_anyway or some,
+        engine=args.engine, half=args.half, dialect=args.dialect, names_anyway=args.names_anyway or some,
     )  # fmt: skip
 
 
@@ -125,6 +144,15 @@ def device_of(args: Namespace) -> str | None:
     if args.nogpu or (args.i is not None and args.i < 0):
         return "cpu"
     return None if args.i is None else f"cuda:{args.i}"
+
+
+def _dialect(text: str) -> str | None:
+    from darknet_py.cfg.dialect import known
+
+    try:
+        return known(text)
+    except DarknetError as error:
+        raise ArgumentTypeError(str(error)) from None
 
 
 def fraction(text: str) -> float:
@@ -166,9 +194,7 @@ def progress(results: Iterable[T], paths: list[str] | None, *, quiet: bool) -> I
     if quiet or paths is None or len(paths) < 2:
         yield from results
         return
-    from tqdm import tqdm
-
-    yield from tqdm(results, total=len(paths), unit="picture", disable=None)
+    yield from bar(results, total=len(paths), unit="picture", disable=None)
 
 
 def asked_paths(prompt: TextIO) -> Iterator[str]:
@@ -208,4 +234,4 @@ def complain(message: object) -> None:
 
 def one_line(message: object) -> str:
     """A message on one line, whatever the names of files in it hold."""
-    return " ".join(str(message).splitlines())
+    return shown(" ".join(str(message).split("\n")), MESSAGE)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
-from argparse import SUPPRESS, ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -25,6 +26,8 @@ from darknet_py.cli.common import (
     option,
     switch,
 )  # fmt: skip
+from darknet_py.cli.output import bar, raw
+from darknet_py.cli.results import detection_lines, drawing
 from darknet_py.errors import DarknetError
 
 if TYPE_CHECKING:
@@ -45,8 +48,9 @@ def _arguments(parser: ArgumentParser) -> None:
     option(parser, "thresh", fraction, 0.5, "least score (default: 0.5)")
     option(parser, "hier", fraction, 0.5, "how sure a tree has to be to go into a finer class (default: 0.5)")
     option(parser, "nms", fraction, 0.4, "overlap above which the less sure box goes; 0 keeps all (default: 0.4)")
-    option(parser, "avg", count, 3, "frames whose outputs are averaged (default: 3)")
-    option(parser, "frame_skip", natural, 0, "frames left out after each (default: 0)")
+    option(parser, "avg", count, 3, "frames whose outputs are averaged (default: 3)", "avgframes")
+    option(parser, "frame_skip", natural, 0, "frames left out after each (default: 0)", "s")
+    option(parser, "time_limit_sec", count, None, "end after so many seconds")
     text = "a video to draw into: .mp4, .avi, .mkv, .mov or .webm"
     parser.add_argument("-out", "--out", "-out_filename", "--out_filename", metavar="FILE", dest="out", help=text)
     option(parser, "prefix", str, None, "draw into pictures PREFIX_00000000.jpg, one a frame")
@@ -56,7 +60,8 @@ def _arguments(parser: ArgumentParser) -> None:
     engine_argument(parser)
     switch(parser, "json", "print one JSON object a frame")
     switch(parser, "show", "show it in a window (needs OpenCV with windows); Escape ends")
-    parser.add_argument("-dont_show", "--dont_show", action="store_true", help=SUPPRESS)  # which is so without it
+    switch(parser, "ext_output", "print where the boxes are, in pixels")
+    switch(parser, "dontdraw_bbox", "write and show the frames without boxes")
 
 
 def _run(args: Namespace) -> int:
@@ -95,9 +100,7 @@ def _run(args: Namespace) -> int:
 
 def _progress(seen: Iterator[Seen], frames: int | None) -> Iterator[Seen]:
     """With a bar where stderr is a terminal and nothing is printed there."""
-    from tqdm import tqdm
-
-    yield from tqdm(seen, total=frames, unit="frame", disable=True if sys.stdout.isatty() else None)
+    yield from bar(seen, total=frames, unit="frame", disable=True if sys.stdout.isatty() else None)
 
 
 class _Output:
@@ -114,13 +117,14 @@ class _Output:
             print(json.dumps(self.record(one)), flush=True)
         else:
             rate = (self.count + 1) / max(time.monotonic() - self.start, 1e-9)
-            print(f"{self.clear}\nFPS:{rate:.1f}\nObjects:\n")
-            for name, score in zip(one.found.names, one.found.scores.tolist(), strict=True):
-                print(f"{name}: {score * 100:.0f}%")
+            raw(sys.stdout).write(self.clear)
+            print(f"\nFPS:{rate:.1f}\nObjects:\n")
+            for line in detection_lines(one.found, boxes=self.args.ext_output):
+                print(line)
             sys.stdout.flush()
         goes_on = self.draw(one)
         self.count += 1
-        return goes_on
+        return goes_on and time.monotonic() - self.start < (self.args.time_limit_sec or math.inf)
 
     def record(self, one: Seen) -> dict[str, Any]:
         """For JSON."""
@@ -135,13 +139,9 @@ class _Output:
         if self.writer is None and self.args.prefix is None and not self.args.show:
             return True
         from darknet_py.camera import show
-        from darknet_py.draw import draw_detections
         from darknet_py.picture import save
 
-        found, detector = one.found, self.detector
-        drawn = draw_detections(
-            one.frame.image, found.boxes, found.labels, found.scores, detector.names, classes=detector.classes
-        )  # fmt: skip
+        drawn = drawing(one.frame.image, one.found, self.detector, boxes=not self.args.dontdraw_bbox)
         if self.writer is not None:
             self.writer.write(drawn)
         if self.args.prefix is not None:

@@ -26,6 +26,7 @@ from darknet_py.cli.common import (
     sources,
     switch,
 )  # fmt: skip
+from darknet_py.cli.results import Give, Places, detection_lines, drawing, result_file
 from darknet_py.errors import ImageError, NamesError
 
 if TYPE_CHECKING:
@@ -49,14 +50,17 @@ def _arguments(parser: ArgumentParser, *, data: bool, thresh: float, nms: float)
     option(parser, "thresh", fraction, thresh, f"least score (default: {thresh})")
     option(parser, "hier", fraction, 0.5, "how sure a tree has to be to go into a finer class (default: 0.5)")
     option(parser, "nms", fraction, nms, f"overlap above which the lower box goes; 0 keeps all (default: {nms})")
-    option(parser, "out", str, None, "where to draw: a picture, or a folder for several (default: predictions)")
+    text = "where to draw: a picture, or a folder (default: predictions); or FILE.json for a list of all results"
+    option(parser, "out", str, None, text)
     option(parser, "batch", count, None, "pictures that go through the network together")
     device_arguments(parser)
     data_arguments(parser)
     engine_argument(parser)
     switch(parser, "json", "print one JSON object a picture; draws only with -out")
-    switch(parser, "save-labels", "write class, centre and size of each box beside the drawn picture")
+    switch(parser, "save-labels", "write class, centre and size of each box beside the drawn picture", "save_labels")
     switch(parser, "crop", "write each box as a picture of its own beside the drawn picture")
+    switch(parser, "ext_output", "print where the boxes are, in pixels")
+    switch(parser, "dontdraw_bbox", "write the pictures without boxes")
 
 
 def _test(args: Namespace) -> int:
@@ -77,6 +81,7 @@ def _yolo(args: Namespace) -> int:
 
 def _run(args: Namespace, names: Sequence[str] | DataFile, verb: str = "") -> int:
     paths = image_paths(args)
+    places = Places.of(args, len(paths or ()))
     try:
         model = load_model(args, names)
     except NamesError as error:
@@ -88,27 +93,29 @@ def _run(args: Namespace, names: Sequence[str] | DataFile, verb: str = "") -> in
     from darknet_py.decode import Settings
 
     detector = replace(model.detector, as_printed=not args.json)
-    output = _Output(args, detector, paths or ())
     batch = 1 if paths is None else args.batch or model.batch
     asked, settings = sources(paths, as_json=args.json), Settings(args.thresh, args.hier)
     pictures = detector.detect_each(asked, settings, args.nms, batch, eager=paths is not None)
-    return 1 if sum(not output.give(picture) for picture in progress(pictures, paths, quiet=args.json)) else 0
+    with result_file(places.results) as record:
+        output = _Output(args, detector, places, paths or (), record)
+        return 1 if sum(not output.give(picture) for picture in progress(pictures, paths, quiet=args.json)) else 0
 
 
 class _Output:
     """Prints and writes what was found."""
 
-    def __init__(self, args: Namespace, detector: Detector, paths: Sequence[str]) -> None:
-        self.args, self.detector = args, detector
-        out = Path(args.out or "predictions")
-        self.folder = out if len(paths) > 1 or (args.out and out.is_dir()) else None
-        self.file = out if out.suffix or self.folder else out.with_suffix(".png")
+    def __init__(
+        self, args: Namespace, detector: Detector, places: Places, paths: Sequence[str], record: Give
+    ) -> None:  # fmt: skip
+        self.args, self.detector, self.places, self.record = args, detector, places, record
+        self.count = 0
         self.taken = {Path(path).parent.resolve() / Path(path).name for path in paths}  # what was given stays
         self.copies: Counter[Path] = Counter()
 
     def give(self, picture: Picture[Detections]) -> bool:
         """Print and write one result; False where the picture could not be used."""
         path = str(picture.source)
+        self.count += 1
         if picture.image is None or isinstance(picture.found, ImageError):
             complain(picture.found)
             if self.args.json:
@@ -121,27 +128,22 @@ class _Output:
             print(json.dumps(record), flush=True)
         else:
             print(f"{path}: Predicted in {picture.seconds:f} seconds.", flush=True)
-            for name, score in zip(picture.found.names, picture.found.scores.tolist(), strict=True):
-                print(f"{name}: {score * 100:.0f}%", flush=True)
+            for line in detection_lines(picture.found, boxes=self.args.ext_output):
+                print(line, flush=True)
+        self.record(self.count, path, picture.found)
         self.write(path, picture.image, picture.found)
         return True
 
     def write(self, path: str, image: Any, found: Detections) -> None:
         """Draw the boxes, and write labels and crops where asked for."""
-        wants_files = self.args.save_labels or self.args.crop
-        if self.args.json and not (self.args.out or wants_files):
+        if not (self.places.draws or self.args.save_labels or self.args.crop):
             return
-        from darknet_py.draw import draw_detections
         from darknet_py.files import replacing
         from darknet_py.picture import save, to_pil
 
         target = self.target(path)
-        if not self.args.json or self.args.out:
-            detector = self.detector
-            drawn = draw_detections(
-                image[:3], found.boxes, found.labels, found.scores, detector.names, classes=detector.classes
-            )  # fmt: skip
-            save(drawn, target)
+        if self.places.draws:
+            save(drawing(image[:3], found, self.detector, boxes=not self.args.dontdraw_bbox), target)
         if self.args.save_labels:
             with replacing(target.with_suffix(".txt"), "w", encoding="utf-8") as file:
                 file.writelines(_label_lines(found))
@@ -154,10 +156,11 @@ class _Output:
 
     def target(self, path: str) -> Path:
         """Where the drawn picture goes."""
-        if self.folder is None:
-            return self.file
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return self.free(self.folder / f"{Path(path).stem}.png")
+        folder = self.places.folder
+        if folder is None:
+            return self.places.file
+        folder.mkdir(parents=True, exist_ok=True)
+        return self.free(folder / f"{Path(path).stem}.png")
 
     def free(self, path: Path) -> Path:
         """This path, or one with a number at its end where something of this run has it already."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser, Namespace
 
-from darknet_py.cli.common import Verb, switch
+from darknet_py.cli.common import Verb, natural, switch
+from darknet_py.cli.output import raw
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -13,27 +15,32 @@ def _arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--folder", "-o", help="where to (default: the cache folder)")
     parser.add_argument("--mirror", help="another address that has the files")
+    text = "bytes a second that have to come over a minute, or it is tried again (default: 1024; 0 waits)"
+    parser.add_argument("--slowest", type=natural, default=1024, metavar="N", help=text)
     switch(parser, "force", "fetch again what is already there")
     switch(parser, "json", "print where the files are as JSON")
 
 
 def _run(args: Namespace) -> int:
     import json
+    from contextlib import ExitStack
     from dataclasses import asdict
     from pathlib import Path
 
-    from darknet_py.download import MODELS, download
+    from darknet_py.download import MODELS, bars_of, download
 
     if not args.names:
         print(json.dumps(sorted(MODELS)) if args.json else "\n".join(sorted(MODELS)))
         return 0
     for name in args.names:
-        files = asdict(
-            download(
-                name, args.folder and Path(args.folder), mirror=args.mirror, force=args.force,
-                progress=not args.json, expected_bytes=_expected_bytes,
-            )
-        )  # fmt: skip
+        with ExitStack() as stack:
+            files = asdict(
+                download(
+                    name, args.folder and Path(args.folder), mirror=args.mirror, force=args.force,
+                    progress=not args.json and bars_of(stack, raw(sys.stderr)), expected_bytes=_expected_bytes,
+                    slowest=args.slowest,
+                )
+            )  # fmt: skip
         if args.json:
             print(json.dumps({"name": name, **files}, default=str))
         else:

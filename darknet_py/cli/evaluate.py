@@ -24,6 +24,7 @@ from darknet_py.cli.common import (
     option,
     switch,
 )  # fmt: skip
+from darknet_py.cli.output import bar
 from darknet_py.errors import CfgError, ImageError, Location
 
 if TYPE_CHECKING:
@@ -207,13 +208,11 @@ def tell(problems: Iterable[str]) -> int:
 @contextmanager
 def progress_bar(args: Namespace, *, lines: bool = False) -> Iterator[Progress | None]:
     """A bar where stderr is a terminal, unless lines are printed or JSON."""
-    from tqdm import tqdm
-
-    with tqdm(unit="picture", disable=True if args.json or lines else None) as bar:
+    with bar(unit="picture", disable=True if args.json or lines else None) as meter:
 
         def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+            meter.total = total
+            meter.update(done - meter.n)
 
         yield progress
 

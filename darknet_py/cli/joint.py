@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darknet_py.cli.common import Verb, complain, count
+from darknet_py.cli.output import bar
 from darknet_py.cli.tree import names_argument
 from darknet_py.errors import DarknetError
 
@@ -37,8 +38,6 @@ def _join_arguments(parser: ArgumentParser) -> None:
 
 
 def _join(args: Namespace) -> int:
-    from tqdm import tqdm
-
     from darknet_py.files import replacing
     from darknet_py.joint import join
     from darknet_py.tree import WordTree, read_map
@@ -50,7 +49,7 @@ def _join(args: Namespace) -> int:
         finder = _finder(args, tree)
         joined = join(
             args.out, args.detection, args.classification, finder, problems.append, mapping=mapping,
-            repeat=args.repeat, progress=partial(tqdm, unit="picture", disable=None),
+            repeat=args.repeat, progress=partial(bar, unit="picture", disable=None),
         )  # fmt: skip
     finally:
         for problem in problems[:SHOWN]:

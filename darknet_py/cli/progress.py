@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from darknet_py.cli.common import complain
+from darknet_py.cli.output import bar
 from darknet_py.data.amounts import Amounts
 from darknet_py.evaluate import Scores
 from darknet_py.graph import Graph
@@ -72,7 +73,7 @@ class Printer(Observer):
             crops = _crops(self.graph, self.graph.net.width)
             lines = [name, str(self.processes), lines[1], str(self.pictures), crops]
         self._say(lambda: "\n".join(lines), event="started", name=name, batch=batch, pictures=self.pictures)
-        self.bar = tqdm(total=end, initial=batch, unit="batch", disable=True if self.as_json else None)
+        self.bar = bar(total=end, initial=batch, unit="batch", disable=True if self.as_json else None)
 
     def updated(self, update: Update) -> None:
         self._say(lambda: self._lines(update), event="update", **update.to_dict())

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish to stop, for commands that have something to finish."""
+"""Ctrl-C, SIGTERM and SIGHUP as a wish to stop, for commands that have something to finish."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from contextlib import contextmanager, suppress
 from darknet_py.cli.common import complain
 
 GRACE = 2.0  # seconds in which several processes may get the same wish twice
+WISHES = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @contextmanager
-def stop_signals(processes: int) -> Iterator[threading.Event]:
-    """Set an event at the first Ctrl-C or SIGTERM; the next ends the process at once.
+def stop_signals(processes: int, *, tell: bool = True) -> Iterator[threading.Event]:
+    """Set an event at the first Ctrl-C, SIGTERM or SIGHUP; the next ends the process at once.
 
-    With several processes both the terminal and torchrun send one, so that a second right after the first is none.
+    With several processes both the terminal and their launcher send one, so that a second right after the first is
+    none. What is ignored already, as nohup has SIGHUP ignored, stays so.
     """
     told, first = threading.Event(), [0.0]
     grace = GRACE if processes > 1 else 0.0
@@ -26,7 +28,11 @@ def stop_signals(processes: int) -> Iterator[threading.Event]:
         yield told
         return
 
+    terminals = [stream for stream in (1, 2) if os.isatty(stream)]
+
     def handle(number: int, _frame: object) -> None:
+        if number not in (signal.SIGINT, signal.SIGTERM):  # the terminal has gone, and writing to it would fail
+            _drop(terminals)
         now = time.monotonic()
         if told.is_set() and now - first[0] >= grace:
             signal.signal(number, signal.SIG_DFL)
@@ -35,11 +41,21 @@ def stop_signals(processes: int) -> Iterator[threading.Event]:
             told.set()
             first[0] = now
             with suppress(RuntimeError):  # where this came in the middle of another line
-                complain("finishing this batch, then saving; once more ends at once")
+                if tell:
+                    complain("finishing this batch, then saving; once more ends at once")
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    taken = [number for number in WISHES if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in taken}
     try:
         yield told
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _drop(streams: list[int]) -> None:
+    """Lead open files to nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        os.dup2(nowhere, stream)
+    os.close(nowhere)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from darknet_py.graph import Graph
     from darknet_py.train import History, Observer, TrainSettings, World
 
-STOPPED = 130  # the exit code after Ctrl-C
+EPOCHS = 4  # between two measurements
 
 
 def _arguments(parser: ArgumentParser, *, boxes: bool) -> None:
@@ -45,10 +46,11 @@ def _arguments(parser: ArgumentParser, *, boxes: bool) -> None:
     data_arguments(parser)
     for name, text in (("batches", "end after so many batches"), ("save-every", "batches between two NAME.backup")):
         parser.add_argument(f"--{name}", type=count, metavar="N", help=text)
-    parser.set_defaults(map=False, map_every=None)
+    parser.set_defaults(map=False, map_every=None, mAP_epochs=EPOCHS)
     if boxes:
         switch(parser, "map", "measure mean average precision on valid= now and then")
         parser.add_argument("--map-every", type=count, metavar="N", help="batches between two measurements")
+        option(parser, "mAP_epochs", count, EPOCHS, f"or epochs, with -map (default: {EPOCHS}, at least 100 batches)")
     parser.add_argument("--sizes", type=_range, metavar="LOW,HIGH", help="input sizes of random=1")
     _output_arguments(parser)
     _speed_arguments(parser)
@@ -57,7 +59,8 @@ def _arguments(parser: ArgumentParser, *, boxes: bool) -> None:
 def _output_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--log", metavar="FILE.csv", help="write a row a batch")
     parser.add_argument("--tensorboard", metavar="DIR", help="write losses for TensorBoard")
-    parser.add_argument("--chart", metavar="FILE", help="draw losses here (default: chart.png beside the weights)")
+    text = "draw losses here (default: chart.png beside the weights)"
+    parser.add_argument("-chart", "--chart", metavar="FILE", help=text)
     switch(parser, "json", "print one JSON object a line")
 
 
@@ -98,17 +101,27 @@ def _run(args: Namespace, manner: str) -> int:
     if "torch" not in sys.modules:  # threads that wait by running take the processor from those that load pictures
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from darknet_py.cfg import read_data
+    from darknet_py.cli.start import folder_of
     from darknet_py.graph import Graph
     from darknet_py.naming import check_names
-    from darknet_py.train import joined, launch
+    from darknet_py.train import check_gpus, check_place, joined, launch
 
+    if args.clear and args.resume:
+        complain("-clear starts anew and --resume goes on: give one of them")
+        return 2
+    if args.gpus and not args.nogpu:
+        check_gpus(args.gpus)
     if args.gpus and len(args.gpus) > 1 and "WORLD_SIZE" not in os.environ:
+        with warnings.catch_warnings():  # what is wrong with these files is said once
+            warnings.simplefilter("ignore")
+            Graph.read(args.cfg, strict=args.strict)
+            check_place(folder_of(args, read_data(args.data)))
         return launch(args.gpus, _without_gpus(args.command))
     if args.gpus and len(args.gpus) == 1:
         (args.i,) = args.gpus
     if args.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before the GPU is first used
-    data, graph = read_data(args.data), Graph.read(args.cfg, strict=args.strict)
+    data, graph = read_data(args.data), Graph.read(args.cfg, strict=args.strict, dialect=args.dialect)
     if not args.names_anyway:
         check_names(graph, data.names(), str(data.path("names", "labels")))
     with joined(device_of(args)) as world:
@@ -127,7 +140,7 @@ def _train(args: Namespace, manner: str, data: DataFile, graph: Graph, world: Wo
     from darknet_py.cli.progress import STYLES, Printer
     from darknet_py.cli.start import Start, folder_of, samples_of
     from darknet_py.model import pick_device
-    from darknet_py.train import History, train, tune_malloc
+    from darknet_py.train import STOPPED, History, check_place, train, tune_malloc
 
     tell = complain if world.is_first else _say_nothing
     if args.tune_malloc and not tune_malloc():
@@ -135,6 +148,8 @@ def _train(args: Namespace, manner: str, data: DataFile, graph: Graph, world: Wo
     if args.threads:
         torch.set_num_threads(args.threads)
     device = world.device if world.size > 1 else pick_device(device_of(args))
+    if world.is_first:
+        check_place(folder_of(args, data))
     start = Start.of(args, graph, folder_of(args, data), tell)
     network = start.network.to(device)
     use_reading(args)
@@ -146,7 +161,7 @@ def _train(args: Namespace, manner: str, data: DataFile, graph: Graph, world: Wo
         printer = Printer(STYLES[manner], graph, len(samples.paths), world.size, as_json=args.json)
         samples.problems.report = printer.failed
         observers = [printer, *_files(args, settings, history, printer.failed)]
-    with stop_signals(world.size) as told:
+    with stop_signals(world.size, tell=world.is_first) as told:
         result = train(
             network, samples, settings, resumed=start.checkpoint, history=history, observers=observers,
             stop=told.is_set, world=world,
@@ -173,7 +188,7 @@ def _settings(
 
     net = graph.net
     measures = args.map or args.map_every
-    every = args.map_every or max(100, 4 * len(samples.paths) // net.batch)  # four epochs
+    every = args.map_every or max(100, args.mAP_epochs * len(samples.paths) // net.batch)
     workers = default_workers(device, net.network_batch * net.width * net.height)
     return TrainSettings(
         folder=folder_of(args, data), manner=MANNERS[manner], seed=start.seed, batches=args.batches,

@@ -1,7 +1,8 @@
 """Training as the cfg says."""
 
-from darknet_py.train.checkpoint import Checkpoint, Saver, resume_beside
-from darknet_py.train.distributed import ALONE, Share, World, joined, launch, share_of
+from darknet_py.train.checkpoint import Checkpoint, Saver, check_place, resume_beside
+from darknet_py.train.distributed import ALONE, Share, World, joined, share_of
+from darknet_py.train.launch import STOPPED, check_gpus, launch
 from darknet_py.train.loop import Result, base_name, train
 from darknet_py.train.malloc import tune_malloc
 from darknet_py.train.optimizer import DarknetAdam, DarknetSGD, optimizer_of
@@ -26,6 +27,7 @@ __all__ = [
     "Manner",
     "Observer",
     "Result",
+    "STOPPED",
     "Saver",
     "Share",
     "Sizes",
@@ -35,6 +37,8 @@ __all__ = [
     "Update",
     "World",
     "base_name",
+    "check_gpus",
+    "check_place",
     "default_workers",
     "joined",
     "launch",

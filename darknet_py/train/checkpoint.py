@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +15,8 @@ from torch import Tensor
 
 from darknet_py import weights
 from darknet_py.errors import WeightsError, os_reason
-from darknet_py.files import replacing
+from darknet_py.files import check_folder, clear_parts, replacing, settle
+from darknet_py.locks import FolderLock
 from darknet_py.network import Network
 from darknet_py.weights import pickled
 
@@ -32,16 +34,31 @@ class Saver:
         self.path = folder / f"{name}.backup"
         self.last: Path | None = None
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Make the folder and keep other runs out of it; raises `DarknetError` where one is in it."""
+        lock = FolderLock(self.folder)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock.take()
+        except OSError as error:
+            raise _no_place(self.folder, error) from error
+        try:
+            yield
+        finally:
+            lock.give_back()
+
     def prepare(self) -> None:
         """Make the folder, and remove what a run that was killed had only half written there."""
         name = rf"\.+{re.escape(self.name)}(_\w+)?\.(backup|resume|weights)(\.part)?(\.\w+\.part)?"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            clear_parts(self.folder)
             for path in self.folder.glob(".*.part"):
                 if re.fullmatch(name, path.name):
                     path.unlink(missing_ok=True)
         except OSError as error:
-            raise WeightsError(f"{self.folder}: weights cannot be saved here: {os_reason(error)}") from error
+            raise _no_place(self.folder, error) from error
 
     def numbered(self, network: Network, number: int) -> Path:
         """Save NAME_N.weights, after so many updates or epochs."""
@@ -52,9 +69,26 @@ class Saver:
         return self._save(network, f"{self.name}{self._final}.weights")
 
     def _save(self, network: Network, name: str) -> Path:
-        self.last = self.folder / name
-        weights.save(network, self.last)
-        return self.last
+        with self._whole(self.folder / name) as part:
+            weights.save(network, part)
+        return self.folder / name
+
+    @contextmanager
+    def _whole(self, path: Path) -> Iterator[Path]:
+        """Where to write what becomes `path` once it is on the disk; raises `WeightsError` that names `path`."""
+        part = self.folder / f".{path.name}.part"
+        try:
+            yield part
+            settle(part)
+            part.replace(path)
+            settle(self.folder)
+        except WeightsError as error:
+            raise WeightsError(str(error).replace(str(part), str(path))) from error
+        except OSError as error:
+            raise WeightsError(f"{path}: cannot be written: {os_reason(error)}") from error
+        finally:
+            part.unlink(missing_ok=True)
+        self.last = path
 
     def backup(self, network: Network, state: Mapping[str, Any]) -> Path:
         """Write NAME.resume with `state` and the network, then NAME.backup; each takes its place in one step.
@@ -64,21 +98,24 @@ class Saver:
         is made of plain numbers, strings, tensors, lists and dicts. Raises `WeightsError` where the disk is full; the
         old files stay.
         """
-        part = self.folder / f".{self.path.name}.part"
-        try:
+        with self._whole(self.path) as part:
             weights.save(network, part)
             backups = [digest(path) for path in (part, self.path) if path.exists()]
             values = {**state, "format": FORMAT, "backups": backups, "network": network.state_dict()}
             _write(resume_beside(self.path), values)
-            part.replace(self.path)
-        except WeightsError as error:
-            raise WeightsError(str(error).replace(str(part), str(self.path))) from error
-        except OSError as error:
-            raise WeightsError(f"{resume_beside(self.path)}: cannot be written: {os_reason(error)}") from error
-        finally:
-            part.unlink(missing_ok=True)
-        self.last = self.path
         return self.path
+
+
+def check_place(folder: Path) -> None:
+    """Raise `WeightsError` where weights cannot be saved in a folder, as far as that is known before."""
+    try:
+        check_folder(folder)
+    except OSError as error:
+        raise _no_place(folder, error) from error
+
+
+def _no_place(folder: Path, error: OSError) -> WeightsError:
+    return WeightsError(f"{folder}: weights cannot be saved here: {os_reason(error)}")
 
 
 def resume_beside(backup: str | Path) -> Path:
@@ -87,11 +124,14 @@ def resume_beside(backup: str | Path) -> Path:
 
 
 def _write(path: Path, values: Mapping[str, Any]) -> None:
-    with replacing(path) as file:
-        try:
-            torch.save(dict(values), file)
-        except RuntimeError as error:  # of closing the archive, which hides what stopped the writing
-            raise error.__context__ or error from None
+    try:
+        with replacing(path, durable=True) as file:
+            try:
+                torch.save(dict(values), file)
+            except RuntimeError as error:  # of closing the archive, which hides what stopped the writing
+                raise error.__context__ or error from None
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be written: {os_reason(error)}") from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,11 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import os
-import signal
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -173,29 +169,3 @@ class RunningStatistics:
             if bn.running_mean is not None and bn.running_var is not None:
                 bn.running_mean.copy_(mean)
                 bn.running_var.copy_(variance)
-
-
-def launch(devices: Sequence[int], argv: Sequence[str]) -> int:
-    """Run `python -m darknet_py ARGV` in a process a GPU, and give back the exit code.
-
-    Ctrl-C reaches these processes too, so that here it is only waited for them.
-    """
-    command = [
-        sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={len(devices)}",
-        "--master-addr=127.0.0.1", f"--master-port={_free_port()}", "-m", "darknet_py", *argv,
-    ]  # fmt: skip
-    visible = ",".join(map(str, devices))
-    process = subprocess.Popen(command, env={**os.environ, "CUDA_VISIBLE_DEVICES": visible})  # noqa: S603
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            process.send_signal(signal.SIGINT)
-
-
-def _free_port() -> int:
-    """A port of this machine that nothing uses now."""
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        port: int = server.getsockname()[1]
-    return port

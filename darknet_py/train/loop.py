@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -58,7 +58,7 @@ def train(
     run = _Run(network, data, settings, world, history)
     if world.is_first:
         run.observers = Observers((history, *observers), on_update)
-    with set_up(deterministic=settings.deterministic):
+    with set_up(deterministic=settings.deterministic), run.saver.alone() if run.saver else nullcontext():
         try:
             run.restore(resumed)
             return run.go(stop)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from darknet_py.charts import loss_chart
 from darknet_py.errors import DarknetError, os_reason
-from darknet_py.files import replacing
+from darknet_py.files import clear_parts, replacing
 from darknet_py.train.progress import History, Observer, Update
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class CsvLog(Observer):
 
     def started(self, batch: int, end: int | None) -> None:
         rows = [row for row in self._kept if int(row[0]) <= batch]
+        clear_parts(self.path.parent)
         try:
             with replacing(self.path, "w", encoding="utf-8") as file:
                 file.write(_line(COLUMNS) + "".join(map(_line, rows)))
@@ -87,7 +88,7 @@ class TensorBoard(Observer):
         try:
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
         except ImportError as error:
-            raise DarknetError("tensorboard is not installed: pip install 'darknet-py[tensorboard]'") from error
+            raise DarknetError("tensorboard is not installed: pip install 'darknet-torch[tensorboard]'") from error
         self._new: Callable[..., Any] = SummaryWriter
         self._folder, self._writer = str(folder), None
 
@@ -126,6 +127,7 @@ class Chart(Observer):
         self._drawn, self._due = 0, 0.0  # points that are in it, and when it may be drawn again
 
     def started(self, batch: int, end: int | None) -> None:
+        clear_parts(self.path.parent)
         if self._needed:
             self._draw()
 

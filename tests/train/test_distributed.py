@@ -16,6 +16,7 @@ import darknet_py
 from darknet_py.errors import DarknetError
 from darknet_py.graph import Graph
 from darknet_py.train import ALONE, World, distributed, joined, launch, share_of
+from darknet_py.train.launch import _free_port
 from darknet_py.train.step import _has_unused
 
 HERE = Path(__file__).parent
@@ -30,7 +31,7 @@ def net_of(batch: int, subdivisions: int, more: str = ""):
 def together(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, torch.Tensor]]:
     """What two processes came to."""
     out = tmp_path_factory.mktemp("together") / "states.pt"
-    port = f"--master-port={distributed._free_port()}"
+    port = f"--master-port={_free_port()}"
     options = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1", port]
     paths = os.pathsep.join((str(Path(darknet_py.__file__).parents[1]), str(HERE)))
     ended = subprocess.run(

@@ -1,0 +1,66 @@
+"""What commands print, fit for a terminal: nothing that files and paths say can control it."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+from darknet_py.errors import shown
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+
+class Plain:
+    """A stream whose text is escaped, but for its lines and tabs; `raw` is the one below, for bars and the like."""
+
+    def __init__(self, raw: TextIO) -> None:
+        self.raw = raw
+
+    def write(self, text: str) -> int:
+        """Write text; DEL is escaped as JSON has it, which alone of the rest would let it through."""
+        self.raw.write(shown(text.replace("\x7f", "\\u007f"), keep="\n\t"))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.raw, name)
+
+    def __eq__(self, other: object) -> bool:  # tqdm asks so whether a bar is in the way of what is written
+        return bool(other == self.raw)
+
+    def __hash__(self) -> int:
+        return hash(self.raw)
+
+
+def raw(stream: TextIO) -> TextIO:
+    """The stream below a `Plain` one."""
+    return stream.raw if isinstance(stream, Plain) else stream
+
+
+@contextmanager
+def plain_output() -> Iterator[None]:
+    """Escape what is printed; names that are no valid text come in, and those that cannot be shown go out escaped."""
+    escaped = "backslashreplace"
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, escaped), (sys.stderr, escaped)):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors=errors)
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (cast("TextIO", Plain(stream)) for stream in before)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def bar(things: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]:
+    """A progress bar on stderr, as tqdm makes it."""
+    from tqdm import tqdm
+
+    return tqdm(things, file=raw(sys.stderr), **options)
