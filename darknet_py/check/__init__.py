@@ -7,6 +7,7 @@ from pathlib import Path
 from darknet_py.cfg import read
 from darknet_py.cfg.dialect import known, refuse_other
 from darknet_py.check.files import check_data, check_named_files, check_weights
+from darknet_py.check.lists import Progress, check_lists
 from darknet_py.check.network import check_heads, check_input_size, check_memory, check_training, check_uses
 from darknet_py.check.outline import Outline
 from darknet_py.check.problems import Problem, Problems
@@ -17,12 +18,14 @@ __all__ = ["Problem", "check"]
 
 
 def check(
-    cfg: str | Path, weights: str | Path | None = None, data: str | Path | None = None, *, dialect: str | None = None
+    cfg: str | Path, weights: str | Path | None = None, data: str | Path | None = None, *, dialect: str | None = None,
+    progress: Progress | None = None,
 ) -> list[Problem]:  # fmt: skip
     """Everything wrong with these files, by file and line; empty where all is well.
 
-    Files that cannot be read are findings too: nothing is raised for them. Of a cfg of another dialect that alone is
-    said, unless `dialect` is "darknet", which reads it as the original would.
+    Files that cannot be read are findings too: nothing is raised for them. The lists of `data` are read with all their
+    pictures and labels; `progress` is told how many pictures are done and how many there are. Of a cfg of another
+    dialect that alone is said, unless `dialect` is "darknet", which reads it as the original would.
     """
     cfg, data = find(cfg, ".cfg"), None if data is None else find(data, ".data")
     weights = None if weights is None else find_weights(weights)
@@ -37,7 +40,9 @@ def check(
     if outline is not None:
         _check_outline(outline, str(cfg), weights, problems)
     if data is not None:
-        check_data(data, outline, problems)
+        read_data = check_data(data, outline, problems)
+        if read_data is not None:
+            check_lists(read_data, outline, problems, progress)
     return problems.in_order(str(cfg), str(data), str(weights))
 
 
