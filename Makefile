@@ -5,10 +5,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint types docs bench bench-inference clean
+.PHONY: demo test lint types docs bench bench-inference fuzz clean
 
 demo: $(VENV)/.installed
-	$(BIN)/python tools/demo.py
+	$(BIN)/python -m tools.demo
 
 test: lint types
 	$(BIN)/python -m pytest -n 2
@@ -21,14 +21,17 @@ types: $(VENV)/.developing
 	$(BIN)/mypy
 
 docs: $(VENV)/.developing
-	$(BIN)/python tools/make_layer_docs.py
+	$(BIN)/python -m tools.make_layer_docs
 
 bench: $(VENV)/.installed
-	$(BIN)/python tools/bench.py
+	$(BIN)/python -m tools.bench costs
 
 bench-inference: $(VENV)/.installed
 	$(PIP) install -c constraints.txt -e '.[bench]'
-	$(BIN)/python tools/bench_inference.py
+	$(BIN)/python -m tools.bench inference
+
+fuzz: $(VENV)/.installed
+	$(BIN)/python -m tools.fuzz all --count 500
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -78,7 +78,7 @@ def _figure(path: str | Path) -> Any:
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415
     except ImportError as error:
-        raise DarknetError("matplotlib is not installed: pip install 'darknet-py[charts]'") from error
+        raise DarknetError("matplotlib is not installed: pip install 'darknet-torch[charts]'") from error
     return Figure(figsize=(9, 5), dpi=120, layout="constrained")
 
 

@@ -72,7 +72,7 @@ class Detections:
             import numpy as np  # noqa: PLC0415
             import supervision  # noqa: PLC0415
         except ImportError as error:
-            raise DarknetError("supervision is not installed: pip install 'darknet-py[supervision]'") from error
+            raise DarknetError("supervision is not installed: pip install 'darknet-torch[supervision]'") from error
         return supervision.Detections(
             xyxy=self.boxes.numpy().reshape(-1, 4),
             confidence=self.scores.numpy(),

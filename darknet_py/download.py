@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, TextIO
 
 from darknet_py.errors import DownloadError, os_reason
+from darknet_py.files import cache_folder
 from darknet_py.transfer import Line, Progress, Wanted, fetch, hashed, scheme_of, shown_url, size_of
 
 if TYPE_CHECKING:
@@ -128,14 +129,6 @@ def _models() -> Iterator[Model]:
 
 
 MODELS: Final[Mapping[str, Model]] = {model.name: model for model in _models()}
-
-
-def cache_folder() -> Path:
-    """Return where downloads go by default: $DARKNET_PY_CACHE, or else our part of the user's cache."""
-    if own := os.environ.get("DARKNET_PY_CACHE"):
-        return Path(own).expanduser()
-    user = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME")
-    return (Path(user).expanduser() if user else Path.home() / ".cache") / "darknet_py"
 
 
 def download(

@@ -8,13 +8,14 @@ import errno
 import os
 import re
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, Final
 
-from darknet_py.errors import CfgError, Location, os_reason
+from darknet_py.errors import CfgError, DarknetError, Location, os_reason
 from darknet_py.locks import mark, remove_left
 
 SMALL: Final = 4 << 20  # bytes of a cfg; the largest official one has 20 KB
@@ -175,3 +176,52 @@ def permissions(path: Path) -> int:
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask
+
+
+def cache_folder() -> Path:
+    """Where downloads and compiled kernels go: $DARKNET_PY_CACHE, or else our part of the user's cache.
+
+    A path of XDG_CACHE_HOME counts if it is absolute, as its specification says. Raises `DarknetError` where nothing
+    says what `~` is.
+    """
+    own = os.environ.get("DARKNET_PY_CACHE")
+    user = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME")
+    try:
+        if own:
+            return Path(own).expanduser().absolute()
+        base = Path(user or "").expanduser()
+        return (base if base.is_absolute() else Path.home() / ".cache") / "darknet_py"
+    except RuntimeError as error:
+        raise DarknetError(f"{error} DARKNET_PY_CACHE can name a folder for what is kept") from error
+
+
+def private(folder: Path) -> Path:
+    """The same folder without links, made if need be; raises `PermissionError` where others could put files into it.
+
+    It and every folder above belong to this user or to root, and nobody else may write there; in a folder such as /tmp
+    that is sticky nobody can replace what is not his.
+    """
+    for path in reversed((folder, *folder.parents)):
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+    folder = folder.resolve()
+    for path in (folder, *folder.parents):
+        info = path.stat()
+        sticky = path != folder and info.st_mode & stat.S_ISVTX
+        owners = (os.getuid(),) if path == folder else (os.getuid(), 0)
+        open_to = info.st_mode & (0o002 if _is_own_group(info.st_gid) else 0o022)
+        if info.st_uid not in owners or (open_to and not sticky):
+            raise PermissionError(errno.EACCES, "others can write there", str(path))
+    return folder
+
+
+def _is_own_group(number: int) -> bool:
+    """Whether a group is the one that many systems make for each user."""
+    import grp  # noqa: PLC0415  # not on Windows
+    import pwd  # noqa: PLC0415
+
+    try:
+        group, user = grp.getgrgid(number), pwd.getpwuid(os.getuid())
+    except KeyError:
+        return False
+    return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}

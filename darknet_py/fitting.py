@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
-from ctypes import POINTER, Structure, byref, c_ssize_t, c_void_p
-from functools import cache, lru_cache
+from ctypes import byref
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from darknet_py.engine.native import library
+from darknet_py.engine.native import Axis, Buffer, Picture, floats, library
+from darknet_py.errors import DarknetError
 from darknet_py.image import corner_aligned, letterbox_size, resize
 
 GREY = 0.5  # of the canvas around a picture
 CPU = torch.device("cpu")
-
-
-class _Picture(Structure):
-    _fields_ = (("pixels", c_void_p), ("w", c_ssize_t), ("step", c_ssize_t), ("row", c_ssize_t))
-
-
-class _Axis(Structure):
-    _fields_ = (
-        *((name, c_void_p) for name in ("near", "far", "near_weight", "far_weight")),
-        ("count", c_ssize_t),
-    )
 
 
 def fitted(images: Sequence[Tensor], width: int, height: int, *, stretch: bool = False) -> Tensor:
@@ -57,23 +46,31 @@ def _place(image: Tensor, canvas: Tensor, *, stretch: bool) -> None:
 
 def _resized(image: Tensor, out: Tensor) -> bool:
     """Resize by the kernel, where it can; `out` has its channels side by side."""
-    kernel = _kernel()
+    kernel = library()
     c, h, w = image.shape
     by_channel, row, step = image.stride()
     suits = c == 3 and by_channel == 1 and step in (3, 4) and image.dtype == torch.uint8
     if kernel is None or not suits or image.device != CPU or out.device != CPU or not h * w:
         return False
-    picture = _Picture(image.data_ptr(), w, step, row)
+    picture = Picture(_rest(image), h, w, step, row)
     (x, columns), (y, rows) = _axis(w, out.shape[2], rows=False), _axis(h, out.shape[1], rows=True)
-    floats = kernel.resize_workspace(byref(picture), byref(columns))
-    space = torch.empty(floats, dtype=torch.float32, device="cpu")
-    kernel.resize_picture(byref(picture), byref(columns), byref(rows), out.data_ptr(), out.stride(1), space.data_ptr())
+    count = floats(kernel.resize_workspace(byref(picture), byref(columns)))
+    space = torch.empty(count, dtype=torch.float32, device="cpu")
+    fits = out.dtype == torch.float32 and (out.stride(0), out.stride(2)) == (1, 3)
+    buffers = (Buffer * 2)(_rest(out), _rest(space))
+    if not fits or kernel.resize_picture(byref(picture), byref(columns), byref(rows), out.stride(1), buffers):
+        raise DarknetError(f"a picture {tuple(image.shape)} does not fit its place {tuple(out.shape)}")
     del x, y  # until here, for the kernel reads them
     return True
 
 
+def _rest(tensor: Tensor) -> Buffer:
+    """The memory of a tensor from its first value on."""
+    return Buffer(tensor.data_ptr(), tensor.untyped_storage().nbytes() - tensor.storage_offset() * tensor.itemsize)
+
+
 @lru_cache(maxsize=64)
-def _axis(size: int, new: int, *, rows: bool) -> tuple[tuple[Tensor, ...], _Axis]:
+def _axis(size: int, new: int, *, rows: bool) -> tuple[tuple[Tensor, ...], Axis]:
     """Where `image.resize` looks for each of `new` samples of a side of `size`, and how much each neighbour counts."""
     at, far = corner_aligned(size, new, CPU)
     near = 1 - far
@@ -81,16 +78,4 @@ def _axis(size: int, new: int, *, rows: bool) -> tuple[tuple[Tensor, ...], _Axis
         at[-1], near[-1] = size - 1, 1
     far[-1] = 0  # image.c adds nothing to the last row
     tensors = at.int(), (at + 1).clamp_(max=size - 1).int(), near, far
-    return tensors, _Axis(*(tensor.data_ptr() for tensor in tensors), new)
-
-
-@cache
-def _kernel() -> ctypes.CDLL | None:
-    """The functions of letterbox.c, or None where they cannot be had."""
-    kernel = library()
-    if kernel is not None:
-        picture, axis, size = POINTER(_Picture), POINTER(_Axis), c_ssize_t
-        kernel.resize_workspace.restype, kernel.resize_workspace.argtypes = size, (picture, axis)
-        kernel.resize_picture.restype = None
-        kernel.resize_picture.argtypes = picture, axis, axis, c_void_p, size, c_void_p
-    return kernel
+    return tensors, Axis(*(tensor.data_ptr() for tensor in tensors), new)

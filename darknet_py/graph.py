@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from darknet_py import cfg
-from darknet_py.cfg.keys import nearest, read
+from darknet_py.cfg.dialect import known, refuse_other
+from darknet_py.cfg.keys import Gathered, Report, nearest, read, refuse, warn
 from darknet_py.cfg.section import Section
 from darknet_py.errors import CfgError
 from darknet_py.layers.base import REGISTRY, Blob, Layer, Shape
 from darknet_py.net import NAMES, Net
 
 INPUT = -1  # the index that stands for the network's input
+VALUE_BYTES = 4
 MAX_VALUES = 1 << 31  # of one output, or of one stored tensor: Darknet counts them in an int
 
 
@@ -60,28 +62,39 @@ class Graph:
     sections: tuple[Section, ...] = field(repr=False)
 
     @classmethod
-    def read(cls, path: str | Path, *, strict: bool = False) -> Graph:
+    def read(cls, path: str | Path, *, strict: bool = False, dialect: str | None = None) -> Graph:
         """Read a cfg file; with `strict`, unknown and repeated keys are errors.
 
-        Raises `CfgError` for text that is no cfg, unknown sections, values that do not parse, layers that do not
-        exist and shapes that do not fit; each says file, line and both facts.
+        A cfg of which AlexeyAB's Darknet makes another network is refused, unless `dialect` is "darknet": then it is
+        read as the original would. Raises `CfgError` for that, for text that is no cfg, unknown sections, values that
+        do not parse, layers that do not exist and shapes that do not fit; each says file, line and both facts.
         """
-        return cls.from_sections(cfg.read(path), str(path), strict=strict)
+        return cls.from_sections(cfg.read(path), str(path), strict=strict, dialect=dialect)
 
     @classmethod
-    def parse(cls, text: str, source: str = "<cfg>", *, strict: bool = False) -> Graph:
+    def parse(
+        cls, text: str, source: str = "<cfg>", *, strict: bool = False, dialect: str | None = None
+    ) -> Graph:  # fmt: skip
         """Make a graph of cfg text."""
-        return cls.from_sections(cfg.parse(text, source), source, strict=strict)
+        return cls.from_sections(cfg.parse(text, source), source, strict=strict, dialect=dialect)
 
     @classmethod
-    def from_sections(cls, sections: Sequence[Section], source: str = "<cfg>", *, strict: bool = False) -> Graph:
+    def from_sections(
+        cls, sections: Sequence[Section], source: str = "<cfg>", *, strict: bool = False, dialect: str | None = None
+    ) -> Graph:  # fmt: skip
         """Make a graph of parsed sections."""
+        if known(dialect) is None:
+            refuse_other(sections)
         first, *rest = sections
-        net = Net.from_section(first, strict=strict)
-        layers = [read_layer(section, strict=strict) for section in rest]
+        warnings = Gathered()
+        report = refuse if strict else warnings
+        net = Net.from_section(first, report)
+        layers = [read_layer(section, report) for section in rest]
         if not layers:
             raise CfgError("there is no layer after [net]", first.where)
-        return cls(net, connect(net.input_shape, layers), source, tuple(sections))
+        graph = cls(net, connect(net.input_shape, layers), source, tuple(sections))
+        warnings.warn()
+        return graph
 
     @property
     def input_shape(self) -> Shape:
@@ -155,19 +168,33 @@ class Graph:
     @property
     def largest_live_set(self) -> int:
         """The most values of one picture that have to be kept at a time during a forward pass."""
+        return self._largest_live_set(lambda _node: 0)
+
+    def _largest_live_set(self, beside: Callable[[Node], int]) -> int:
         live, most = 0, 0
         for index, done in self.last_uses(self.outputs).items():
             live += self.nodes[index].shape.size
-            most = max(most, live)
+            most = max(most, live + beside(self.nodes[index]))
             live -= sum(self.nodes[source].shape.size for source in done)
         return most + self.input_shape.size
 
+    @property
+    def stored_bytes(self) -> int:
+        """What the weights take, in float32."""
+        return VALUE_BYTES * sum(blob.size for node in self.nodes for blob in node.blobs)
 
-def read_layer(section: Section, *, strict: bool = False) -> Layer:
-    """The layer a section describes."""
+    @property
+    def picture_bytes(self) -> int:
+        """The least that a picture takes on its way through: itself twice, and what is live with its workspace."""
+        live = self._largest_live_set(lambda node: node.layer.workspace(node.inputs))
+        return VALUE_BYTES * (self.input_shape.size + live)
+
+
+def read_layer(section: Section, report: Report = warn) -> Layer:
+    """The layer a section describes, with warnings to `report`."""
     layer = REGISTRY.get(section.type)
     if layer is not None:
-        return read(layer, section, strict=strict, where=section.where)
+        return read(layer, section, report=report, where=section.where)
     if section.type in NAMES:
         raise CfgError(f"[{section.type}] can only come first", section.where)
     raise CfgError(f"there is no section [{section.type[:60]}]{nearest(section.type, REGISTRY)}", section.where)
@@ -180,6 +207,8 @@ def connect(shape: Shape, layers: Sequence[Layer], before: Sequence[Node] = ()) 
         sizes = (node.shape.size, *(shape.size for shape in node.inputs), *(blob.size for blob in node.blobs))
         if max(sizes) >= MAX_VALUES:
             raise node.layer.error(f"is too large: {node.shape} values out of {', '.join(map(str, node.inputs))}")
+        if (beside := node.layer.workspace(node.inputs)) >= MAX_VALUES:
+            raise node.layer.error(f"takes {beside:,} values to work out {node.shape}, and {MAX_VALUES:,} are too many")
         nodes.append(node)
     return tuple(nodes)
 

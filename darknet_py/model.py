@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from operator import index
@@ -18,15 +19,17 @@ from darknet_py.cfg import DataFile, read_data, read_names
 from darknet_py.classify import Classification, Classifier
 from darknet_py.decode import DECODERS, Settings
 from darknet_py.detect import Detections, Detector, class_name
+from darknet_py.download import MODELS
 from darknet_py.engine import Engine
 from darknet_py.engine.steps import Half
-from darknet_py.errors import DarknetError, ImageError
+from darknet_py.errors import DarknetError, DarknetWarning, ImageError
 from darknet_py.files import legible
 from darknet_py.graph import Graph
 from darknet_py.lists import each_picture
 from darknet_py.naming import check_names
 from darknet_py.network import Network
 from darknet_py.picture import ImageLike
+from darknet_py.shipped import is_name
 from darknet_py.video import VideoReader
 
 T = TypeVar("T")
@@ -163,18 +166,24 @@ def load(
     data: str | Path | DataFile | None = None, device: str | torch.device | None = None,
     size: int | tuple[int, int] | None = None, strict: bool = False, partial: weights_file.Partial = False,
     engine: str | None = None, half: Half = False, names_anyway: bool = False,
+    dialect: str | None = None,
 ) -> Model:  # fmt: skip
     """Build the network of a cfg, load its weights and put it on a device.
+
+    Each file may be a path, or the name of one that comes with the package or was downloaded: `load("shapes")`,
+    `load("yolov2-tiny", data="coco")`; a file that exists comes first. A name alone takes the weights of its name.
 
     `names` is a .names file or the names themselves; otherwise the .data file `data` says where they are, and
     without either classes go by their numbers. `device` None takes the first GPU if there is one. `size`, a width
     and height or one number for both, is another input size. `strict` makes unknown and repeated keys errors;
-    `weights` are a .weights file or a state dict (.safetensors, .pt), and without they are random. `partial` takes a
-    file that ends early or goes on; "matching" takes, of one for other classes, the layers that fit. `names_anyway`
-    takes other names than there are classes, which are a `NamesError` otherwise. `engine` and
-    `half` are as in `Model`.
+    `weights` are a .weights file or a state dict (.safetensors, .pt); without they are random, which is worth a warning
+    where a name has none. `partial` takes a file that ends early or goes on; "matching" takes, of one for other
+    classes, the layers that fit. `names_anyway` takes other names than there are classes, which are a `NamesError`
+    otherwise. `dialect` "darknet" reads a cfg that is for AlexeyAB's Darknet, which is refused otherwise, as the
+    original would. `engine` and `half` are as in `Model`.
     """
-    graph = Graph.read(cfg, strict=strict)
+    weights = _weights_of(cfg) if weights is None else weights
+    graph = Graph.read(cfg, strict=strict, dialect=dialect)
     if size is not None:
         width, height = map(index, size if isinstance(size, Sequence) else (size, size))  # no fractions
         graph = graph.resized(width, height)
@@ -187,6 +196,7 @@ def load(
     else:
         network, _ = weights_file.made(graph, weights, weights_file.Reading(partial=partial))
     network.to(target).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.require_memory()
     return Model(network, names, engine, half=half)
 
 
@@ -198,6 +208,18 @@ def _names(names: Names | None, data: str | Path | DataFile | None) -> tuple[Seq
         return names or (), "names"
     data = data if isinstance(data, DataFile) else read_data(data)
     return data.names(), str(data.path("names", "labels"))
+
+
+def _weights_of(cfg: str | Path) -> Path | None:
+    """The weights that a network given by its name has, or None."""
+    if not is_name(cfg):
+        return None
+    weights = weights_file.find(cfg)
+    if weights.is_file():
+        return weights
+    how = f"darknet-py download {cfg} fetches those of the original" if str(cfg) in MODELS else "say which to load"
+    warnings.warn(DarknetWarning(f"there are no weights called {cfg} here, so they are random; {how}"), stacklevel=3)
+    return None
 
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:

@@ -27,7 +27,8 @@ def check_names(graph: Graph, names: Sequence[str], source: str) -> None:
     count = named(names)
     if not names or ((count <= classes or not exact) and classes <= len(names)):
         return
-    raise NamesError(f"{source} has {count} names, but {graph.source} has {classes} classes; {ANYWAY}")
+    has = "has" if exact else "is a classifier of"
+    raise NamesError(f"{source} has {count} names, but {graph.source} {has} {classes} classes; {ANYWAY}")
 
 
 def named(names: Sequence[str]) -> int:

@@ -18,6 +18,7 @@ from darknet_py.graph import INPUT, Graph
 from darknet_py.layers.base import Blob, Drawn, Shape
 from darknet_py.layers.recurrent import Recurrent
 from darknet_py.layout import Header
+from darknet_py.memory import require
 
 
 class Network(nn.Module):
@@ -35,8 +36,10 @@ class Network(nn.Module):
     ) -> None:  # fmt: skip
         """Build the modules on the CPU; with `initialize` their weights are drawn as Darknet draws them.
 
-        Without, they hold whatever the memory holds: for weights that are loaded next.
+        Without, they hold whatever the memory holds: for weights that are loaded next. Raises `DarknetError` where
+        there is too little memory.
         """
+        require(graph.stored_bytes, f"{graph.source}: this network")
         super().__init__()
         self.graph = graph
         self.header = Header()  # of the weights file it came from, with the number of pictures it has seen
@@ -51,9 +54,12 @@ class Network(nn.Module):
             self.initialize(generator)
 
     @classmethod
-    def from_cfg(cls, path: str | Path, *, strict: bool = False, generator: torch.Generator | None = None) -> Network:
+    def from_cfg(
+        cls, path: str | Path, *, strict: bool = False, generator: torch.Generator | None = None,
+        dialect: str | None = None,
+    ) -> Network:  # fmt: skip
         """Read a cfg file and build its network with random weights."""
-        return cls(Graph.read(path, strict=strict), generator=generator)
+        return cls(Graph.read(path, strict=strict, dialect=dialect), generator=generator)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """The network's output, or a tuple where it has several heads."""
@@ -129,6 +135,13 @@ class Network(nn.Module):
                 module.reset_parameters()
             elif isinstance(module, Drawn):
                 module.initialize(generator)
+
+    def require_memory(self, pictures: int = 1) -> None:
+        """Raise `DarknetError` where so many pictures at once need more memory than there is; on the CPU alone."""
+        if self.device.type == "cpu":
+            what = "a picture" if pictures == 1 else f"{pictures} pictures"
+            size = f"{self.graph.source}: {what} of {self.input_shape}"
+            require(pictures * self.graph.picture_bytes, size, "a smaller input takes less")
 
     def resize(self, width: int, height: int) -> None:
         """Take another input size, where Darknet can (resize_network); raises `CfgError` where it cannot."""

@@ -214,4 +214,4 @@ def _av() -> Any:
     try:
         return import_module("av")
     except ImportError as error:
-        raise DarknetError("videos need PyAV: pip install 'darknet-py[video]'") from error
+        raise DarknetError("videos need PyAV: pip install 'darknet-torch[video]'") from error

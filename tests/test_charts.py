@@ -65,6 +65,6 @@ def test_wrong_suffixes_are_an_error(tmp_path):
 
 def test_without_matplotlib_the_error_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(DarknetError, match=r"pip install 'darknet-py\[charts\]'"):
+    with pytest.raises(DarknetError, match=r"pip install 'darknet-torch\[charts\]'"):
         loss_chart([1], [1.0], [1.0], tmp_path / "a.png")
     assert not list(tmp_path.iterdir())

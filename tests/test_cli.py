@@ -189,12 +189,13 @@ def test_hier_goes_to_the_tree(run):
 
 
 def test_detect_takes_coco(run, here):
-    assert run("detect", "boxes_region.cfg", "boxes_region.weights", "picture.png") == (
-        1, [], ["darknet-py: cfg/coco.data: cannot be read: No such file or directory"],
-    )  # fmt: skip
+    arguments = ["boxes_region.cfg", "boxes_region.weights", "picture.png", "-thresh", "0.36"]
+    names = {"a": "person", "b": "bicycle", "c": "car", "d": "motorbike"}  # as they come with the package
+    assert run("detect", *arguments, "--names-anyway")[1][1:] == [
+        f"{names[line[0]]}{line[1:]}" for line in REGION_LINES.split("|")
+    ]
     (here / "cfg").mkdir()
     (here / "cfg" / "coco.data").write_text("names=four.names\n")
-    arguments = ["boxes_region.cfg", "boxes_region.weights", "picture.png", "-thresh", "0.36"]
     assert run("detect", *arguments)[1][1:] == REGION_LINES.split("|")
 
 
@@ -209,7 +210,8 @@ def test_detect_finds_coco_beside_the_cfg(run, here, monkeypatch):
 
 
 def test_yolo_test_names_the_classes_of_voc(run):
-    code, out, _ = run("yolo", "test", "boxes_detection.cfg", "boxes_detection.weights", "picture.png")
+    network = ("boxes_detection.cfg", "boxes_detection.weights")
+    code, out, _ = run("yolo", "test", *network, "picture.png", "--names-anyway")
     names = ("aeroplane", "bicycle", "bird", "boat")
     model = darknet_py.load("boxes_detection.cfg", "boxes_detection.weights", names=names, device="cpu")
     found = model.detect("picture.png", thresh=0.2, nms=0.4)  # its own defaults
@@ -569,7 +571,14 @@ def below(word: str) -> str:
         ({3: "."}, ".: cannot be read: Is a directory"),
         ({2: "lost.data"}, "lost.names: cannot be read: No such file or directory"),
         ({3: "bad.cfg"}, "bad.cfg:7: [convolutional] 'filters=x': an integer was expected"),
-        ({3: "avgpool_softmax.cfg", 4: "avgpool_softmax.weights"}, "avgpool_softmax.cfg has no layer that gives boxes"),
+        (
+            {3: "avgpool_softmax.cfg", 4: "avgpool_softmax.weights"},
+            "four.names has 4 names, but avgpool_softmax.cfg is a classifier of 10 classes",
+        ),
+        (
+            {2: "ten.data", 3: "avgpool_softmax.cfg", 4: "avgpool_softmax.weights"},
+            "avgpool_softmax.cfg has no layer that gives boxes",
+        ),
     ],
 )
 def test_files_that_do_not_work(run, here, change, message):

@@ -142,7 +142,7 @@ def test_what_cannot_be_done_is_one_line(run, arguments, message):
 def test_without_pyav_the_line_says_how_to_get_it(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     code, _, err = run("video.avi")
-    assert (code, err) == (1, ["darknet-py: videos need PyAV: pip install 'darknet-py[video]'"])
+    assert (code, err) == (1, ["darknet-py: videos need PyAV: pip install 'darknet-torch[video]'"])
 
 
 @pytest.mark.parametrize("options", [["-c", "-1"], ["-avg", "0"], ["-frame_skip", "x"]])

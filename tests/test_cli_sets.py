@@ -291,7 +291,7 @@ def test_names_of_other_classes_are_an_error(verb, other_names, capsys):
 def test_a_classifier_has_a_name_for_each_of_its_classes(folder, capsys):
     Path("c.names").write_text("cat\ndog\n")
     assert use("predict", "a.jpg") == 1
-    assert "c.names has 2 names, but classes.cfg has 3 classes" in capsys.readouterr().err
+    assert "c.names has 2 names, but classes.cfg is a classifier of 3 classes" in capsys.readouterr().err
     Path("c.names").write_text("cat\ndog\nowl\nbat\n")  # it is the first classes of a longer list
     assert use("predict", "a.jpg") == 0
 
@@ -340,3 +340,12 @@ def test_the_largest_picture_is_an_option(folder, capsys):
     assert use("test", "a.jpg") == 0
     assert run("detector", "test", "c.data", *NETWORK, "a.jpg", "--max-pixels", "1199") == 1
     assert "a.jpg: 40 x 30 is more than 1199 pixels; see --max-pixels" in capsys.readouterr().err
+
+
+def test_names_without_a_number_are_found_before_the_work(folder, capsys, monkeypatch):
+    monkeypatch.setattr("darknet_py.evaluate.run.look", None)  # the work
+    Path("list.txt").write_text("a.jpg\n")
+    write_data("c.data", more="eval=coco\n")
+    assert use("valid", "") == 1
+    said = "darknet-py: a.jpg: with eval=coco the name of a picture has to end in a number"
+    assert said in capsys.readouterr().err

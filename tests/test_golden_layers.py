@@ -29,7 +29,7 @@ def worst(outputs: dict[int, torch.Tensor], recording: np.lib.npyio.NpzFile) -> 
 
 
 def test_all_recordings_are_here():
-    assert len(CASES) == 49
+    assert len(CASES) == 51
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case != "conv_binary"])

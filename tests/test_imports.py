@@ -15,9 +15,9 @@ import darknet_py
 PACKAGE = Path(darknet_py.__file__).parent
 ORDER = (
     {"errors"},
-    {"cpu", "gpu", "locks", "overlaps", "suppress"},
+    {"cpu", "gpu", "locks", "memory", "overlaps", "suppress"},
     {"signatures"},
-    {"cfg", "charts", "files", "transfer", "boxes", "tree", "kinds", "labelsets", "image"},
+    {"cfg", "charts", "files", "shipped", "transfer", "boxes", "tree", "kinds", "labelsets", "image"},
     {"arrow", "opening", "picture"},
     {"layers", "download", "draw", "video", "camera"},
     {"net"},
@@ -86,7 +86,7 @@ def test_pure_functions_need_nothing_of_the_rest(name):
     assert foreign <= {"torch", "numpy"}
 
 
-@pytest.mark.parametrize("name", [name for name in SOURCES if name.split(".")[0] in ("errors", "cfg")])
+@pytest.mark.parametrize("name", [name for name in SOURCES if name.split(".")[0] in ("errors", "shipped", "cfg")])
 def test_texts_need_no_torch(name):
     assert not {module.split(".")[0] for module in imports(name)} & {"torch", "numpy"}
 

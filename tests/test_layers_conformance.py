@@ -398,6 +398,33 @@ def test_reorg_is_the_index_formula(s, view_channels, h, w):
     assert torch.equal(run(Reorg(stride=s, reverse=True), out.view(x.shape)), view)
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.booleans(), sizes(1, 3), sizes(1, 30), sizes(1, 3), sizes(1, 3))
+def test_reorg_of_any_channels_is_the_loop_of_the_c_program_where_that_stays_inside(reverse, s, c, h, w):
+    """reorg_cpu for one picture; of several values that it writes to a place the last stays."""
+    h, w, depth = h * s, w * s, c // s**2
+    layer, x = Reorg(stride=s, reverse=reverse), random(2, c, h, w)
+    out = np.zeros((2, depth * s * s * h * w if reverse else c * h * w), np.float32)
+    flat, inside = x.flatten(1).numpy(), depth > 0
+    for place, (k, j, i) in enumerate(np.ndindex(c, h, w)):
+        if not depth:
+            break
+        row, column = j * s + (k // depth) // s, i * s + (k // depth) % s
+        other = column + w * s * (row + h * s * (k % depth))
+        inside = inside and other < (out if reverse else flat).shape[1]
+        if inside and reverse:
+            out[:, other] = flat[:, place]
+        elif inside:
+            out[:, place] = flat[:, other]
+    if not inside:
+        with pytest.raises(
+            CfgError, match=f"stride={s} needs channels that are a multiple of {s * s}, and there are {c}"
+        ):
+            layer.out_shape([Shape(c, h, w)])
+        return
+    assert torch.equal(run(layer, x).flatten(1), torch.from_numpy(out))
+
+
 @settings(max_examples=50, deadline=None)
 @given(sizes(1, 3), sizes(1, 3), sizes(1, 4), sizes(1, 4))
 def test_reorg_flatten_puts_the_channels_of_a_pixel_side_by_side(s, c, h, w):

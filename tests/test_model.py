@@ -22,7 +22,7 @@ from darknet_py.classify import Classification
 from darknet_py.decode import Settings
 from darknet_py.detect import Detections, class_name
 from darknet_py.engine import Engine
-from darknet_py.errors import CfgError, DarknetError, ImageError, WeightsError
+from darknet_py.errors import CfgError, DarknetError, ImageError, NamesError, WeightsError
 from darknet_py.image import letterbox, resize
 from darknet_py.model import Model, load, pick_device
 from darknet_py.network import Network, looking
@@ -73,19 +73,21 @@ def test_paths_are_text_or_paths(region, pixels):
 
 
 def test_names_from_everywhere(tmp_path, monkeypatch):
-    (tmp_path / "my.names").write_text("a\n\nc d\n")
+    (tmp_path / "my.names").write_text("a\n\nc d\nb\n")
     (tmp_path / "my.data").write_text("classes=4\nnames = my.names\n")
-    wanted = ("a", "", "c d")
+    wanted = ("a", "", "c d", "b")
     assert loaded("boxes_region", names=tmp_path / "my.names").names == wanted
     assert loaded("boxes_region", names=str(tmp_path / "my.names")).names == wanted
     assert loaded("boxes_region", data=tmp_path / "my.data").names == wanted  # relative to the .data file
-    assert loaded("boxes_region", data=str(tmp_path / "my.data"), names=["x"]).names == ("x",)
+    assert loaded("boxes_region", data=str(tmp_path / "my.data"), names=["x"], names_anyway=True).names == ("x",)
     assert loaded("boxes_region", data=tmp_path / "my.data", names=()).names == ()
     assert loaded("boxes_region").names == ()
 
 
 def test_a_class_without_a_name_is_its_number(pixels):
-    found = loaded("boxes_region", names=["a"]).detect(pixels, thresh=0.3)
+    with pytest.raises(NamesError, match="^names has 1 names, but .*boxes_region.cfg has 4 classes"):
+        loaded("boxes_region", names=["a"])
+    found = loaded("boxes_region", names=["a"], names_anyway=True).detect(pixels, thresh=0.3)
     assert set(found.names) == {"3"}
     assert [class_name(FOUR, n) for n in (0, 3, 4, -1)] == ["a", "d", "4", "-1"]
 

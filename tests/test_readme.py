@@ -6,13 +6,10 @@ is not the 195 MiB of the official file but the weights of a recorded network, b
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -22,9 +19,11 @@ from PIL import Image, ImageDraw
 
 import darknet_py
 from darknet_py.cfg import read_list
-from darknet_py.cli import VERBS
+from darknet_py.cli import VERBS, detector
 from darknet_py.evaluate import measure
 from darknet_py.video import VideoWriter
+from tools import demo
+from tools.datasets import shapes as make_shapes
 
 README, USAGE, DESIGN = ROOT / "README.md", ROOT / "docs" / "usage.md", ROOT / "docs" / "design.md"
 SIZE = (640, 480)
@@ -40,13 +39,6 @@ def assert_in_order(wanted: list[str], text: str) -> None:
     lines = iter(text.splitlines())
     for line in wanted:
         assert line in lines, line
-
-
-def tool(name: str) -> ModuleType:
-    """A script of tools/ as a module."""
-    if str(ROOT / "tools") not in sys.path:
-        sys.path.insert(0, str(ROOT / "tools"))
-    return importlib.import_module(name)
 
 
 def draw_shapes() -> Image.Image:
@@ -68,7 +60,7 @@ def shapes(tmp_path_factory):
     for name, options in (("shapes", []), ("shapes9", ["--tree"])):
         folder = place / "data" / name
         sizes = ["--train", "8", "--valid", "4", "--size", "96x96"]
-        assert tool("make_shapes").main(["--folder", str(folder), *sizes, "--quiet", *options]) == 0
+        assert make_shapes.main(["--folder", str(folder), *sizes, "--quiet", *options]) == 0
     return place
 
 
@@ -99,6 +91,7 @@ def folder(tmp_path, monkeypatch, shapes):
     with VideoWriter(tmp_path / "street.mp4", (64, 48)) as video:
         video.write(torch.zeros(3, 48, 64, dtype=torch.uint8))
     (tmp_path / "list.txt").write_text("photos/a.jpg\nphotos/b.jpg\n", encoding="utf-8")
+    monkeypatch.setattr(detector, "VOC_NAMES", detector.VOC_NAMES[:4])  # as many as the stand-in has classes
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -189,7 +182,7 @@ def test_every_module_has_its_place_in_the_design():
 
 def test_the_demo_draws_its_picture(tmp_path, capsys):
     out = tmp_path / "drawn.png"
-    assert tool("demo").main(["--seed", "8", "--out", str(out)]) == 0
+    assert demo.main(["--seed", "8", "--out", str(out)]) == 0
     text = capsys.readouterr().out
     assert str(out) in text
     assert float(re.search(r"largest difference .*: (\S+)", text).group(1)) < 1e-4
@@ -204,13 +197,13 @@ def test_the_demo_draws_its_picture(tmp_path, capsys):
 def test_the_demo_draws_another_picture_each_time(tmp_path, capsys):
     seeds = []
     for _ in range(2):
-        assert tool("demo").main(["--out", str(tmp_path / "drawn.png")]) == 0
+        assert demo.main(["--out", str(tmp_path / "drawn.png")]) == 0
         seeds.append(re.search(r"with seed (\d+)", capsys.readouterr().out).group(1))
     assert seeds[0] != seeds[1]
 
 
 def test_the_demo_says_in_a_line_what_is_wrong(tmp_path, capsys):
-    assert tool("demo").main(["--out", str(tmp_path / "nowhere" / "drawn.png")]) == 1
+    assert demo.main(["--out", str(tmp_path / "nowhere" / "drawn.png")]) == 1
     assert capsys.readouterr().err.startswith("demo: ")
     assert list(tmp_path.iterdir()) == []
 
@@ -219,7 +212,7 @@ def test_the_demo_says_in_a_line_what_is_wrong(tmp_path, capsys):
 def test_weights_trained_here_find_shapes(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = ["--train", "0", "--valid", "25", "--seed", "77", "--quiet", *["--tree"] * (name == "shapes9")]
-    assert tool("make_shapes").main(options) == 0
+    assert make_shapes.main(options) == 0
     file = ROOT / "weights" / f"{name}.weights"
     assert file.stat().st_size < 4 << 20
     model = darknet_py.load(ROOT / f"cfg/{name}.cfg", file)

@@ -6,7 +6,6 @@ import importlib
 import re
 import shlex
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,15 +21,13 @@ from darknet_py.cfg import read_names
 DOCUMENT = ROOT / "docs" / "train.md"
 CFGS = ("yolov2-voc", "darknet19", "darknet19_448", "shapes", "shapes9")
 CHANGED = (("yolov2-voc", "yolov2-voc"), ("yolov2-voc", "mine"), ("darknet19", "breeds"), ("mine", "zoo"))  # the diffs
-SMALL = {"make_shapes": ["--train", "8", "--valid", "4", "--size", "96x96", "--quiet"]}
+SMALL = {"tools.datasets.shapes": ["--train", "8", "--valid", "4", "--size", "96x96", "--quiet"]}
 SHORT = {"batch": 4, "subdivisions": 2, "max_batches": 2, "width": 96, "height": 96, "random": 0}
 NOT_OURS = ("mkdir ", "curl ", "for archive in ")
 NUMBER = re.compile(r"-?\d+\.\d+|\d+|-nan")
 XML = """<annotation><size><width>100</width><height>75</height><depth>3</depth></size><object><name>{name}</name>
 <difficult>0</difficult><bndbox><xmin>11</xmin><ymin>11</ymin><xmax>{right}</xmax><ymax>55</ymax></bndbox></object>
 </annotation>"""
-
-sys.path.insert(0, str(ROOT / "tools"))
 
 
 def picture(path: Path, seed: int) -> None:
@@ -128,9 +125,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def use(line: str, monkeypatch: pytest.MonkeyPatch) -> int:
     """The exit code of a line of the document; with several processes its arguments are only looked at."""
     words = shlex.split(line)
-    if words[0] == "python":
-        tool = importlib.import_module(Path(words[1]).stem)
-        return tool.main([*words[2:], *SMALL.get(Path(words[1]).stem, [])])
+    if words[:2] == ["python", "-m"]:
+        return importlib.import_module(words[2]).main([*words[3:], *SMALL.get(words[2], [])])
     if words[0] == "torchrun":
         parse(f"darknet-py {line.partition(' -m darknet_py ')[2]}")
         return 0

@@ -1,9 +1,7 @@
-"""The detectors in weights/ that were trained here are whole, small, and find what tools/make_shapes.py draws."""
+"""The detectors in weights/ that were trained here are whole, small, and find what tools/datasets/shapes.py draws."""
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,10 +12,9 @@ from darknet_py import weights
 from darknet_py.evaluate import measure
 from darknet_py.model import load
 from darknet_py.network import Network
+from tools.datasets import shapes as tool
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tools"))
-tool = importlib.import_module("make_shapes")
 
 STEMS = ("shapes", "shapes9")
 LIMIT = 4_000_000  # bytes

@@ -197,7 +197,7 @@ def test_without_pyav_the_message_says_how_to_get_it(tmp_path, monkeypatch):
     path = write(tmp_path / "video.mp4")
     monkeypatch.setitem(sys.modules, "av", None)
     for use in (lambda: VideoReader(path), lambda: VideoWriter(tmp_path / "new.mp4", (8, 8))):
-        with pytest.raises(DarknetError, match=r"pip install 'darknet-py\[video\]'"):
+        with pytest.raises(DarknetError, match=r"pip install 'darknet-torch\[video\]'"):
             use()
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN, load_network
+from conftest import GOLDEN, OFFICIAL, load_network, needs_official, read_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import darknet_py
 from darknet_py import weights
+from darknet_py.cli import main
 from darknet_py.errors import WeightsError
 from darknet_py.graph import Graph
 from darknet_py.network import Network
@@ -272,3 +274,76 @@ def test_a_file_that_stops_inside_a_layer_holds_no_whole_layers(tmp_path):
     with pytest.raises(WeightsError) as caught:
         weights.load(network(), write(tmp_path / "a.weights", 4))
     assert "exactly" not in str(caught.value)
+
+
+OTHER = CFG.replace("filters=4", "filters=5")  # another backbone
+
+
+@pytest.mark.parametrize("values", [FIRST - 1, FIRST + 1, FIRST + SECOND, FIRST + SECOND + LAST, 5 * 4 + 5 * 27])
+@pytest.mark.parametrize("layers", [1, 2, 9])
+def test_a_name_with_a_number_of_layers_has_to_be_right(tmp_path, values, layers):
+    path = write(tmp_path / f"other.conv.{layers}", values)
+    if layers == 9 and values == FIRST + SECOND + LAST:  # all that there are
+        assert weights.load(network(), path).layers == 4
+        return
+    with pytest.raises(WeightsError) as caught:
+        weights.load(network(), path)
+    assert f"its name says that it holds the first {layers} layers, but it has {values} values" in str(caught.value)
+    assert "the beginning of another network" in str(caught.value)
+    assert weights.load(network(), path, partial=True).values <= values
+    weights.load(network(), path, cutoff=1) if values >= FIRST else None  # who says what to read is obeyed
+
+
+def test_another_backbone_is_refused_by_check_train_and_load(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("net.cfg").write_text(CFG, encoding="utf-8")
+    Path("other.cfg").write_text(OTHER, encoding="utf-8")
+    Path("net.data").write_text("classes=5\ntrain=list.txt\nlabels=names\n", encoding="utf-8")
+    weights.save(network(OTHER), "other.conv.2", cutoff=2)
+    for verb in (["check", "net.cfg", "other.conv.2"], ["classifier", "train", "net.data", "net.cfg", "other.conv.2"]):
+        assert main(verb) == 1
+        assert "the beginning of another network" in "".join(capsys.readouterr())
+    with pytest.raises(WeightsError, match="the beginning of another network; --partial takes what there is"):
+        darknet_py.load("net.cfg", "other.conv.2")
+    darknet_py.load("net.cfg", "other.conv.2", partial=True)
+    darknet_py.load("other.cfg", "other.conv.2")
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "layers", "size"),
+    [
+        ("darknet19_448", "yolov2", 23, 79327120),
+        ("darknet19_448", "yolov2-voc", 23, 79327120),
+        ("darknet53", "yolov3", 74, 162482580),
+    ],
+)
+@needs_official
+def test_official_beginnings_fit(source, target, layers, size, tmp_path):
+    path = tmp_path / f"{source}.conv.{layers}"
+    whole, graph = (read_graph(OFFICIAL / "cfg" / f"{name}.cfg") for name in (source, target))
+    values = sum(slot.size for slot in weights.layout(whole, cutoff=layers))
+    with path.open("wb") as file:
+        file.write(Header().pack())
+        file.truncate(20 + 4 * values)  # a hole in the file: no disk is taken
+    assert size - 4 * values in (16, 20)  # of the file that is to be had, with a header of either kind
+    assert weights.verify(graph, path).held == layers
+    other = read_graph(OFFICIAL / "cfg" / "yolov2-tiny-voc.cfg")
+    with pytest.raises(WeightsError, match="the beginning of another network"):
+        weights.verify(other, path)
+
+
+def test_no_memory_is_taken_for_a_file_that_does_not_fit(tmp_path, monkeypatch):
+    layer = "[convolutional]\nfilters=16000\nsize=1\nactivation=linear\n"
+    (tmp_path / "big.cfg").write_text(f"[net]\nwidth=8\nheight=8\nchannels=3\n{layer * 5}", encoding="utf-8")
+    monkeypatch.setattr(Network, "initialize", lambda *_: pytest.fail("weights were drawn"))
+    for content in (Header().pack() + bytes(980), bytes(1000), b"<html>"):
+        (tmp_path / "a.weights").write_bytes(content)
+        with pytest.raises(WeightsError, match="a.weights: "):
+            darknet_py.load(tmp_path / "big.cfg", tmp_path / "a.weights", device="cpu")
+        for verb in (["statistics"], ["rgbgr", "b.weights"], ["average"], ["partial", "b.weights", "3"], ["visualize"]):
+            name, *rest = verb
+            files = [str(tmp_path / "big.cfg"), str(tmp_path / "a.weights"), *rest]
+            assert main([name, *(files if name != "average" else (files[0], "b.weights", files[1]))]) == 1
+    torch.save({"layers.0.conv.weight": torch.ones(2)}, tmp_path / "a.pt")
+    with pytest.raises(WeightsError, match="it does not fit"):
+        darknet_py.load(tmp_path / "big.cfg", tmp_path / "a.pt", device="cpu")

@@ -2,7 +2,7 @@
 
 Usage::
 
-    python tools/demo.py [--seed N] [--out FILE]
+    python -m tools.demo [--seed N] [--out FILE]
 """
 
 from __future__ import annotations
@@ -19,9 +19,6 @@ from typing import Final
 
 import numpy as np
 import torch
-from make_shapes import MOST_PICTURES, Classes, count
-from shapes import COLOURS, Shape, draw
-from shapes import SHAPES as KINDS
 from torch import Tensor
 
 import darknet_py
@@ -34,6 +31,9 @@ from darknet_py.evaluate.alexeyab import Table
 from darknet_py.evaluate.rows import Rows
 from darknet_py.picture import read, save
 from darknet_py.summary import as_dict
+from tools.datasets.drawing import COLOURS, Shape, draw
+from tools.datasets.drawing import SHAPES as KINDS
+from tools.datasets.shapes import MOST_PICTURES, Classes, count
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 RECORDED: Final = "tests/golden/boxes/boxes_region_sigmoid"
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments; without a seed the time gives one."""
-    parser = argparse.ArgumentParser(description="Show darknet_py at work.")
+    parser = argparse.ArgumentParser(prog="python -m tools.demo", description="Show darknet_py at work.")
     chosen = time.time_ns() // 1_000_000 % MOST_PICTURES
     parser.add_argument(
         "--seed", type=count, default=chosen, metavar="N", help="of the picture (default: from the time)"
@@ -203,7 +203,7 @@ def tell_more(seed: int, drawn: Path, out: Path) -> None:
         files = (shown(path) for path in (ours.data, ours.cfg, ours.weights, drawn))
         print(f"  {shlex.join((*program(), 'detector', 'test', *files, *more))}")
     print(f"Every run draws another picture; `--seed {seed}` draws this one again:")
-    print(f"  {shlex.join((shown(Path(sys.executable)), shown(Path(__file__)), '--seed', str(seed)))}")
+    print(f"  {shlex.join((shown(Path(sys.executable)), '-m', 'tools.demo', '--seed', str(seed)))}")
     print("weights/README.md says how these detectors were trained, and docs/train.md how to train one of your own.")
     print(f"Boxes in photographs, with official weights: {shlex.join(program())} download yolov2 --folder .")
 

@@ -1,7 +1,7 @@
 """Write docs/layers.md: every section of a cfg and its keys, from the declarations in the code.
 
-python tools/make_layer_docs.py             write the file
-python tools/make_layer_docs.py --check     say with exit code 1 that the file is not what would be written
+python -m tools.make_layer_docs             write the file
+python -m tools.make_layer_docs --check     say with exit code 1 that the file is not what would be written
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.check:
         current = options.path.exists() and options.path.read_text(encoding="utf-8") == text
         if not current:
-            print(f"{options.path} is not current: run python tools/make_layer_docs.py")
+            print(f"{options.path} is not current: run python -m tools.make_layer_docs")
         return 0 if current else 1
     options.path.parent.mkdir(parents=True, exist_ok=True)
     options.path.write_text(text, encoding="utf-8")

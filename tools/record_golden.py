@@ -2,13 +2,13 @@
 
 Usage::
 
-    python tools/record_golden.py LIBDARKNET.so CFG [WEIGHTS] OUT.npz
+    python -m tools.record_golden LIBDARKNET.so CFG [WEIGHTS] OUT.npz
         [--seed N | --input NPZ | --image FILE] [--thresh T] [--hier T] [--nms IOU] [--size W H]
 
-The library is upstream Darknet's (``make`` builds it). OUT.npz has the arrays of ``tests/golden/layers``,
-and for a detector with ``--image`` or one of the last four options those of ``tests/golden/boxes``.
-Recurrent layers are recorded for all time steps, where ``tests/golden`` has the first. Without WEIGHTS the
-library's own start values are taken, and saved as OUT.weights.
+The library is one of upstream Darknet; Debian's package darknet has one. OUT.npz has the arrays of
+``tests/golden/layers``, and for a detector with ``--image`` or one of the last four options those of
+``tests/golden/boxes``. Recurrent layers are recorded for all time steps, where ``tests/golden`` has the first.
+Without WEIGHTS the library's own start values are taken, and saved as OUT.weights.
 
 The C structures differ from build to build, so only exported functions are used. A layer that states no
 image shape (softmax, rnn, cost, ...) hides its size that way: the cfg is cut after it, a [route] is put at

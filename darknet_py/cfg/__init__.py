@@ -10,6 +10,7 @@ from darknet_py.cfg.places import file_of, find_file, find_listed
 from darknet_py.cfg.section import Entry, Section
 from darknet_py.cfg.writer import dumps
 from darknet_py.files import read_text
+from darknet_py.shipped import find_text
 
 __all__ = [
     "DataFile", "Entry", "Section", "dumps", "file_of", "find_file", "find_listed", "parse", "read", "read_data",
@@ -18,5 +19,6 @@ __all__ = [
 
 
 def read(path: str | Path) -> tuple[Section, ...]:
-    """Read and parse a cfg file."""
+    """Read and parse a cfg file, or the one that comes under this name."""
+    path = find_text(path, ".cfg")
     return parse(read_text(path), str(path))

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from darknet_py.cfg.grammar import parse_data
-from darknet_py.cfg.keys import integer
+from darknet_py.cfg.keys import integer, warn
 from darknet_py.cfg.places import file_of, finder
 from darknet_py.cfg.section import Entry
 from darknet_py.errors import CfgError, Location
 from darknet_py.files import legible, read_text
+from darknet_py.shipped import find_text
 
 LIST_BYTES = 1 << 30  # a list of ten million pictures
 
@@ -32,7 +33,7 @@ class DataFile:
         if entry is None:
             return default
         try:
-            return integer(entry.value)
+            return integer(entry.value, lambda problem: warn(f"{entry.key}: {problem}", entry.where))
         except ValueError as error:
             raise CfgError(f"{entry}: {error} was expected", entry.where) from None
 
@@ -52,13 +53,14 @@ class DataFile:
 
 
 def read_data(path: str | Path) -> DataFile:
-    """Read a .data file."""
+    """Read a .data file, or the one that comes under this name."""
+    path = find_text(path, ".data")
     return DataFile(str(path), parse_data(read_text(path), str(path)))
 
 
 def read_names(path: str | Path) -> tuple[str, ...]:
-    """The lines of a .names file; a class without a name keeps its place."""
-    return tuple(line.rstrip() for line in _lines(path, 64 << 20))
+    """The lines of a .names file, or of the one that comes under this name; a class without a name keeps its place."""
+    return tuple(line.rstrip() for line in _lines(find_text(path, ".names"), 64 << 20))
 
 
 def read_list(path: str | Path) -> tuple[str, ...]:

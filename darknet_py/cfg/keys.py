@@ -1,7 +1,8 @@
 """Typed keys: a section's dataclass declares each key once, with its type, its default and a line of documentation.
 
 Numbers are read as C's atoi and atof read them: the longest prefix that is a number counts, so `3.7` is the integer
-3 and `40#32` is 40. Where C would go on with 0 because there is no number at all, `CfgError` says so.
+3 and `40#32` is 40. What is left and is no comment is worth a warning. Where C would go on with 0 because there is no
+number at all, `CfgError` says so.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import difflib
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from darknet_py.cfg import dialect
 from darknet_py.cfg.places import file_of
 from darknet_py.cfg.section import Entry, Section
-from darknet_py.errors import CfgError, CfgWarning, Location
+from darknet_py.errors import CfgError, CfgWarning, Location, shown
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -24,8 +26,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 D = TypeVar("D", bound="DataclassInstance")
 Complain = Callable[[str], None]
+Report = Callable[[str, Location], None]
 Parser = Callable[[str, Complain], T]
 
+COMMENT: Final = "#;"
+MAX_ITEMS: Final = 10_000
+_COMMENT = re.compile(f"[{COMMENT}]")
+_NOTHING = re.compile(rf"(?:\.0*)?(?:[{COMMENT}]|\Z)")  # that stands behind a number: such as .0 behind a whole one
 _INTEGER = re.compile(r"([+-]?)0*(\d{1,12})", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _REQUIRED: Any = object()
@@ -39,7 +46,18 @@ def key(parse: Parser[Any], default: Any = _REQUIRED, doc: str = "", *, name: st
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def integer(text: str, _complain: Complain | None = None) -> int:
+def _quiet(_problem: str) -> None:
+    """Nobody is told."""
+
+
+def _whole(text: str, match: re.Match[str], complain: Complain) -> None:
+    """Complain of what stands behind a number, unless it is a comment."""
+    rest = text[match.end() :]
+    if not _NOTHING.match(rest):
+        complain(f"{shown(rest, 40)!r} after the number {match.group()} is ignored")
+
+
+def integer(text: str, complain: Complain = _quiet) -> int:
     """An integer."""
     match = _INTEGER.match(text)
     if match is None:
@@ -47,23 +65,25 @@ def integer(text: str, _complain: Complain | None = None) -> int:
     value = int("".join(match.groups()))
     if not -(2**31) <= value < 2**31:
         raise ValueError("an integer of 32 bits")
+    _whole(text, match, complain)
     return value
 
 
-def number(text: str, _complain: Complain | None = None) -> float:
+def number(text: str, complain: Complain = _quiet) -> float:
     """A number."""
     match = _NUMBER.match(text)
     if match is None or not math.isfinite(value := float(match.group())):
         raise ValueError("a finite number")
+    _whole(text, match, complain)
     return value
 
 
-def flag(text: str, _complain: Complain | None = None) -> bool:
+def flag(text: str, complain: Complain = _quiet) -> bool:
     """0 or 1."""
-    return integer(text) != 0
+    return integer(text, complain) != 0
 
 
-def string(text: str, _complain: Complain | None = None) -> str:
+def string(text: str, _complain: Complain = _quiet) -> str:
     """Text."""
     return text
 
@@ -76,8 +96,8 @@ def file_name(text: str, _complain: Complain | None = None) -> str:
 def at_least(minimum: int) -> Parser[int]:
     """An integer not below `minimum`."""
 
-    def parse(text: str, _complain: Complain | None = None) -> int:
-        if (value := integer(text)) < minimum:
+    def parse(text: str, complain: Complain = _quiet) -> int:
+        if (value := integer(text, complain)) < minimum:
             raise ValueError(f"an integer not below {minimum}")
         return value
 
@@ -90,9 +110,12 @@ positive = at_least(1)
 
 
 def list_of(item: Parser[T]) -> Parser[tuple[T, ...]]:
-    """Several values with commas between them."""
+    """Several values with commas between them, `MAX_ITEMS` at most; a comment may follow."""
 
     def parse(text: str, complain: Complain) -> tuple[T, ...]:
+        text = _COMMENT.split(text, maxsplit=1)[0]
+        if text.count(",") >= MAX_ITEMS:
+            raise ValueError(f"a list of at most {MAX_ITEMS} values")
         items = text.split(",")
         if not items[-1]:
             complain("the comma at the end is ignored; Darknet would read a further 0 after it")
@@ -125,52 +148,86 @@ def fields_of(schema: type[DataclassInstance]) -> dict[str, dataclasses.Field[An
     return {f.metadata["name"] or f.name: f for f in dataclasses.fields(schema) if "parse" in f.metadata}
 
 
-def read(schema: type[D], section: Section, *, strict: bool = False, **extra: Any) -> D:
+def warn(problem: str, where: Location) -> None:
+    """Warn of something Darknet accepts without a word."""
+    warnings.warn(CfgWarning(problem, where), stacklevel=2)
+
+
+def refuse(problem: str, where: Location) -> None:
+    """Raise `CfgError` for something Darknet accepts without a word."""
+    raise CfgError(problem, where)
+
+
+class Gathered:
+    """Holds problems back, to warn once of those that several lines have."""
+
+    def __init__(self) -> None:
+        self.lines: dict[tuple[str, str], dict[int, None]] = {}
+
+    def __call__(self, problem: str, where: Location) -> None:
+        self.lines.setdefault((where.file, problem), {})[where.line] = None
+
+    def warn(self) -> None:
+        """Give a warning a problem, in the place where it is first, and forget them."""
+        found, self.lines = self.lines, {}
+        for (file, problem), lines in found.items():
+            first, *others = lines
+            warn(f"{problem}{_also(others)}", Location(file, first))
+
+
+def _also(lines: Sequence[int]) -> str:
+    """` (also in lines 4, 5, 6 and 7 more)`."""
+    named = ", ".join(map(str, lines[:3]))
+    more = f" and {len(lines) - 3} more" if len(lines) > 3 else ""
+    return f" (also in line{'s' if len(lines) > 1 else ''} {named}{more})" if lines else ""
+
+
+def read(schema: type[D], section: Section, *, report: Report = warn, **extra: Any) -> D:
     """Fill a schema from a section.
 
-    Raises `CfgError` for a value that does not parse and a required key that is missing; warns about unknown and
-    repeated keys, or raises for them too where `strict`.
+    Raises `CfgError` for a value that does not parse and a required key that is missing; unknown and repeated keys,
+    and what else Darknet accepts without a word, go to `report`.
     """
     known = fields_of(schema)
     values: dict[str, Any] = dict(extra)
     first = {entry.key: entry for entry in reversed(section.entries)}
     for entry in section.entries:
-        if entry.key not in known:
-            report(
-                f"[{section.type}] has no key {entry.key[:60]!r}{nearest(entry.key, known)}", entry.where, strict=strict
-            )
-        elif first[entry.key] is not entry:
+        if first[entry.key] is not entry:
             line = first[entry.key].where.line
-            report(f"{str(entry)[:60]} is ignored: {entry.key!r} was given in line {line}", entry.where, strict=strict)
+            report(f"{shown(entry, 60)} is ignored: {shown(entry.key, 60)!r} was given in line {line}", entry.where)
+        elif entry.key in known:
+            values[known[entry.key].name] = parse_entry(known[entry.key].metadata["parse"], entry, section, report)
         else:
-            values[known[entry.key].name] = parse_entry(known[entry.key].metadata["parse"], entry, section, strict)
+            report(f"[{section.type}] has no key {shown(entry.key, 60)!r}{_hint(section, entry, known)}", entry.where)
     for name, field in known.items():
         if field.name not in values and field.default is dataclasses.MISSING:
             raise CfgError(f"[{section.type}] needs the key {name!r}", section.where)
     return schema(**values)
 
 
-def parse_entry(parse: Parser[T], entry: Entry, section: Section, strict: bool = False) -> T:
+def parse_entry(parse: Parser[T], entry: Entry, section: Section, report: Report = warn) -> T:
     """The value of one entry, or `CfgError` that says what was expected."""
 
     def complain(problem: str) -> None:
-        report(f"[{section.type}] {entry.key}: {problem}", entry.where, strict=strict)
+        report(f"[{section.type}] {entry.key}: {problem}", entry.where)
 
     value = str(file_of(entry)) if parse is file_name and entry.original != entry.value else entry.value
     try:
         return parse(value, complain)
     except ValueError as error:
-        raise CfgError(f"[{section.type}] {str(entry)[:60]!r}: {error} was expected", entry.where) from None
+        raise CfgError(f"[{section.type}] {shown(entry, 60)!r}: {error} was expected", entry.where) from None
 
 
-def report(problem: str, where: Location, *, strict: bool) -> None:
-    """Warn of something Darknet accepts without a word, or raise it where `strict`."""
-    if strict:
-        raise CfgError(problem, where)
-    warnings.warn(CfgWarning(problem, where), stacklevel=2)
+def _hint(section: Section, entry: Entry, known: Iterable[str]) -> str:
+    """Whose key it is, or which one may be meant."""
+    if dialect.reads(section.type, entry.key):
+        return f"; {dialect.OTHER} alone reads it, and it is without effect here"
+    return nearest(entry.key, known)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` where a known word is near, else nothing."""
-    close = difflib.get_close_matches(word[:60], list(known), n=1)
+    """`; did you mean 'x'?` where a known word that begins or ends alike is near, else nothing."""
+    word = word[:60]
+    alike = [other for other in known if other[:1] == word[:1] or other[-2:] == word[-2:]]  # the rest takes long
+    close = difflib.get_close_matches(word, alike, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""

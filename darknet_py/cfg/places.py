@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from darknet_py import shipped
 from darknet_py.cfg.section import Entry
 
 
@@ -14,8 +15,9 @@ def find_file(name: str, named_by: str) -> Path:
 
     Darknet takes the name relative to the folder the command runs in. Where it is not there, the folder of the file
     that names it counts, and that folder's parent (`cfg/yolo9000.cfg` names `data/9k.tree`). A name that is in none
-    of them is looked for once more without quotes around it and with / for Windows' backslash. A file that is nowhere
-    is given as Darknet would open it, so that the error says the name that was written.
+    of them is looked for once more without quotes around it and with / for Windows' backslash, and last among the files
+    that come with the package or were downloaded. A file that is nowhere is given as Darknet would open it, so that the
+    error says the name that was written.
     """
     return Path(find_listed(name, named_by))
 
@@ -44,7 +46,7 @@ def finder(named_by: str) -> Callable[[str], str]:
             folder = os.path.dirname(os.path.realpath(named_by))  # noqa: PTH120
             folders.extend((folder, os.path.dirname(folder)))  # noqa: PTH120
         candidates = (place for spelling in _spellings(name) for place in (spelling, *_in(folders, spelling)))
-        return next(filter(_exists, candidates), name)
+        return next(filter(_exists, candidates), None) or os.fspath(shipped.find(name))
 
     return find
 

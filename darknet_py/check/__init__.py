@@ -5,23 +5,35 @@ from __future__ import annotations
 from pathlib import Path
 
 from darknet_py.cfg import read
+from darknet_py.cfg.dialect import known, refuse_other
 from darknet_py.check.files import check_data, check_named_files, check_weights
-from darknet_py.check.network import check_heads, check_input_size, check_training, check_uses
+from darknet_py.check.network import check_heads, check_input_size, check_memory, check_training, check_uses
 from darknet_py.check.outline import Outline
 from darknet_py.check.problems import Problem, Problems
+from darknet_py.shipped import find
+from darknet_py.weights import find as find_weights
 
 __all__ = ["Problem", "check"]
 
 
-def check(cfg: str | Path, weights: str | Path | None = None, data: str | Path | None = None) -> list[Problem]:
+def check(
+    cfg: str | Path, weights: str | Path | None = None, data: str | Path | None = None, *, dialect: str | None = None
+) -> list[Problem]:  # fmt: skip
     """Everything wrong with these files, by file and line; empty where all is well.
 
-    Files that cannot be read are findings too: nothing is raised for them.
+    Files that cannot be read are findings too: nothing is raised for them. Of a cfg of another dialect that alone is
+    said, unless `dialect` is "darknet", which reads it as the original would.
     """
+    cfg, data = find(cfg, ".cfg"), None if data is None else find(data, ".data")
+    weights = None if weights is None else find_weights(weights)
     problems = Problems()
     outline = None
+    as_original = known(dialect) is not None
     with problems.caught():
-        outline = Outline(read(cfg), problems)
+        sections = read(cfg)
+        if not as_original:
+            refuse_other(sections)
+        outline = Outline(sections, problems)
     if outline is not None:
         _check_outline(outline, str(cfg), weights, problems)
     if data is not None:
@@ -37,6 +49,7 @@ def _check_outline(outline: Outline, source: str, weights: str | Path | None, pr
     if graph is None:
         return
     check_input_size(outline, graph, problems)
+    check_memory(graph, problems)
     if outline.whole:
         check_uses(graph, problems)
     if weights is not None:

@@ -10,6 +10,7 @@ from darknet_py.check.problems import Problems
 from darknet_py.graph import INPUT, Graph
 from darknet_py.layers.region import DEFAULT_ANCHOR, Region
 from darknet_py.layers.yolo import Yolo
+from darknet_py.memory import lacking
 
 GRID_STRIDE: Final = 32  # pixels a cell of the coarsest grid in every official YOLO
 HAVE_LOSS: Final = ("cost", "logistic", "softmax")  # of use even where nothing takes their output
@@ -62,10 +63,17 @@ def check_input_size(outline: Outline, graph: Graph, problems: Problems) -> None
     """A size that the grid of a detector does not divide; classifiers take any."""
     if not (outline.grids and graph.resizable):
         return
-    for key, size in (("width", graph.net.width), ("height", graph.net.height)):
-        if size % graph.stride:
-            uneven = f"{key}={size} is no multiple of {graph.stride}, the pixels of a cell"
+    for key, side in (("width", graph.net.width), ("height", graph.net.height)):
+        if side % graph.stride:
+            uneven = f"{key}={side} is no multiple of {graph.stride}, the pixels of a cell"
             problems.warning(uneven, outline.where(INPUT, key))
+
+
+def check_memory(graph: Graph, problems: Problems) -> None:
+    """A network or a picture on its way through it that this machine has no memory for."""
+    wanted = {"this network": graph.stored_bytes, f"a picture of {graph.input_shape}": graph.picture_bytes}
+    for lack in filter(None, (lacking(count, what) for what, count in wanted.items())):
+        problems.warning(f"{lack} here", graph.net.where)
 
 
 def check_uses(graph: Graph, problems: Problems) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from darknet_py.cfg import Section
+from darknet_py.cfg.keys import Gathered, Report
 from darknet_py.check.problems import Problems
 from darknet_py.errors import Location
 from darknet_py.graph import INPUT, MAX_VALUES, Graph, connect, read_layer
@@ -28,8 +30,11 @@ class Outline:
     def __init__(self, sections: Sequence[Section], problems: Problems) -> None:
         self.sections, self.problems = tuple(sections), problems
         first, *rest = sections
-        self.net, self.net_is_sure = self._read_net(first)
-        read = [problems.salvaged(read_layer, section) for section in rest]
+        warnings = Gathered()
+        self.net, self.net_is_sure = self._read_net(first, warnings)
+        read = [problems.salvaged(partial(read_layer, report=warnings), section) for section in rest]
+        with problems.warned():
+            warnings.warn()
         self.layers = [layer for layer, _ in read]
         self.sure = [sure for _, sure in read]
         self.grids = tuple(  # the heads with anchors, by index
@@ -91,11 +96,12 @@ class Outline:
                 return Graph(self.net, connect(self.net.input_shape, layers), source, self.sections)
         return None
 
-    def _read_net(self, section: Section) -> tuple[Net | None, bool]:
-        net, sure = self.problems.salvaged(Net.from_section, section)
+    def _read_net(self, section: Section, report: Report) -> tuple[Net | None, bool]:
+        make = partial(Net.from_section, report=report)
+        net, sure = self.problems.salvaged(make, section)
         if net is None:  # shapes need no policy
             kept = tuple(entry for entry in section.entries if entry.key != "policy")
-            net, sure = self.problems.salvaged(Net.from_section, replace(section, entries=kept))
+            net, sure = self.problems.salvaged(make, replace(section, entries=kept))
         return net, sure
 
     def _shape(self, index: int) -> Shape | None:

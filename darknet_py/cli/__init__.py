@@ -27,6 +27,7 @@ from darknet_py.cli import (
     tree,
 )  # fmt: skip
 from darknet_py.cli.alexeyab import take_flags
+from darknet_py.cli.caret import point
 from darknet_py.cli.common import Verb, complain, one_line
 from darknet_py.cli.output import plain_output
 from darknet_py.errors import MESSAGE, DarknetError, DarknetWarning, memory_errors, os_reason, shown
@@ -62,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(stop.code or 0)
         except DarknetError as error:
             complain(error)
+            point(error, sys.stderr)
             return 1
         except OSError as error:
             _drop_output()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from darknet_py.cli.common import Verb, complain, count, option, switch
+from darknet_py.cli.common import Verb, cfg_arguments, complain, count, option, switch
 from darknet_py.cli.output import bar
 from darknet_py.errors import CfgError, DarknetError, Location
 
@@ -52,7 +52,7 @@ def _arguments(parser: ArgumentParser) -> None:
     option(parser, "picture", _size, None, text)
     option(parser, "seed", int, 0, "of the random start (default: 0)")
     parser.add_argument("--boxes-from", metavar="LIST", help="a list of pictures in place of the train list")
-    switch(parser, "strict", "unknown and repeated keys in the cfg are errors")
+    cfg_arguments(parser)
     switch(parser, "json", "print JSON")
 
 
@@ -101,7 +101,7 @@ def _head(args: Namespace) -> _Head:
     from darknet_py.layers.region import Region, pair_anchors
     from darknet_py.layers.yolo import Yolo
 
-    graph = Graph.read(args.cfg, strict=args.strict)
+    graph = Graph.read(args.cfg, strict=args.strict, dialect=args.dialect)
     node = next((node for node in graph.nodes if isinstance(node.layer, (Region, Yolo))), None)
     if node is None or not isinstance(layer := node.layer, (Region, Yolo)):
         raise CfgError("there is no [region] and no [yolo], so it needs no anchors", Location(args.cfg))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from darknet_py.cli.output import bar
-from darknet_py.errors import MESSAGE, CfgError, Location, shown
+from darknet_py.errors import MESSAGE, CfgError, DarknetError, Location, shown
 
 if TYPE_CHECKING:
     from darknet_py.cfg import DataFile
@@ -60,11 +60,23 @@ def image_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("images", metavar="IMAGE", nargs="*", default=[], help=text)
 
 
+def cfg_arguments(parser: ArgumentParser, strict: str = "unknown and repeated keys in the cfg are errors") -> None:
+    """The options --strict and --dialect: how the cfg is read."""
+    switch(parser, "strict", strict)
+    dialect_argument(parser)
+
+
+def dialect_argument(parser: ArgumentParser) -> None:
+    """The option --dialect."""
+    text = "darknet: read a cfg that is for AlexeyAB's Darknet as the original would (default: refuse it)"
+    parser.add_argument("--dialect", type=_dialect, metavar="DIALECT", help=text)
+
+
 def device_arguments(parser: ArgumentParser) -> None:
-    """The options -i, -nogpu, --strict, --partial and --transfer."""
+    """The options -i, -nogpu, --strict, --dialect, --partial and --transfer."""
     option(parser, "i", int, None, "the GPU to use, counted from 0 (default: the first, if there is one)")
     switch(parser, "nogpu", "use the CPU")
-    switch(parser, "strict", "unknown and repeated keys in the cfg are errors")
+    cfg_arguments(parser)
     weights_arguments(parser)
 
 
@@ -102,7 +114,7 @@ def load_model(args: Namespace, names: Sequence[str] | DataFile, *, some: bool =
     named: Any = {"data": names} if isinstance(names, DataFile) else {"names": names}
     return load(
         args.cfg, args.weights, **named, device=device_of(args), strict=args.strict, partial=partial_of(args),
-        engine=args.engine, half=args.half, names_anyway=args.names_anyway or some,
+        engine=args.engine, half=args.half, dialect=args.dialect, names_anyway=args.names_anyway or some,
     )  # fmt: skip
 
 
@@ -132,6 +144,15 @@ def device_of(args: Namespace) -> str | None:
     if args.nogpu or (args.i is not None and args.i < 0):
         return "cpu"
     return None if args.i is None else f"cuda:{args.i}"
+
+
+def _dialect(text: str) -> str | None:
+    from darknet_py.cfg.dialect import known
+
+    try:
+        return known(text)
+    except DarknetError as error:
+        raise ArgumentTypeError(str(error)) from None
 
 
 def fraction(text: str) -> float:

@@ -9,7 +9,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
-from darknet_py.cli.common import Verb, complain, count, fraction, natural, option, partial_of, switch
+from darknet_py.cli.common import (
+    Verb,
+    cfg_arguments,
+    complain,
+    count,
+    dialect_argument,
+    fraction,
+    natural,
+    option,
+    partial_of,
+    switch,
+)
 from darknet_py.errors import shown
 
 if TYPE_CHECKING:
@@ -44,13 +55,13 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--no-check", action="store_true", help="do not compare what was written with the source")
     switch(parser, "partial", "take what fits of SOURCE; the rest is drawn as for training")
     switch(parser, "transfer", "take the layers that fit of a SOURCE for other classes, and say which do not")
-    switch(parser, "strict", "unknown and repeated keys in the cfg are errors")
+    cfg_arguments(parser)
     switch(parser, "json", "print JSON")
 
 
 def _convert(args: Namespace) -> int:
     if args.inspect:
-        return _show(args.files, as_json=args.json)
+        return _show(args)
     if len(args.files) != 3:
         complain(f"convert takes CFG SOURCE OUT, and {len(args.files)} files are given; see darknet-py convert --help")
         return 2
@@ -64,8 +75,8 @@ def _convert(args: Namespace) -> int:
         given["dtype"] = getattr(torch, HALVES[args.half])
     with _clearing_away():
         report = convert(
-            *args.files, strict=args.strict, partial=partial_of(args), seen=args.seen, upto=args.upto,
-            fold_bn=args.fold_bn, check=not args.no_check, decode=args.decode, nms=args.nms,
+            *args.files, strict=args.strict, dialect=args.dialect, partial=partial_of(args), seen=args.seen,
+            upto=args.upto, fold_bn=args.fold_bn, check=not args.no_check, decode=args.decode, nms=args.nms,
             dynamic_size=args.dynamic_size, **given,
         )  # fmt: skip
     print(json.dumps(report.as_dict()) if args.json else report)
@@ -88,21 +99,22 @@ def _clearing_away() -> Iterator[None]:
 
 def _inspect_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="*", default=[], help="the file, and the cfg it belongs to")
+    dialect_argument(parser)
     switch(parser, "json", "print JSON")
 
 
 def _inspect(args: Namespace) -> int:
-    return _show(args.files, as_json=args.json)
+    return _show(args)
 
 
-def _show(files: Sequence[str], *, as_json: bool) -> int:
-    if not 1 <= len(files) <= 2:
+def _show(args: Namespace) -> int:
+    if not 1 <= len(args.files) <= 2:
         complain("inspect takes FILE, or FILE CFG; see darknet-py inspect --help")
         return 2
     from darknet_py.convert.inspect import inspect
 
-    contents = inspect(*files)
-    print(json.dumps(contents.as_dict()) if as_json else "\n".join(_lines(contents)))
+    contents = inspect(*args.files, dialect=args.dialect)
+    print(json.dumps(contents.as_dict()) if args.json else "\n".join(_lines(contents)))
     if contents.problem is not None:
         complain(f"{contents.file}: {contents.problem}")
     return 0 if contents.problem is None else 1

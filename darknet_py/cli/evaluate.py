@@ -69,13 +69,14 @@ def _classifier_arguments(parser: ArgumentParser) -> None:
 def _valid(args: Namespace, *, flip: bool = False) -> int:
     from darknet_py.evaluate.run import look
     from darknet_py.evaluate.truths import valid_paths
-    from darknet_py.evaluate.writers import WRITERS, Target
+    from darknet_py.evaluate.writers import WRITERS, Target, check_pictures
 
     data, model, settings = prepared(args, args.thresh)
     kind = data.get("eval", "voc")
     write = WRITERS.get(kind or "", WRITERS["voc"])
     classes = model.detector.classes if settings.map is None else len(settings.map)
     paths = valid_paths(data)
+    check_pictures(kind, paths)
     target = Target(data.path("results") or Path("results"), args.out)
     tally = _Tally()
     start = time.perf_counter()
@@ -153,7 +154,7 @@ def _classifier(args: Namespace, views: str) -> int:
     if not 0 < classes <= len(labels):
         raise CfgError(f"classes={classes}, but {names} has {len(labels)} names", Location(data.source))
     leaves = data.path("leaves")
-    classifier = load_model(args, labels).classifier
+    classifier = load_model(args, labels, some=True).classifier
     accuracy = Accuracy(args.t or data.integer("top", 1))
     failed = 0
     with progress_bar(args, lines=True) as progress:

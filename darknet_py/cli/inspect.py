@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from argparse import ArgumentParser, Namespace
 
-from darknet_py.cli.common import Verb, switch
+from darknet_py.cli.common import Verb, cfg_arguments, switch
 
 
 def _summary_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("cfg", metavar="CFG")
-    switch(parser, "strict", "unknown and repeated keys are errors")
+    cfg_arguments(parser)
     switch(parser, "json", "print JSON")
 
 
@@ -18,7 +18,7 @@ def _summary(args: Namespace) -> int:
     from darknet_py.graph import Graph
     from darknet_py.summary import as_dict, table
 
-    graph = Graph.read(args.cfg, strict=args.strict)
+    graph = Graph.read(args.cfg, strict=args.strict, dialect=args.dialect)
     print(json.dumps(as_dict(graph)) if args.json else table(graph))
     return 0
 
@@ -28,7 +28,7 @@ def _check_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "files", metavar="WEIGHTS|DATA", nargs="*", default=[], help="a weights file and a .data file to check with it"
     )
-    switch(parser, "strict", "warnings are errors")
+    cfg_arguments(parser, "warnings are errors")
     switch(parser, "json", "print JSON")
 
 
@@ -37,7 +37,7 @@ def _check(args: Namespace) -> int:
 
     data = [path for path in args.files if path.endswith((".data", ".dataset"))]
     weights = [path for path in args.files if path not in data]
-    problems = check(args.cfg, weights[0] if weights else None, data[0] if data else None)
+    problems = check(args.cfg, weights[0] if weights else None, data[0] if data else None, dialect=args.dialect)
     failed = any(problem.is_error or args.strict for problem in problems)
     if args.json:
         print(json.dumps({"ok": not failed, "problems": [problem.as_dict() for problem in problems]}))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from darknet_py.cli.common import (
     Verb,
+    cfg_arguments,
     count,
     device_arguments,
     device_of,
@@ -57,7 +58,7 @@ def _arguments(parser: ArgumentParser, names: str, *, as_json: bool = False, new
 
 def _common(parser: ArgumentParser, *, loads: bool = True, as_json: bool = False) -> None:
     """Options of all; -i and -nogpu are taken, as by the C program, and without effect on the CPU."""
-    switch(parser, "strict", "unknown and repeated keys in the cfg are errors")
+    cfg_arguments(parser)
     if loads:
         weights_arguments(parser)
     parser.add_argument("-i", type=int, help=SUPPRESS)
@@ -108,7 +109,7 @@ def _load(args: Namespace, path: str | None, check: Callable[[Graph], object] | 
     from darknet_py.graph import Graph
     from darknet_py.network import Network
 
-    graph, generator = Graph.read(args.cfg, strict=args.strict), torch.Generator().manual_seed(0)
+    graph, generator = Graph.read(args.cfg, strict=args.strict, dialect=args.dialect), torch.Generator().manual_seed(0)
     if check is not None:
         check(graph)
     if path is None:
@@ -229,7 +230,7 @@ def _ops(args: Namespace) -> int:
     from darknet_py.graph import Graph
     from darknet_py.surgery import operations
 
-    total = operations(Graph.read(args.cfg, strict=args.strict))
+    total = operations(Graph.read(args.cfg, strict=args.strict, dialect=args.dialect))
     if args.json:
         print(json.dumps({"operations": total}))
     else:
@@ -241,7 +242,9 @@ def _speed(args: Namespace) -> int:
     from darknet_py.model import load
     from darknet_py.surgery import speed
 
-    model = load(args.cfg, device=device_of(args), strict=args.strict, engine=args.engine, half=args.half)
+    model = load(
+        args.cfg, device=device_of(args), strict=args.strict, dialect=args.dialect, engine=args.engine, half=args.half
+    )
     found = speed(model.network, args.tics or TICS, model.engine)
     device = str(model.network.device)
     rates = {"seconds_each": found.seconds_each, "per_second": found.per_second, "flops": found.flops}

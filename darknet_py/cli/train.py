@@ -121,7 +121,7 @@ def _run(args: Namespace, manner: str) -> int:
         (args.i,) = args.gpus
     if args.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before the GPU is first used
-    data, graph = read_data(args.data), Graph.read(args.cfg, strict=args.strict)
+    data, graph = read_data(args.data), Graph.read(args.cfg, strict=args.strict, dialect=args.dialect)
     if not args.names_anyway:
         check_names(graph, data.names(), str(data.path("names", "labels")))
     with joined(device_of(args)) as world:

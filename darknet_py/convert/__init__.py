@@ -71,13 +71,13 @@ class Report:
 def convert(
     cfg: str | Path, source: str | Path, target: str | Path, *, strict: bool = False, partial: Partial = False,
     seen: int | None = None, upto: int | None = None, fold_bn: bool = False, check: bool = True,
-    layout: str | None = None, bn_eps: float = EPS, **options: Any,
+    layout: str | None = None, bn_eps: float = EPS, dialect: str | None = None, **options: Any,
 ) -> Report:  # fmt: skip
     """Convert the weights of a cfg from one file into another; the target's suffix says into what.
 
     `partial` takes what fits of a source and draws the rest as Darknet does. `upto` keeps the layers before it alone,
     as a source or target named `.conv.N` does. `fold_bn` puts batch normalization into the weights; a target without a
-    graph of its own then gets its cfg beside it. `options` are fields of `Options`.
+    graph of its own then gets its cfg beside it. `strict` and `dialect` are as in `load`; `options` go into `Options`.
 
     `layout` says whose keys the target has where it is a state dict, and else whose keys the source has; those of a
     source are found out anyway. `bn_eps` is what that project adds to a variance: the source's where that is a state
@@ -85,14 +85,14 @@ def convert(
 
     Raises `DarknetError` where the check fails or a file cannot be used; the old target then stays as it is.
     """
-    cfg, source, target = Path(cfg), Path(source), Path(target)
+    cfg, source, target = Path(cfg), weights.find(source), Path(target)
     form, from_keys = format_of(target), weights.has_keys(source)
     to_keys = "layout" in form.takes
     asked = Options(
         layout=layout if to_keys or not from_keys else None, bn_eps=EPS if from_keys else bn_eps, **options
     )  # fmt: skip
     check_options(form, asked)
-    graph = Graph.read(cfg, strict=strict)
+    graph = Graph.read(cfg, strict=strict, dialect=dialect)
     keys = Reading(layout=None if to_keys else layout, bn_eps=bn_eps) if from_keys else Reading()
     reading = replace(keys, partial=partial, assign=True)
     network, loaded = weights.made(graph, source, reading, generator=torch.Generator().manual_seed(0))

@@ -17,7 +17,8 @@ from torch import Tensor
 from darknet_py.errors import CfgError, CfgWarning, DarknetError
 from darknet_py.graph import Graph
 from darknet_py.layout import VALUE_SIZE, Header, Slot, cutoff_of, layout
-from darknet_py.weights import CHUNK, FLOAT, Binary, Reading, StateDict, opened_source
+from darknet_py.shipped import ROOT
+from darknet_py.weights import CHUNK, FLOAT, Binary, Reading, StateDict, find, opened_source
 from darknet_py.weights.layouts import COUNTER
 from darknet_py.weights.named import name_of, outline
 
@@ -68,13 +69,13 @@ class Contents:
         return plain
 
 
-def inspect(path: str | Path, cfg: str | Path | None = None) -> Contents:
+def inspect(path: str | Path, cfg: str | Path | None = None, *, dialect: str | None = None) -> Contents:
     """Read a .weights, .pt, .pth or .safetensors file, a piece at a time; its bytes say what it is.
 
     Raises `DarknetError` for a file that cannot be read; one that does not fit the cfg is described all the same.
     """
-    path = Path(path)
-    graph = None if cfg is None else Graph.read(cfg)
+    path = find(path)
+    graph = None if cfg is None else Graph.read(cfg, dialect=dialect)
     with opened_source(path) as source:
         return (
             _inspect_weights(path, source, graph) if isinstance(source, Binary) else _inspect_state(path, source, graph)
@@ -169,10 +170,8 @@ def _natural(key: str) -> list[tuple[int, str]]:
 
 
 def _fits(path: Path, size: int) -> tuple[Fit, ...]:
-    """The cfgs here, beside the file and in the project that fit a file of this size, whole ones first."""
-    folders = dict.fromkeys(
-        folder.resolve() for folder in (Path("cfg"), path.parent, Path(__file__).parents[2] / "cfg")
-    )
+    """The cfgs here, beside the file and in the package that fit a file of this size, whole ones first."""
+    folders = dict.fromkeys(folder.resolve() for folder in (Path("cfg"), path.parent, ROOT / "cfg"))
     found = (_fit(cfg, size) for folder in folders if folder.is_dir() for cfg in sorted(folder.glob("*.cfg")))
     return tuple(sorted((fit for fit in found if fit is not None), key=lambda fit: fit.layers < fit.of))
 

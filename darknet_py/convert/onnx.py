@@ -109,7 +109,7 @@ def needed(package: str) -> Any:
     try:
         return import_module(package)
     except ImportError as error:
-        raise DarknetError(f"{package} is not installed: pip install 'darknet-py[onnx]'") from error
+        raise DarknetError(f"{package} is not installed: pip install 'darknet-torch[onnx]'") from error
 
 
 def translated(program: ExportedProgram, output_names: Sequence[str]) -> Any:

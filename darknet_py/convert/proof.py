@@ -64,6 +64,7 @@ def prove(form: Format, path: Path, network: Network, options: Options, source: 
     source = source or network
     if form.values_only:
         network, source = small(network), small(source)
+    network.require_memory(BATCH)
     steps = network.graph.net.time_steps if network.graph.recurrent else 1
     shape = (BATCH * steps, *network.input_shape.dims)
     inputs = [torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32)]

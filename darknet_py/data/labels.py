@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -24,7 +25,9 @@ from darknet_py.files import read_text
 Rows: TypeAlias = "npt.NDArray[np.float64]"
 Flags: TypeAlias = "npt.NDArray[np.bool_]"
 
-MAX_BYTES: Final = 16 << 20
+MAX_BYTES: Final = 64 << 20  # a million lines of five long numbers
+A_PART: Final = 1 << 16  # letters
+LINES: Final = 10_000  # at a time
 FARTHEST: Final = 2.0  # shares beyond this are taken for pixels
 MOST: Final = 2**24  # classes that a float32 can count
 SHOWN: Final = 10  # problems of one file that are listed
@@ -84,14 +87,37 @@ def read_labels(path: str | Path, classes: int = MOST, *, alone: int | None = No
     """
     allowed = Allowed(classes, classes if alone is None else alone)
     text = read_text(path, MAX_BYTES)
-    lines = [line.split() for line in text.split("\n")]
-    try:
-        rows = np.array([list(map(float, line)) for line in lines if line], np.float64).reshape(-1, 5)
-    except ValueError:  # a word that is no number, or lines of several lengths
-        raise LabelError(*_problems(lines, allowed, str(path))) from None
-    if any(len(line) not in {0, 5} for line in lines) or not allowed.fit(rows).all():
-        raise LabelError(*_problems(lines, allowed, str(path)))
+    rows = _rows(text)
+    if rows is None or not allowed.fit(rows).all():
+        raise LabelError(*_problems(text.split("\n"), allowed, str(path)))
     return torch.from_numpy(rows.astype(np.float32))
+
+
+def _rows(text: str) -> Rows | None:
+    """The five numbers of every line, or None where a line is something else."""
+    if len(text) < A_PART:
+        found = [_five(line) for line in text.split("\n") if line.strip()]
+        return None if None in found else np.array(found, np.float64).reshape(-1, 5)
+    parts = [np.empty((0, 5))]
+    at = 0
+    while at < len(text):  # for numpy is fast, but not in little pieces, and wants memory
+        end = text.find("\n", at + A_PART) + 1 or len(text)
+        if part := text[at:end].strip():
+            try:
+                parts.append(np.loadtxt(StringIO(part), comments=None, ndmin=2))
+            except ValueError:
+                return None
+        at = end
+    return np.concatenate(parts) if all(part.shape[1] == 5 for part in parts) else None
+
+
+def _five(line: str) -> list[float] | None:
+    """The five numbers of a line, or None where it is something else."""
+    try:
+        numbers = list(map(float, line.split()))
+    except ValueError:
+        return None
+    return numbers if len(numbers) == 5 else None
 
 
 @dataclass(frozen=True)
@@ -145,9 +171,12 @@ def _with_txt(path: str) -> str:
     return path if suffix == ".txt" else f"{root}.txt"
 
 
-def _problems(lines: list[list[str]], allowed: Allowed, source: str) -> list[str]:
-    """What is wrong, a text a line of the file."""
-    faults = ((number, allowed.fault(words)) for number, words in enumerate(lines, 1) if words)
-    found = [f"{Location(source, number)}: {fault}" for number, fault in faults if fault]
-    beyond = len(found) - SHOWN
-    return [*found[:SHOWN], f"{source}: and {beyond} lines more"] if beyond > 0 else found
+def _problems(lines: list[str], allowed: Allowed, source: str) -> list[str]:
+    """What is wrong, a text a line of the file; of many lines the first."""
+    bad: list[int] = []
+    for start in range(0, len(lines), LINES):
+        filled = [number for number, line in enumerate(lines[start : start + LINES], start) if line.strip()]
+        rows = np.array([_five(lines[number]) or [np.nan] * 5 for number in filled], np.float64).reshape(-1, 5)
+        bad += np.array(filled, int)[~allowed.fit(rows)].tolist()
+    found = [f"{Location(source, number + 1)}: {allowed.fault(lines[number].split())}" for number in bad[:SHOWN]]
+    return [*found, f"{source}: and {len(bad) - SHOWN} lines more"] if len(bad) > SHOWN else found

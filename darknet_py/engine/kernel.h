@@ -36,6 +36,43 @@ typedef struct {
     float slope, from_slope;       /* of leaky below zero: after the bias, and after `from` is added */
 } Job;
 
+typedef struct {
+    const void *at;
+    size bytes;
+} Buffer; /* an argument that is read or written, and how much memory there is from there on */
+
+enum { DONE, MISFIT }; /* what a kernel returns: for buffers or sizes that do not fit it reads and writes nothing */
+
+/* Sizes are at least 0; one that is less, or too large for the type, makes all that is computed of it -1. */
+static inline size product(size a, size b) {
+    size c;
+    return a < 0 || b < 0 || __builtin_mul_overflow(a, b, &c) ? -1 : c;
+}
+
+static inline size sum(size a, size b) {
+    size c;
+    return a < 0 || b < 0 || __builtin_add_overflow(a, b, &c) ? -1 : c;
+}
+
+static inline size volume(size n, size h, size w, size c) { return product(product(n, h), product(w, c)); }
+static inline int holds(Buffer buffer, size bytes) { return bytes >= 0 && buffer.at && buffer.bytes >= bytes; }
+static inline int is_switch(size value) { return value == 0 || value == 1; }
+
+#define MOST_THREADS 65536
+
+/* Whether the sizes that all convolutions have are sizes */
+static inline int is_job(const Job *job) {
+    return job->n > 0 && job->h > 0 && job->w > 0 && job->c > 0 && job->k > 0 && job->k % LANES == 0 && is_switch(job->pool) &&
+           is_switch(job->brief) && job->threads > 0 && job->threads <= MOST_THREADS &&
+           volume(job->n, sum(job->h, 2), sum(job->w, 2), product(sum(job->c, job->k), 9 * 4)) >= 0;
+}
+
+/* Bytes of the output, or of what is added to it */
+static inline size output_bytes(const Job *job) {
+    size shrink = job->pool + 1;
+    return product(volume(job->n, (job->h + job->pool) / shrink, (job->w + job->pool) / shrink, job->k), job->brief ? 2 : 4);
+}
+
 static inline vec load(const float *p) { return *(const loose *)p; }
 static inline void store(float *p, vec v) { *(loose *)p = v; }
 static inline vec splat(float x) { return x - (vec){0}; }

@@ -7,7 +7,10 @@
 #define BAND 8  /* rows of the output that are made together; even, for pooling */
 #define PART 28 /* pixels of a row that are made together; even too */
 
-size narrow_workspace(const Job *job) { return job->threads * (BAND + 2) * (job->w + 2) * job->c; }
+static int is_narrow(const Job *job) { return is_job(job) && (job->c == 1 || job->c == 3); }
+
+/* How many floats `narrow` needs to work in, or -1 for sizes that cannot be. */
+size narrow_workspace(const Job *job) { return is_narrow(job) ? volume(job->threads, BAND + 2, job->w + 2, job->c) : -1; }
 
 /* Rows y - 1 to y + BAND of picture n, with zeros around the picture */
 static void framed(const Job *job, const float *input, size n, size y, float *rows) {
@@ -64,7 +67,18 @@ static inline __attribute__((always_inline)) void band(
         }
 }
 
-void narrow(const Job *job, const float *input, const float *weights, const float *bias, void *output, float *space) {
+/* The buffers are input, weights, bias, output and space. */
+int narrow(const Job *job, const Buffer *buffers) {
+    size room = narrow_workspace(job);
+    if (room < 0) return MISFIT;
+    size columns = (job->k + COLUMN - 1) / COLUMN;
+    if (!holds(buffers[0], product(volume(job->n, job->h, job->w, job->c), 4)) ||
+        !holds(buffers[1], product(columns, 9 * job->c * COLUMN * 4)) || !holds(buffers[2], product(job->k, 4)) ||
+        !holds(buffers[3], output_bytes(job)) || !holds(buffers[4], product(room, 4)))
+        return MISFIT;
+    const float *input = buffers[0].at, *weights = buffers[1].at, *bias = buffers[2].at;
+    void *output = (void *)buffers[3].at;
+    float *space = (float *)buffers[4].at;
     size bands = (job->h + BAND - 1) / BAND, shrink = job->pool + 1;
     size high = (job->h + job->pool) / shrink, wide = (job->w + job->pool) / shrink;
 #pragma omp parallel num_threads(job->threads)
@@ -81,4 +95,5 @@ void narrow(const Job *job, const float *input, const float *weights, const floa
                 band(job, 3, rows, weights, bias, count, output, place);
         }
     }
+    return DONE;
 }

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from darknet_py.engine.folded import Folded, add
 from darknet_py.engine.memory import Memory
-from darknet_py.engine.native import Job
+from darknet_py.engine.native import Job, call, floats
 
 CHANNELS = (1, 3)
 
@@ -22,6 +22,7 @@ class Narrow:
 
     def __init__(self, conv: Folded, kernel: ctypes.CDLL, dtype: torch.dtype = torch.float32) -> None:
         self.kernel, self.bias, self.dtype = kernel, conv.bias, dtype
+        self.types = *(torch.float32,) * 3, dtype, torch.float32  # of what the kernel gets
         self.slope = 1.0 if conv.slope is None else conv.slope
         c, column = conv.weight.shape[1], kernel.column()
         weight = in_columns(conv.weight, column)
@@ -31,13 +32,13 @@ class Narrow:
         self, memory: Memory, x: Tensor, other: Tensor | None = None, *, slope: float = 1.0, pool: bool = False
     ) -> Tensor:
         n, c, h, w = x.shape
-        rows = x.float().permute(0, 2, 3, 1).contiguous()
+        x = x.float().contiguous(memory_format=torch.channels_last)
         k, shrink = len(self.bias), pool + 1
         y = memory.picture(n, k, (h + pool) // shrink, (w + pool) // shrink, self.dtype)
         numbers = {"n": n, "h": h, "w": w, "c": c, "k": k, "pool": pool, "threads": torch.get_num_threads()}
         job = ctypes.byref(Job(**numbers, brief=self.dtype != torch.float32, slope=self.slope))
-        space = memory.floats(self.kernel.narrow_workspace(job))
-        self.kernel.narrow(job, *(tensor.data_ptr() for tensor in (rows, self.weight, self.bias, y, space)))
+        space = memory.floats(floats(self.kernel.narrow_workspace(job)))
+        call(self.kernel.narrow, job, tensors=(x, self.weight, self.bias, y, space), types=self.types)
         memory.give_back(space)
         return add(y, other, slope)
 

@@ -1,24 +1,21 @@
-"""The C kernels: compiled once by the machine's own compiler and kept in the user's cache; used where that works."""
+"""The C kernels: how they are called, and which there are on this machine."""
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
-import platform
-import shlex
-import subprocess
 import sys
-import tempfile
-from ctypes import POINTER, Structure, c_float, c_ssize_t, c_void_p
+from collections.abc import Callable, Sequence
+from ctypes import POINTER, Structure, c_float, c_int, c_ssize_t, c_void_p
 from functools import cache
-from pathlib import Path
+from typing import Any
 
-SOURCES = [Path(__file__).with_name(name) for name in ("kernel.h", "winograd.c", "narrow.c", "letterbox.c")]
-FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-predictive-commoning", "-fopenmp", "-fPIC", "-Wno-psabi")
-X86_FLAGS = ("-mprefer-vector-width=512",)
-SECONDS = 60
+import torch
+from torch import Tensor
 
+from darknet_py.engine import compiled
+from darknet_py.engine.compiled import told_of_processor
+from darknet_py.errors import DarknetError
 
 NUMBERS = ("n", "h", "w", "c", "k", "pool", "threads", "brief", "packed", "half", "superblock", "block", "group")
 
@@ -33,88 +30,93 @@ class Job(Structure):
     )
 
 
+class Buffer(Structure):
+    """Memory that a kernel reads or writes, and how many bytes of it; the `Buffer` of kernel.h."""
+
+    _fields_ = (("at", c_void_p), ("bytes", c_ssize_t))
+
+
+class Picture(Structure):
+    """The picture of letterbox.c."""
+
+    _fields_ = (("pixels", Buffer), *((name, c_ssize_t) for name in ("h", "w", "step", "row")))
+
+
+class Axis(Structure):
+    """Where letterbox.c looks for each sample of a side."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("near", "far", "near_weight", "far_weight")),
+        ("count", c_ssize_t),
+    )
+
+
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled kernel, or None where there is no compiler for it; DARKNET_PY_NATIVE=0 goes without."""
+    """The compiled kernels, or None where there is no compiler for them; DARKNET_PY_NATIVE=0 goes without."""
     if os.environ.get("DARKNET_PY_NATIVE") == "0" or sys.platform != "linux":
         return None
-    try:
-        return opened(compiled(shlex.split(os.environ.get("CC") or "gcc"), machine_flags(), _folder()))
-    except (OSError, RuntimeError, ValueError, subprocess.SubprocessError):
-        return None
+    return compiled.opened(functions)
 
 
-def opened(path: Path) -> ctypes.CDLL:
-    """The functions of a compiled kernel; raises `OSError` where it does not fit torch's OpenMP."""
-    kernel = ctypes.CDLL(str(path))
-    job, size, pointer = POINTER(Job), c_ssize_t, c_void_p
+def functions(kernel: ctypes.CDLL) -> ctypes.CDLL:
+    """The library with the types of its functions; raises `AttributeError` where one is missing."""
+    job, size, buffers, axis = POINTER(Job), c_ssize_t, POINTER(Buffer), POINTER(Axis)
     for name, result, *arguments in (
         ("column", size),
         ("winograd_workspace", size, job),
-        ("winograd_pack", size, pointer, pointer, size, size),
-        ("winograd", None, job, *(pointer,) * 6),
+        ("winograd_packed", size, size, size),
+        ("winograd_pack", c_int, size, size, buffers),
+        ("winograd", c_int, job, buffers),
         ("narrow_workspace", size, job),
-        ("narrow", None, job, *(pointer,) * 5),
+        ("narrow", c_int, job, buffers),
+        ("resize_workspace", size, POINTER(Picture), axis),
+        ("resize_picture", c_int, POINTER(Picture), axis, axis, size, buffers),
     ):
         function = getattr(kernel, name)
         function.restype, function.argtypes = result, arguments
     return kernel
 
 
-def compiled(compiler: list[str], flags: tuple[str, ...], folder: Path) -> Path:
-    """Where the library is in `folder`, after compiling it if there is none of this source, machine and command yet."""
-    sources = (source.read_text(encoding="utf-8") for source in SOURCES)
-    told = "\n".join((*compiler, *flags, platform.machine(), _processor(), *sources))
-    path = folder / f"kernels-{hashlib.sha256(told.encode()).hexdigest()[:20]}.so"
-    if path.exists():
-        return path
-    with tempfile.TemporaryDirectory(dir=folder) as work:
-        whole, kernels = f"{work}/kernels.so", [source for source in SOURCES if source.suffix == ".c"]
-        objects = [f"{work}/{source.stem}.o" for source in kernels]
-        made = [(*flags, "-c", str(source), "-o", to) for source, to in zip(kernels, objects, strict=True)]
-        # Linked without -fopenmp, it takes the OpenMP that torch has loaded: a second one would fight for the cores.
-        for arguments in (*made, ("-shared", *objects, "-o", whole)):
-            subprocess.run((*compiler, *arguments), check=True, capture_output=True, timeout=SECONDS)  # noqa: S603
-        Path(whole).replace(path)
-    return path
+def call(
+    function: Callable[..., Any], *sizes: Any, tensors: Sequence[Tensor | None], types: Sequence[torch.dtype]
+) -> None:
+    """Let a kernel work on dense tensors of these types on the CPU: those of four dimensions are channels last.
+
+    Raises `DarknetError` for other tensors, and where the kernel finds that they do not fit the sizes.
+    """
+    buffers = (Buffer * len(tensors))(*map(_buffer, tensors, types))
+    if function(*sizes, buffers):
+        shapes = [None if tensor is None else tuple(tensor.shape) for tensor in tensors]
+        raise DarknetError(f"the kernel {function.__name__} does not take tensors of {shapes} with these sizes")
 
 
-def machine_flags() -> tuple[str, ...]:
-    """How the kernel is compiled here."""
-    return FLAGS + (X86_FLAGS if platform.machine() == "x86_64" else ())
+def _buffer(tensor: Tensor | None, dtype: torch.dtype) -> Buffer:
+    if tensor is None:
+        return Buffer()
+    order = torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
+    if not tensor.is_cpu or tensor.dtype != dtype or not tensor.is_contiguous(memory_format=order):
+        raise DarknetError(
+            f"the C kernels want dense {dtype} on the CPU, not {tensor.dtype} on {tensor.device}, "
+            f"{tuple(tensor.shape)} with strides {tensor.stride()}"
+        )
+    return Buffer(tensor.data_ptr(), tensor.nbytes)
 
 
-def _folder() -> Path:
-    """A folder for the library that no other user writes to; raises `OSError` where there can be none."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = base / "darknet_py"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    info = folder.stat()
-    if info.st_uid != os.getuid() or info.st_mode & 0o022:
-        raise PermissionError(f"{folder} can be written by others")
-    return folder
-
-
-def _processor() -> str:
-    """What the compiler makes of -march=native depends on the processor: its flags."""
-    return _told("flags", "Features") or platform.processor()
+def floats(count: int) -> int:
+    """How many floats a kernel needs to work in; raises `DarknetError` for sizes that it refuses."""
+    if count < 0:
+        raise DarknetError("a C kernel does not take these sizes")
+    return count
 
 
 def has_amx() -> bool:
     """Whether the processor multiplies matrices of bfloat16, many times as fast as it multiplies vectors."""
-    return "amx_bf16" in _told("flags").split()
+    return "amx_bf16" in told_of_processor("flags").split()
 
 
 def multiplies_bfloat16() -> bool:
     """Whether oneDNN is faster in bfloat16 than in float32: with AMX, and with AVX-512 of AMD."""
-    return has_amx() or ("avx512_bf16" in _told("flags").split() and "AMD" in _told("vendor_id"))
-
-
-@cache
-def _told(*starts: str) -> str:
-    """The first line about the processor that starts so."""
-    try:
-        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:  # not to its end: that is slow with many processors
-            return next((line for line in file if line.startswith(starts)), "")
-    except OSError:
-        return ""
+    return has_amx() or (
+        "avx512_bf16" in told_of_processor("flags").split() and "AMD" in told_of_processor("vendor_id")
+    )

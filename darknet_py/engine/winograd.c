@@ -161,19 +161,37 @@ static void transform_output(
 
 size column(void) { return COLUMN; }
 
-/* How many floats `winograd` needs to work in. */
-size winograd_workspace(const Job *job) {
-    size own = TAPS * (job->group * product_step(job) + WEIGHT_STEP);
-    return job->c + blocks_of(job) * chunks_of(job) * chunk_step(job) + job->threads * own;
+static int is_winograd(const Job *job) {
+    return is_job(job) && job->c % LANES == 0 && is_switch(job->packed) && is_switch(job->half) && !(job->packed && job->half) &&
+           job->block > 0 && job->group > 0 && (job->packed || (job->superblock > 0 && job->superblock % job->block == 0));
 }
 
-/* weights [columns][c][9][COLUMN] -> packed [columns][chunks][36][CHUNK][COLUMN]; returns how many floats these are */
-size winograd_pack(const float *weights, float *packed, size channels, size columns) {
-    size step = TAPS * CHUNK * COLUMN, chunks = (channels + CHUNK - 1) / CHUNK;
-    for (size n = 0; packed && n < columns; n++)
-        for (size c = 0; c < channels; c += CHUNK, packed += step)
+/* How many floats `winograd` needs to work in, or -1 for sizes that cannot be. */
+size winograd_workspace(const Job *job) {
+    if (!is_winograd(job)) return -1;
+    size of_block = product(sum(product(job->block, CHUNK), PAD), TAPS * chunks_of(job));
+    size of_products = product(sum(product(job->block, COLUMN), PAD), job->group);
+    size own = product(sum(of_products, WEIGHT_STEP), TAPS);
+    return sum(sum(job->c, product(blocks_of(job), of_block)), product(job->threads, own));
+}
+
+/* How many floats `winograd_pack` gives */
+size winograd_packed(size channels, size columns) {
+    if (channels <= 0 || columns <= 0) return -1;
+    return product(product(columns, channels / CHUNK + (channels % CHUNK > 0)), TAPS * CHUNK * COLUMN);
+}
+
+/* Weights [columns][c][9][COLUMN] -> packed [columns][chunks][36][CHUNK][COLUMN] */
+int winograd_pack(size channels, size columns, const Buffer *buffers) {
+    const float *weights = buffers[0].at;
+    float *packed = (float *)buffers[1].at;
+    size wanted = winograd_packed(channels, columns);
+    if (wanted < 0 || !holds(buffers[0], volume(columns, channels, 9 * COLUMN, 4)) || !holds(buffers[1], product(wanted, 4)))
+        return MISFIT;
+    for (size n = 0; n < columns; n++)
+        for (size c = 0; c < channels; c += CHUNK, packed += TAPS * CHUNK * COLUMN)
             transform_weights(weights + (n * channels + c) * 9 * COLUMN, 0, least(CHUNK, channels - c), packed, CHUNK * COLUMN);
-    return columns * chunks * step;
+    return DONE;
 }
 
 /* `rows` tiles of a block by `count` columns from the n-th on -> products */
@@ -201,11 +219,24 @@ static void products(
     }
 }
 
-void winograd(
-    const Job *job, const void *input, const void *weights, const float *bias, const void *from, void *output, float *space
-) {
+/* The buffers are input, weights, bias, what is added (or nothing), output and space. */
+int winograd(const Job *job, const Buffer *buffers) {
+    size room = winograd_workspace(job);
+    if (room < 0) return MISFIT;
+    size columns = (job->k + COLUMN - 1) / COLUMN;
+    size of_weights = product(columns, product(product(job->c, 9 * COLUMN), job->half ? 2 : 4));
+    if (job->packed) of_weights = product(winograd_packed(job->c, columns), 4);
+    if (!holds(buffers[0], product(volume(job->n, job->h, job->w, job->c), job->brief ? 2 : 4)) ||
+        !holds(buffers[1], of_weights) || !holds(buffers[2], product(job->k, 4)) ||
+        (buffers[3].at && !holds(buffers[3], output_bytes(job))) || (buffers[3].at && job->pool) ||
+        !holds(buffers[4], output_bytes(job)) || !holds(buffers[5], product(room, 4)))
+        return MISFIT;
+    const void *input = buffers[0].at, *weights = buffers[1].at, *from = buffers[3].at;
+    const float *bias = buffers[2].at;
+    void *output = (void *)buffers[4].at;
+    float *space = (float *)buffers[5].at;
     size tiles = job->n * ((job->h + 3) / 4) * ((job->w + 3) / 4);
-    size columns = (job->k + COLUMN - 1) / COLUMN, groups = (columns + job->group - 1) / job->group;
+    size groups = (columns + job->group - 1) / job->group;
     size whole = chunks_of(job) * chunk_step(job), apart = TAPS * product_step(job);
     float *zeros = space, *v = zeros + job->c, *scratch = v + blocks_of(job) * whole;
     for (size c = 0; c < job->c; c++) zeros[c] = 0;
@@ -243,4 +274,5 @@ void winograd(
                 }
             }
     }
+    return DONE;
 }

@@ -13,7 +13,7 @@ from darknet_py.engine import fused, narrow, native
 from darknet_py.engine.folded import Folded
 from darknet_py.engine.memory import Memory
 from darknet_py.engine.narrow import Narrow, in_columns
-from darknet_py.engine.native import Job, library
+from darknet_py.engine.native import Job, call, floats, library
 from darknet_py.engine.steps import Convolution, Convolutions, Half
 
 PACKED_BYTES = 5 << 20  # weights that are kept transformed, if they are no larger then
@@ -37,15 +37,16 @@ class Winograd:
         self.column = kernel.column()
         weight = in_columns(conv.weight, self.column)
         self.columns = len(weight) // self.column
-        self.weight = weight.reshape(self.columns, self.column, c, 9).permute(0, 2, 3, 1).contiguous()
-        floats = kernel.winograd_pack(None, None, c, self.columns)
-        self.packed = floats * weight.itemsize <= PACKED_BYTES
+        self.weight = weight.reshape(self.columns, self.column, c, 9).permute(0, 2, 3, 1).flatten()
+        packed = floats(kernel.winograd_packed(c, self.columns))
+        self.packed = packed * weight.itemsize <= PACKED_BYTES
         if self.packed:
-            plain, self.weight = self.weight, weight.new_empty(floats)
-            kernel.winograd_pack(plain.data_ptr(), self.weight.data_ptr(), c, self.columns)
+            plain, self.weight = self.weight, weight.new_empty(packed)
+            call(kernel.winograd_pack, c, self.columns, tensors=(plain, self.weight), types=(torch.float32,) * 2)
         self.half = half and not self.packed
         if self.half:
             self.weight = self.weight.bfloat16()
+        self.types = dtype, self.weight.dtype, torch.float32, dtype, dtype, torch.float32  # of what the kernel gets
 
     def __call__(
         self, memory: Memory, x: Tensor, other: Tensor | None = None, *, slope: float = 1.0, pool: bool = False
@@ -57,9 +58,8 @@ class Winograd:
         shrink = pool + 1
         y = memory.picture(n, len(self.bias), (h + pool) // shrink, (w + pool) // shrink, self.dtype)
         job = ctypes.byref(self._job(x, slope, pool))
-        space = memory.floats(self.kernel.winograd_workspace(job))
-        tensors = (x, self.weight, self.bias, other, y, space)
-        self.kernel.winograd(job, *(None if tensor is None else tensor.data_ptr() for tensor in tensors))
+        space = memory.floats(floats(self.kernel.winograd_workspace(job)))
+        call(self.kernel.winograd, job, tensors=(x, self.weight, self.bias, other, y, space), types=self.types)
         memory.give_back(space)
         return y
 

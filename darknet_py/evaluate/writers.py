@@ -102,8 +102,15 @@ def coco_number(path: str) -> int:
     """The number of a COCO picture: what follows the last _ in its name, or else the name itself."""
     match = _NUMBER.match(Path(path).name.rpartition("_")[2])
     if match is None:
-        raise DarknetError(f"{path}: the names of COCO's pictures end in a number")
+        raise DarknetError(f"{path}: with eval=coco the name of a picture has to end in a number")
     return int(match[0])
+
+
+def check_pictures(kind: str | None, paths: Sequence[str]) -> None:
+    """Raise `DarknetError` where the pictures of a list have no numbers in their names and COCO's results need them."""
+    if kind == "coco":
+        for path in paths:
+            coco_number(path)
 
 
 def _numbers(found: Detections, start: int) -> tuple[list[int], list[float], list[list[float]]]:

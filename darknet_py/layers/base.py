@@ -117,6 +117,10 @@ class Layer:
         """The tensors in a .weights file, in the order of the file."""
         return ()
 
+    def workspace(self, inputs: Sequence[Shape]) -> int:
+        """Values that one picture's output takes to compute beside inputs and output, where they may be far more."""
+        return 0
+
     def operations(self, inputs: Sequence[Shape]) -> int:
         """Floating point operations for one picture, counted as Darknet counts: 2 a multiplication with addition."""
         return 0

@@ -49,6 +49,10 @@ class Local(Layer):
             Blob("weight", (h * w, n, self.image(inputs).c * self.size**2), "weight"),
         )
 
+    def workspace(self, inputs: Sequence[Shape]) -> int:
+        _, h, w = self.out_shape(inputs)
+        return self.image(inputs).c * self.size**2 * h * w
+
     def operations(self, inputs: Sequence[Shape]) -> int:
         return 2 * self.size**2 * self.image(inputs).c * self.out_shape(inputs).size
 

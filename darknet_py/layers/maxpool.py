@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,16 @@ from torch import Tensor, nn
 from darknet_py.cfg.keys import key, natural, positive
 from darknet_py.layers.base import Layer, Reach, Shape, register
 from darknet_py.layers.workspace import MaxPooled, Workspace
+
+WIDE: Final = 256  # windows above that are cut down to what their input can use of them
+
+
+class Window(NamedTuple):
+    """A window along one side of a picture, with the padding before and after."""
+
+    size: int
+    before: int
+    after: int
 
 
 @register("maxpool", "max")
@@ -33,6 +44,16 @@ class MaxPool(Layer):
         """Padding of both sides together; the smaller half comes first."""
         return self.window - 1 if self.padding is None else self.padding
 
+    def along(self, side: int) -> Window:
+        """The window along a side of so many pixels; of a wide one, without what lies in the padding at every place."""
+        size, total = self.window, self.total_padding
+        before, after = total // 2, total - total // 2
+        if size <= WIDE:
+            return Window(size, before, after)
+        last = (side + total - size) // self.stride * self.stride  # where the last window begins, counted with padding
+        early, late = max(before - last, 0), max(size - before - side, 0)
+        return Window(size - early - late, before - early, after - late)
+
     def out_shape(self, inputs: Sequence[Shape]) -> Shape:
         c, h, w = self.image(inputs)
         slack = self.total_padding - self.window
@@ -41,7 +62,19 @@ class MaxPool(Layer):
         return Shape(c, (h + slack) // self.stride + 1, (w + slack) // self.stride + 1)
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
-        return MaxPoolModule(self)
+        return MaxPoolModule(self, self.image(inputs))
+
+    def resized(self, old: Sequence[Shape], new: Sequence[Shape]) -> MaxPool:
+        """A new one, whose module is built anew, where a wide window is cut down in another way."""
+        same = [self.along(side) for side in old[0][1:]] == [self.along(side) for side in new[0][1:]]
+        return self if same else replace(self)
+
+    def workspace(self, inputs: Sequence[Shape]) -> int:
+        module, (c, h, w) = MaxPoolModule(self, self.image(inputs)), self.image(inputs)
+        if module.pads_itself:
+            return 0
+        left, right, top, bottom = module.sides
+        return c * (h + top + bottom) * (w + left + right)
 
     def reach(self) -> Reach:
         return Reach(self.window, self.stride)
@@ -57,15 +90,18 @@ class MaxPoolModule(nn.Module):
     ceil_mode; in every other case the picture is padded first.
     """
 
-    def __init__(self, layer: MaxPool) -> None:
+    def __init__(self, layer: MaxPool, shape: Shape) -> None:
         super().__init__()
         self.size, self.stride = layer.window, layer.stride
         self.before, odd = divmod(layer.total_padding, 2)
         self.after = self.before + odd
+        across, down = layer.along(shape.w), layer.along(shape.h)
+        self.kernel = (down.size, across.size)
+        self.sides = (across.before, across.after, down.before, down.after)
         small = 2 * self.before <= self.size
         ends_inside = self.after < self.size  # ceil_mode drops a last window that lies in the padding alone
         self.ceil_mode = bool(odd) and self.stride == 2 and small and ends_inside
-        self.pads_itself = small and (not odd or self.ceil_mode)
+        self.pads_itself = small and (not odd or self.ceil_mode) and self.size <= WIDE
         self.workspace: Workspace | None = None
         self.halves = self.size == 2 and self.ceil_mode and not self.before  # an output is of up to 2 x 2 inputs
 
@@ -76,6 +112,5 @@ class MaxPoolModule(nn.Module):
             return y
         if self.pads_itself:
             return F.max_pool2d(x, self.size, self.stride, self.before, ceil_mode=self.ceil_mode)
-        sides = (self.before, self.after, self.before, self.after)
-        x = F.pad(x, sides, value=torch.finfo(x.dtype).min)
-        return F.max_pool2d(x, self.size, self.stride)
+        x = F.pad(x, self.sides, value=torch.finfo(x.dtype).min)
+        return F.max_pool2d(x, self.kernel, self.stride)

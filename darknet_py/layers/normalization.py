@@ -44,8 +44,10 @@ class NormalizationModule(nn.Module):
         size = self.layer.size
         squares = x.detach().square()
         before, after = (size - 1) // 2, size // 2
-        padded = F.pad(squares.flatten(2), (0, 0, before, after))  # (N, C + size - 1, H * W)
-        window = F.avg_pool2d(padded, (size, 1), stride=1, divisor_override=1).view_as(x)
         missed = squares[:, after : after + 1]
+        most = x.shape[1] - 1  # what a window has beyond all channels is zeros
+        before, after = min(before, most), min(after, most)
+        padded = F.pad(squares.flatten(2), (0, 0, before, after))  # (N, C + before + after, H * W)
+        window = F.avg_pool2d(padded, (before + 1 + after, 1), stride=1, divisor_override=1).view_as(x)
         norms = self.layer.kappa + self.layer.alpha * (window - (missed if missed.shape[1] else 0))
         return x * norms.pow(-self.layer.beta)

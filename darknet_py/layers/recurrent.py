@@ -237,6 +237,9 @@ class Crnn(Layer):
         parts = self.parts(inputs).items()
         return tuple(blob.within(name) for name, (conv, shape) in parts for blob in conv.blobs([shape]))
 
+    def workspace(self, inputs: Sequence[Shape]) -> int:
+        return self.image(inputs)._replace(c=3 * self.hidden_filters).size  # the old state, the new one, a part of it
+
     def operations(self, inputs: Sequence[Shape]) -> int:
         return sum(conv.operations([shape]) for conv, shape in self.parts(inputs).values())
 

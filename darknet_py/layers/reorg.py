@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -18,7 +19,9 @@ class Reorg(Layer):
     """``[reorg]``: pixels into channels, in the order that official weights were trained with.
 
     This is not space-to-depth. reorg_cpu in blas.c reads the input as if its memory held c/s^2 pictures of s times
-    the height and width, takes every s-th pixel of them, and calls the result a picture of a higher depth.
+    the height and width, takes every s-th pixel of them, and calls the result a picture of a higher depth. Channels
+    that are no multiple of s^2 make the last of those pictures begin beyond the others, which is obeyed as far as it
+    stays inside the memory of one picture.
     """
 
     stride: int = key(positive, 1, "how many pixels a side become one")
@@ -31,13 +34,29 @@ class Reorg(Layer):
         s = self.stride
         if self.extra:
             return Shape(shape.size + self.extra)
-        if c % s**2 and (self.reverse or not self.flatten):
+        if c % s**2 and not self.stays_inside(shape):
             raise self.error(f"stride={s} needs channels that are a multiple of {s * s}, and there are {c}")
         if self.reverse:
             return Shape(c // s**2, h * s, w * s)
         if h % s or w % s:
             raise self.error(f"stride={s} does not divide the {w} x {h} input")
         return Shape(c * s**2, h // s, w // s)
+
+    def stays_inside(self, shape: Shape) -> bool:
+        """Whether reorg_cpu, where channels are no multiple of s^2, keeps to the memory of the layer."""
+        c, h, w = shape
+        s, depth = self.stride, c // self.stride**2
+        if self.flatten or not depth:
+            return self.flatten and not self.reverse
+        (last, rest), size = divmod(c - 1, depth), depth * s * s * h * w if self.reverse else shape.size
+        ends = [(last, rest), *([(last - 1, depth - 1)] if last > s * s else [])]  # the farthest of its places
+        return all(self._place(shape, offset, channel) < size for offset, channel in ends)
+
+    def _place(self, shape: Shape, offset: int, channel: int) -> int:
+        """Where the last pixel of a channel lies among the pictures of s times the height and width."""
+        (_, h, w), s = shape, self.stride
+        row, column = (h - 1) * s + offset // s, (w - 1) * s + offset % s
+        return column + w * s * (row + h * s * channel)
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         return ReorgModule(self)
@@ -67,6 +86,8 @@ class ReorgModule(nn.Module):
             x = rows.transpose(1, 2)
         elif layer.extra:
             return F.pad(x.flatten(1), (0, layer.extra))
+        elif c % s**2:
+            x = uneven(x, s, reverse=layer.reverse)
         elif layer.reverse:
             x = x.flatten(1).reshape(b, s, s, c // s**2, h, w).permute(0, 3, 4, 1, 5, 2)
         else:
@@ -74,3 +95,18 @@ class ReorgModule(nn.Module):
         if layer.reverse:
             return x.flatten(1).reshape(b, c // s**2, h * s, w * s)
         return x.flatten(1).reshape(b, c * s**2, h // s, w // s)
+
+
+def uneven(x: Tensor, stride: int, *, reverse: bool) -> Tensor:
+    """What reorg_cpu does for one picture, place by place, where channels are no multiple of stride^2; gives rows."""
+    _, c, h, w = x.shape
+    depth = c // stride**2
+    channel, row, column = (torch.arange(n, device=x.device) for n in (c, h, w))
+    offset = channel // depth
+    rows = row * stride + (offset // stride + h * stride * (channel % depth))[:, None]  # (C, H)
+    columns = column * stride + (offset % stride)[:, None]  # (C, W)
+    places = (rows[:, :, None] * w * stride + columns[:, None]).flatten()
+    if reverse:  # of several values that are written to a place the last stays
+        written = torch.zeros(depth * stride**2 * h * w, dtype=places.dtype, device=x.device)
+        places = written.scatter_reduce(0, places, torch.arange(len(places), device=x.device), "amax")
+    return x.flatten(1)[:, places]

@@ -60,6 +60,7 @@ class Criterion(nn.Module):
         """Make the losses; raises `DarknetError` for a network that has none, or nothing to learn."""
         super().__init__()
         self.network = network
+        network.require_memory()
         graph = network.graph
         priced = [node for node in graph.nodes if type(node.layer) in LOSSES]
         self._count = len(priced)

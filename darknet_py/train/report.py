@@ -88,7 +88,7 @@ class TensorBoard(Observer):
         try:
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
         except ImportError as error:
-            raise DarknetError("tensorboard is not installed: pip install 'darknet-py[tensorboard]'") from error
+            raise DarknetError("tensorboard is not installed: pip install 'darknet-torch[tensorboard]'") from error
         self._new: Callable[..., Any] = SummaryWriter
         self._folder, self._writer = str(folder), None
 

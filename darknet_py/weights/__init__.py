@@ -22,11 +22,12 @@ from darknet_py.signatures import HEAD, is_archive, is_safetensors
 from darknet_py.weights.binary import CHUNK, FLOAT, Binary, save
 from darknet_py.weights.fit import left_out
 from darknet_py.weights.named import StateDict
+from darknet_py.weights.names import find, hint
 from darknet_py.weights.reading import Loaded, Partial, Reading
 
 __all__ = [
-    "CHUNK", "FLOAT", "Binary", "Header", "Loaded", "Partial", "Reading", "StateDict", "expected_bytes", "has_keys",
-    "layout", "load", "made", "not_finite", "opened_source", "read", "save", "verify",
+    "CHUNK", "FLOAT", "Binary", "Header", "Loaded", "Partial", "Reading", "StateDict", "expected_bytes", "find",
+    "has_keys", "layout", "load", "made", "not_finite", "opened_source", "read", "save", "verify",
 ]  # fmt: skip
 
 
@@ -93,7 +94,7 @@ def opened_source(path: str | Path, *, whole: bool = False) -> Iterator[Binary |
 
     Raises `WeightsError` for one that is nothing of the kind; errors inside the block get the name of the file.
     """
-    path = Path(path)
+    path = find(path)
     try:
         with opened(path) as file:
             head = file.read(HEAD)
@@ -103,6 +104,7 @@ def opened_source(path: str | Path, *, whole: bool = False) -> Iterator[Binary |
                 return
         yield import_module(f"darknet_py.weights.{reader}").opened(path, whole=whole)
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {os_reason(error)}") from error
+        what_then = hint(path) if isinstance(error, FileNotFoundError) else ""
+        raise WeightsError(f"{path}: cannot be read: {os_reason(error)}{what_then}") from error
     except DarknetError as error:
         raise WeightsError(f"{path}: {error}") from error

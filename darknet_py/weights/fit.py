@@ -117,9 +117,10 @@ def _other_beginning(graph: Graph, values: int, wanted: int, named: int) -> str:
     held = _layers_held(layout(graph), values)
     hint = f"it holds the first {held} layers, and its name should say so" if held else "--partial takes what there is"
     count = min(named, len(graph.nodes))
+    cut = "" if values > wanted else ", or cut short"
     return (
         f"its name says that it holds the first {named} layers, but it has {values} values, and the first {count} of "
-        f"{graph.source} have {wanted}: the beginning of another network; {hint}"
+        f"{graph.source} have {wanted}: the beginning of another network{cut}; {hint}"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
+import re
 import warnings
 from typing import Any
 
@@ -91,6 +92,10 @@ ALIASES = {
     "conv": "convolutional", "conn": "connected", "max": "maxpool", "avg": "avgpool", "soft": "softmax",
     "lrn": "normalization", "deconv": "deconvolutional",
 }  # fmt: skip
+LEEKY = (
+    "[conv] activation: 'leeky' is not one of logistic, loggy, relu, elu, selu, relie, plse, hardtan, lhtan, linear, "
+    "ramp, leaky, tanh, stair; 'relu' is taken, as Darknet does"
+)
 INPUT = "[net]\nwidth=8\nheight=8\nchannels=4\n"
 
 
@@ -169,18 +174,49 @@ def test_the_batch_of_the_network():
 @pytest.mark.parametrize(
     ("line", "value"),
     [
-        ("size=3.7", 3),
+        ("size=3.0", 3),
         ("size=3", 3),
         ("size=+3", 3),
         ("size = 0 3", 3),
         ("size=3#5", 3),
-        ("size=3x", 3),
-        ("size=1e3", 1),
+        ("size=3;was5", 3),
+        ("size=3. # was 5", 3),
         ("size=0000000000000003", 3),
     ],
 )
 def test_integers_are_read_as_atoi_does(line, value):
     assert first_layer(f"[conv]\npad=1\n{line}").size == value
+
+
+@pytest.mark.parametrize(
+    ("line", "rest"),
+    [
+        ("conv]\nsize=3.7", "[conv] size: '.7' after the number 3"),
+        ("conv]\nsize=3x", "[conv] size: 'x' after the number 3"),
+        ("conv]\nfilters=1e3", "[conv] filters: 'e3' after the number 1"),
+        ("conv]\nfilters=8,5", "[conv] filters: ',5' after the number 8"),
+        ("conv]\nbatch_normalize=1,0", "[conv] batch_normalize: ',0' after the number 1"),
+        ("conv]\nlearning_rate=0,001", "[conv] learning_rate: ',001' after the number 0"),
+        ("dropout]\nprobability=.5.5", "[dropout] probability: '.5' after the number .5"),
+        ("route]\nlayers=-1x", "[route] layers: 'x' after the number -1"),
+    ],
+)
+def test_what_stands_behind_a_number_is_worth_a_warning(line, rest):
+    text = f"{INPUT}[conv]\n[{line}"
+    with pytest.warns(CfgWarning, match=f"^x.cfg:7: {re.escape(rest)} is ignored$"):
+        Graph.parse(text, "x.cfg")
+    with pytest.raises(CfgError, match=f"{re.escape(rest)} is ignored$"):
+        Graph.parse(text, "x.cfg", strict=True)
+
+
+def test_a_decimal_comma_in_net_is_worth_a_warning():
+    with pytest.warns(CfgWarning) as caught:
+        net = Graph.parse(f"{INPUT}learning_rate=0,001\nmax_batches = 500,200\n[conv]").net
+    assert (net.learning_rate, net.max_batches) == (0, 500)
+    assert [str(w.message).partition(": ")[2] for w in caught] == [
+        "[net] learning_rate: ',001' after the number 0 is ignored",
+        "[net] max_batches: ',200' after the number 500 is ignored",
+    ]
 
 
 @pytest.mark.parametrize("text", ["x", "-", "+", ".5", "#3", "--1", "\u0663", "nan"])
@@ -230,7 +266,7 @@ def test_numbers_come_back_from_their_text(value):
 def test_parsers_give_values_in_range_or_a_value_error(text):
     for parse_value in (keys.integer, keys.natural, keys.positive):
         try:
-            value = parse_value(text, None)
+            value = parse_value(text)
         except ValueError:
             continue
         assert -(2**31) <= value < 2**31
@@ -245,10 +281,16 @@ def test_flags_are_integers_that_are_not_zero(text, value):
     assert keys.flag(text) is value
 
 
-@pytest.mark.parametrize("text", ["1,2,3", "1, 2,\t3", "1.9,2x,3#4"])
-def test_lists_may_carry_blanks_and_what_atoi_leaves(text):
+@pytest.mark.parametrize("text", ["1,2,3", "1, 2,\t3", "1.0,2,3#4", "1,2,3 # 4, 5", "1,2,3;x"])
+def test_lists_may_carry_blanks_and_comments(text):
     (section,) = parse(f"[net]\nsteps={text}")
     assert keys.parse_entry(keys.list_of(keys.integer), section.entries[0], section) == (1, 2, 3)
+
+
+@pytest.mark.parametrize("count", [keys.MAX_ITEMS + 1, 2_000_000])
+def test_a_list_of_too_many_values_is_refused_before_they_are_read(count):
+    with pytest.raises(CfgError, match=r"^x\.cfg:6: .*: a list of at most 10000 values was expected$"):
+        first_layer(f"[route]\nlayers={'0,' * (count - 1)}0")
 
 
 def test_a_comma_at_the_end_is_ignored_with_a_warning():
@@ -275,6 +317,19 @@ def test_an_unknown_key_warns_with_its_place_and_the_nearest_known_key():
         first_layer("[conv]\nfilter=3", strict=True)
     assert str(caught.value) == "x.cfg:6: [conv] has no key 'filter'; did you mean 'filters'?"
     assert caught.value.where == Location("x.cfg", 6)
+
+
+def test_what_several_sections_have_is_one_warning_with_their_lines():
+    sections = 5 * "[conv]\nfilter=3\nactivation=leeky\n"
+    with pytest.warns(CfgWarning) as caught:
+        Graph.parse(f"{INPUT}{sections}[maxpool]\nfilter=3", "x.cfg")
+    assert [str(w.message) for w in caught] == [
+        "x.cfg:6: [conv] has no key 'filter'; did you mean 'filters'? (also in lines 9, 12, 15 and 1 more)",
+        f"x.cfg:7: {LEEKY} (also in lines 10, 13, 16 and 1 more)",
+        "x.cfg:21: [maxpool] has no key 'filter'",
+    ]
+    with pytest.warns(CfgWarning, match=r"also in line 9\)$"):
+        Graph.parse(INPUT + 2 * "[conv]\nfilter=3\nsize=1\n", "x.cfg")
 
 
 def test_an_unknown_key_of_net_warns_too():

@@ -253,7 +253,7 @@ def test_weights_beyond_two_gigabytes_are_refused_before_anything_is_done(monkey
 def test_a_missing_package_is_one_line(package, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, package, None)
     network, *_ = recorded("boxes_detection")
-    with pytest.raises(DarknetError, match=rf"^{package} is not installed: pip install 'darknet-py\[onnx\]'$"):
+    with pytest.raises(DarknetError, match=rf"^{package} is not installed: pip install 'darknet-torch\[onnx\]'$"):
         convert.to_onnx(network, tmp_path / "a.onnx")
     assert not list(tmp_path.iterdir())
 

@@ -174,6 +174,7 @@ RARE = {
     "iseg": conv(9) + "[iseg]\nclasses=3\nids=6\n",
     "detection with softmax": "[connected]\noutput=72\n[detection]\nside=2\nnum=2\ncoords=4\nclasses=8\nsoftmax=1\n",
     "downsampling": CONV + "[upsample]\nstride=-2\nscale=.5\n",
+    "reorg of channels that do not fit": conv(14) + "[reorg]\nstride=2\n[reorg]\nstride=3\nreverse=1\n",
     "reorg with extra": "[reorg]\nstride=2\nextra=5\n",
     "reorg flat and back": "[reorg]\nstride=2\nflatten=1\n[reorg]\nstride=2\nflatten=1\nreverse=1\n",
     "spatial softmax": CONV + "[softmax]\nspatial=1\n",

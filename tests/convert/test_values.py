@@ -17,6 +17,7 @@ from darknet_py.cli import main
 from darknet_py.errors import DarknetWarning, WeightsError
 from darknet_py.graph import Graph
 from darknet_py.network import Network
+from darknet_py.weights.layouts import COUNTER
 
 DETECTOR = """[net]
 width=32
@@ -128,8 +129,9 @@ def write(text: str) -> Network:
 
 
 def same(some: Network, others: Network, tolerance: float = 0) -> bool:
-    pairs = zip(some.state_dict().values(), others.state_dict().values(), strict=True)
-    return all(torch.allclose(a.float(), b.float(), rtol=tolerance, atol=tolerance) for a, b in pairs)
+    mine, theirs = some.state_dict(), others.state_dict()
+    keys = [key for key in mine if not key.endswith(COUNTER)]
+    return all(torch.allclose(mine[key], theirs[key], rtol=tolerance, atol=tolerance) for key in keys)
 
 
 @pytest.mark.parametrize("name", [*KINDS, "pt.weights", "safetensors.backup", "weights.pt"])
@@ -211,11 +213,6 @@ def test_oneoff_takes_a_classifier_of_any_kind(folder, capsys):
 
 def test_a_beginning_goes_into_later_layers_by_its_names(folder):
     half = DETECTOR.split("[maxpool]", maxsplit=1)[0]
-    twice = (
-        half
-        + half.split("channels=3", maxsplit=1)[1].partition("[conv")[1]
-        + half.partition("[conv")[2].replace("[net]", "")
-    )
     twice = f"{half}{half[half.index('[convolutional]') :]}".replace("channels=3", "channels=4")
     first = drawn(half.replace("channels=3", "channels=4"))
     weights.save(first, "first.weights")
@@ -265,14 +262,16 @@ LEFT = {
     "classifier": (CLASSIFIER, "took 1 of 2 layers; left out: layer 2 [convolutional] (5 filters there, 2 here)"),
     "yolo": (
         YOLO,
-        "took 2 of 4 layers; left out: layer 1 [convolutional] (30 filters there, 21 here), "
-        "layer 5 [convolutional] (10 filters there, 7 here)",
+        "took 2 of 4 layers; left out: "
+        + ", ".join(
+            f"layer {n} [convolutional] ({a} filters there, {b} here)" for n, a, b in ((1, 30, 21), (5, 10, 7))
+        ),
     ),
 }
 FITS = {
     "detector": "it would fit with filters=20 in layer 2 [convolutional] (classes=5)",
     "classifier": "it would fit with filters=5 in layer 2 [convolutional];",
-    "yolo": "it would fit with filters=30 in layer 1 [convolutional] and filters=10 in layer 5 [convolutional] (classes=5)",
+    "yolo": "filters=30 in layer 1 [convolutional] and filters=10 in layer 5 [convolutional] (classes=5)",
 }
 
 
@@ -282,9 +281,8 @@ def test_weights_for_other_classes_are_taken_where_they_match(kind, name, folder
     text, left = LEFT[kind]
     other = write(other_classes(text))
     Path("net.cfg").write_text(text, encoding="utf-8")
-    for partial in (False, True) if name == "net.weights" and kind == "none" else (False,):
-        with pytest.raises(WeightsError) as caught:
-            load("net.cfg", name, partial=partial, device="cpu")
+    with pytest.raises(WeightsError) as caught:
+        load("net.cfg", name, device="cpu")
     assert FITS[kind] in str(caught.value)
     assert "--transfer" in str(caught.value)
     assert "partial='matching'" in str(caught.value)
@@ -318,9 +316,8 @@ def test_transfer_is_for_other_classes_and_not_for_other_networks(folder):
         load("net.cfg", "net.weights", partial="matching", device="cpu")
     with pytest.warns(DarknetWarning, match=r"took 1 of 2 layers; left out: layer 0 \[convolutional\]"):
         load("net.cfg", "net.pt", partial="matching", device="cpu")
-    Path("net.cfg").write_text(
-        DETECTOR.replace("filters=4", "filters=6").replace("=14", "=21").replace("num=2", "num=3")
-    )
+    wider = DETECTOR.replace("filters=4", "filters=6").replace("=14", "=21").replace("num=2", "num=3")
+    Path("net.cfg").write_text(wider, encoding="utf-8")
     with pytest.raises(WeightsError, match="it does not fit"):
         load("net.cfg", "net.pt", partial="matching", device="cpu")
 
@@ -332,6 +329,7 @@ def test_a_beginning_is_transferred_too(folder):
         load("net.cfg", "some.weights", partial="matching", device="cpu")
 
 
+@pytest.mark.filterwarnings("default::darknet_py.errors.DarknetWarning")
 @pytest.mark.parametrize("name", ["net.weights", "net.safetensors"])
 @pytest.mark.parametrize("manner", ["detector", "classifier"])
 def test_training_takes_the_option(manner, name, folder, capsys):
@@ -342,10 +340,11 @@ def test_training_takes_the_option(manner, name, folder, capsys):
     assert main(command.split()) == 1
     assert "--transfer" in capsys.readouterr().err
     assert main([*command.split(), "--transfer"]) == 0
-    assert left in capsys.readouterr().err
+    assert f"darknet-py: warning: {name}: {left}\n" in capsys.readouterr().err
     assert weights.verify(Graph.read("net.cfg"), "backup/net.backup").header.seen == 2
 
 
+@pytest.mark.filterwarnings("default::darknet_py.errors.DarknetWarning")
 @pytest.mark.parametrize("verb", ["statistics net.cfg net.pt --json", "convert net.cfg net.pt out.weights"])
 def test_other_verbs_take_the_option(verb, folder, capsys):
     text, left = LEFT["detector"]
@@ -355,6 +354,6 @@ def test_other_verbs_take_the_option(verb, folder, capsys):
     capsys.readouterr()
     assert main([*verb.split(), "--transfer"]) == 0
     out, err = capsys.readouterr()
-    assert left in err
+    assert f"darknet-py: warning: net.pt: {left}\n" in err
     if "json" in verb:
         assert json.loads(out)

@@ -61,7 +61,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     draw_pictures(tmp_path)
     (tmp_path / "valid.txt").write_text("".join(f"images/pic_00{n}.jpg\n" for n in ("7_0", "8_1", "9_2", "10_3")))
-    (tmp_path / "n.names").write_text("".join(f"n{n}\n" for n in range(1, 31)))
+    (tmp_path / "n.names").write_text("".join(f"n{n}\n" for n in range(1, 5)))
     (tmp_path / "classes.names").write_text("\n".join(["007", "008_1", "010", "pic", *"abcdef"]))
     for kind in ("voc", "coco", "imagenet"):
         text = f"classes=4\nvalid=valid.txt\nnames=n.names\nresults=results\neval={kind}\n"
@@ -198,6 +198,7 @@ def test_a_map_gives_the_classes_of_a_tree(folder, capsys):
     (folder / "tiny.tree").write_bytes((GOLDEN / "boxes" / "tiny.tree").read_bytes())
     tree = take(folder, GOLDEN / "boxes", "boxes_tree")
     (folder / "two.map").write_text("9\n3\n")
+    (folder / "n.names").write_text("a\nb\n")  # those of the map
     (folder / "imagenet.data").write_text((folder / "imagenet.data").read_text() + "map=two.map\n")
     assert main(["detector", "valid", "imagenet.data", *tree]) == 0
     rows = [line.split() for line in (folder / "results" / "imagenet-detection.txt").read_text().splitlines()]
@@ -225,7 +226,7 @@ def test_unreadable_pictures_are_told_and_the_rest_goes_on(folder, region, capsy
         (("valid=valid.txt\n", ""), "voc.data: there is no valid=, the list of pictures to look at"),
         (("valid=valid.txt", "valid=gone.txt"), "gone.txt: cannot be read: No such file or directory"),
         (("names=n.names", ""), "there are 0 names for 4 classes, and every class has a file"),
-        (("names=n.names", "names=three"), "there are 3 names for 4 classes"),
+        (("names=n.names", "names=three"), "three has 3 names, but boxes_region.cfg has 4 classes"),
         (("names=n.names", "names=twice"), "two classes are named 'a'"),
         (("names=n.names", "names=away"), "'comp4_det_test_../../b.txt' is no name of a file"),
         (("eval=voc", "map=two.map"), "voc.data: there is a map=, but the network has no tree"),
@@ -249,6 +250,7 @@ def test_a_classifier_needs_as_many_names_as_classes(folder, capsys):
     (folder / "classes.data").write_text("classes=11\nvalid=valid.txt\nlabels=classes.names\n")
     assert main(["classifier", "valid", "classes.data", *network]) == 1
     assert "classes.data: classes=11, but classes.names has 10 names" in capsys.readouterr().err
+    (folder / "n.names").write_text("".join(f"n{n}\n" for n in range(30)))
     (folder / "classes.data").write_text("valid=valid.txt\nlabels=n.names\n")
     assert main(["classifier", "valid", "classes.data", *network]) == 1
     assert "there are 30 names of classes, but the network gives 10" in capsys.readouterr().err
@@ -311,7 +313,7 @@ def test_numbers_and_classes_of_coco(tmp_path):
     assert (COCO_IDS[0], COCO_IDS[11], COCO_IDS[79]) == (1, 13, 90)
     assert coco_number("my_pictures/COCO_val2014_000000000139.jpg") == 139
     assert coco_number("coco_2017/000000000139.jpg") == 139
-    with pytest.raises(DarknetError, match="names of COCO's pictures end in a number"):
+    with pytest.raises(DarknetError, match="has to end in a number"):
         coco_number("dog.jpg")
     with pytest.raises(DarknetError, match="COCO has 80 classes, and this network 81"):
         write_coco([], Target(tmp_path), [], 81)

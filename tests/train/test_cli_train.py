@@ -134,13 +134,13 @@ def test_without_matplotlib_it_goes_on_unless_a_chart_was_asked_for(kit, capsys,
     assert command() == 0
     assert capsys.readouterr().err.count("no chart: matplotlib is not installed: pip install") == 1
     assert command("--chart", "losses.png", "-clear") == 1
-    assert capsys.readouterr().err == "darknet-py: matplotlib is not installed: pip install 'darknet-py[charts]'\n"
+    assert capsys.readouterr().err == "darknet-py: matplotlib is not installed: pip install 'darknet-torch[charts]'\n"
 
 
 def test_without_tensorboard(kit, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     assert command("--tensorboard", "board") == 1
-    assert "pip install 'darknet-py[tensorboard]'" in capsys.readouterr().err
+    assert "pip install 'darknet-torch[tensorboard]'" in capsys.readouterr().err
 
 
 def test_the_seed_makes_the_run(kit):

@@ -390,7 +390,7 @@ def test_tensorboard_gets_the_numbers(tmp_path):
 
 def test_without_tensorboard(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(DarknetError, match=r"tensorboard is not installed: pip install 'darknet-py\[tensorboard\]'"):
+    with pytest.raises(DarknetError, match=r"tensorboard is not installed: pip install 'darknet-torch\[tensorboard\]'"):
         TensorBoard(tmp_path)
 
 
@@ -413,7 +413,7 @@ def test_a_chart_without_matplotlib(tmp_path, monkeypatch, needed):
     history, told = History(), []
     chart = Chart(tmp_path / "chart.png", history, told.append, needed=needed)
     if needed:
-        with pytest.raises(DarknetError, match=r"darknet-py\[charts\]"):
+        with pytest.raises(DarknetError, match=r"darknet-torch\[charts\]"):
             chart.started(0, None)
         return
     for batch in (1, 2):

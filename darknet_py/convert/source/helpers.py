@@ -148,6 +148,24 @@ def reorg_reverse(x: Tensor, stride: int) -> Tensor:
     return x.reshape(n, c // stride**2, h * stride, w * stride)
 
 
+def reorg_uneven(x: Tensor, stride: int, reverse: bool) -> Tensor:
+    """The same, place by place, where channels are no multiple of stride * stride."""
+    n, c, h, w = x.shape
+    depth = c // stride**2
+    channel, row, column = (torch.arange(size, device=x.device) for size in (c, h, w))
+    offset = channel // depth
+    rows = row * stride + (offset // stride + h * stride * (channel % depth))[:, None]
+    columns = column * stride + (offset % stride)[:, None]
+    places = (rows[:, :, None] * w * stride + columns[:, None]).flatten()
+    shape = n, c * stride**2, h // stride, w // stride
+    if reverse:
+        shape = n, depth, h * stride, w * stride
+        order = torch.arange(len(places), device=x.device)
+        start = order.new_zeros(depth * stride**2 * h * w)
+        places = start.scatter_reduce(0, places, order, "amax")
+    return x.flatten(1)[:, places].reshape(shape)
+
+
 def reorg_flatten(x: Tensor, stride: int) -> Tensor:
     """All channels of a pixel side by side, seen as a smaller picture."""
     n, c, h, w = x.shape
@@ -256,7 +274,8 @@ def lhtan(x: Tensor) -> Tensor:
 
 _FUNCTIONS: tuple[Callable[..., Any], ...] = (
     conv, conv_bn, deconv, deconv_bn, linear, linear_bn, local_weights, local, binary, signs, max_pool, reorg,
-    reorg_reverse, reorg_flatten, reorg_flatten_reverse, add_channels, add_sizes, normalize_channels, tree_softmax,
+    reorg_reverse, reorg_uneven, reorg_flatten, reorg_flatten_reverse, add_channels, add_sizes, normalize_channels,
+    tree_softmax,
     leaky, relie, loggy, selu, ramp, plse, stair, lhtan,
 )  # fmt: skip
 HELPERS: Final = {function.__name__: function for function in _FUNCTIONS}

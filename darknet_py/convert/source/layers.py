@@ -22,7 +22,7 @@ from darknet_py.layers.iseg import Iseg
 from darknet_py.layers.l2norm import L2Norm
 from darknet_py.layers.local import Local
 from darknet_py.layers.logistic import Logistic
-from darknet_py.layers.maxpool import MaxPool, MaxPoolModule
+from darknet_py.layers.maxpool import WIDE, MaxPool, MaxPoolModule
 from darknet_py.layers.normalization import Normalization
 from darknet_py.layers.region import Region
 from darknet_py.layers.reorg import Reorg
@@ -114,9 +114,12 @@ def local(node: Node, layer: Local, x: str) -> Lines:
     return [activated(layer.activation, call("local", block(node), x, layer.size, layer.stride, layer.pad))]
 
 
-def maxpool(_node: Node, layer: MaxPool, x: str) -> Lines:
+def maxpool(node: Node, layer: MaxPool, x: str) -> Lines:
     """Lines of a [maxpool]."""
-    pool = MaxPoolModule(layer)  # knows what torch can pad itself
+    pool = MaxPoolModule(layer, node.inputs[0])  # knows what torch can pad itself
+    if layer.window > WIDE:
+        padded = call("F.pad", x, pool.sides, value="torch.finfo(x.dtype).min")
+        return [call("F.max_pool2d", padded, pool.kernel, pool.stride)]
     if not pool.pads_itself:
         return [call("max_pool", x, pool.size, pool.stride, pool.before, pool.after)]
     options = {"ceil_mode": True} if pool.ceil_mode else {}
@@ -127,6 +130,8 @@ def reorg(node: Node, layer: Reorg, x: str) -> Lines:
     """Lines of a [reorg]."""
     if layer.extra and not layer.flatten:
         return [f"F.pad({flat(node, x)}, (0, {layer.extra}))"]
+    if node.inputs[0].c % layer.stride**2 and not layer.flatten:
+        return [call("reorg_uneven", x, layer.stride, layer.reverse)]
     name = "reorg" + "_flatten" * layer.flatten + "_reverse" * layer.reverse
     return [call(name, x, layer.stride)]
 

@@ -1,0 +1,23 @@
+"""Weights by name: those that come with the package, and those that were downloaded."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePath
+
+from darknet_py import shipped
+from darknet_py.download import MODELS
+
+
+def find(path: str | Path) -> Path:
+    """The file that is meant: `path`, or where there is none the weights that came or were downloaded by this name."""
+    official = MODELS.get(str(path))  # the file of yolov1-tiny is called tiny-yolov1.weights
+    names = (path,) if official is None else (path, PurePath(official.weights).name)
+    found = (shipped.find(name, ".weights") for name in names)
+    return Path(next((file for file in found if os.path.isfile(file)), path))  # noqa: PTH113 - never raises
+
+
+def hint(path: Path) -> str:
+    """The end of a message about weights that are not there: what to do."""
+    name = str(path).removesuffix(".weights")
+    return f"; darknet-py download {name} fetches it" if name in MODELS else shipped.near(path, ".weights")

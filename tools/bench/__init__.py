@@ -1,0 +1,1 @@
+"""What darknet_py costs, alone and beside others."""

@@ -1,0 +1,1 @@
+"""Networks computed by one engine after the other."""

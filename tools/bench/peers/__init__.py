@@ -1,0 +1,1 @@
+"""Other engines, made ready to compute what ours do."""

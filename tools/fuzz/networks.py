@@ -1,0 +1,169 @@
+"""The small networks that tools/fuzz starts from."""
+
+from __future__ import annotations
+
+from typing import Final
+
+NET: Final = "[net]\nbatch=4\nsubdivisions=2\nwidth=8\nheight=6\nchannels=4\nlearning_rate=0.001\nmax_batches=100\n"
+STEPS: Final = "policy=steps\nsteps=10,20\nscales=.1,.1\n"
+BODIES: Final = (  # every section stands in one of them
+    """
+[convolutional]
+batch_normalize=1
+filters=6
+size=3
+stride=1
+pad=1
+activation=leaky
+[maxpool]
+size=2
+stride=2
+[avgpool]
+[softmax]
+groups=1
+[cost]
+type=sse
+""",
+    """
+[convolutional]
+filters=16
+size=1
+activation=linear
+[region]
+anchors=1,1, 2,2
+classes=3
+num=2
+softmax=1
+coords=4
+thresh=.6
+random=1
+""",
+    """
+[convolutional]
+filters=16
+size=1
+[yolo]
+mask=0,1
+anchors=1,1, 2,2, 3,3
+classes=3
+num=3
+[route]
+layers=-2
+[upsample]
+stride=2
+[convolutional]
+filters=8
+size=1
+[yolo]
+mask=2
+anchors=1,1, 2,2, 3,3
+classes=3
+num=3
+jitter=.3
+ignore_thresh=.7
+truth_thresh=1
+""",
+    """
+[convolutional]
+filters=8
+size=3
+pad=1
+groups=2
+[convolutional]
+filters=4
+size=1
+[shortcut]
+from=-2
+activation=leaky
+alpha=2
+beta=.5
+[reorg]
+stride=2
+[route]
+layers=-1,-1
+""",
+    """
+[deconvolutional]
+filters=3
+size=4
+stride=2
+padding=1
+activation=relu
+[local]
+filters=2
+size=3
+stride=2
+[batchnorm]
+[activation]
+activation=elu
+[l2norm]
+[logistic]
+""",
+    """
+[crop]
+crop_height=5
+crop_width=4
+flip=1
+[normalization]
+size=5
+alpha=.001
+beta=.75
+kappa=1
+[dropout]
+probability=.5
+[connected]
+output=52
+batch_normalize=1
+activation=logistic
+[detection]
+classes=3
+coords=4
+side=2
+num=2
+sqrt=1
+rescore=1
+""",
+    """
+[crnn]
+output_filters=3
+hidden_filters=5
+activation=tanh
+shortcut=1
+[connected]
+output=7
+[rnn]
+output=5
+activation=ramp
+[gru]
+output=4
+tanh=1
+[lstm]
+output=6
+batch_normalize=1
+""",
+    """
+[convolutional]
+filters=5
+size=1
+[iseg]
+classes=2
+ids=3
+""",
+    """
+[convolutional]
+xnor=1
+filters=4
+size=2
+stride=2
+padding=1
+[maxpool]
+size=3
+stride=1
+padding=0
+[reorg]
+stride=2
+reverse=1
+[softmax]
+spatial=1
+""",
+)
