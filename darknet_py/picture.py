@@ -87,7 +87,7 @@ def as_pixels(x: ImageLike, channels: int = 3) -> Tensor:
         x = _from_array(x)
     elif not isinstance(x, Tensor):
         return read_pixels(x, channels)
-    if x.is_meta or x.layout != torch.strided or x.is_quantized:
+    if x.is_meta or x.layout != torch.strided or x.is_quantized or x.is_nested:
         raise ImageError(f"expected a dense tensor with values, got one of {x.layout}, {x.dtype} on {x.device}")
     x = x[None] if x.ndim == 2 else x
     if x.ndim == 3 and len(x) in {2, 4} and channels in {1, 3} and len(x) - 1 in {1, channels}:
