@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
+from contextlib import suppress
 from pathlib import Path
 
-from darknet_py.cfg import read
+from darknet_py.cfg import read, read_data
 from darknet_py.cfg.dialect import known, refuse_other
 from darknet_py.check.files import check_data, check_named_files, check_weights
-from darknet_py.check.network import check_heads, check_input_size, check_memory, check_training, check_uses
+from darknet_py.check.network import (
+    check_advice,
+    check_heads,
+    check_input_size,
+    check_memory,
+    check_training,
+    check_uses,
+)
 from darknet_py.check.outline import Outline
 from darknet_py.check.problems import Problem, Problems
+from darknet_py.errors import CfgError
 from darknet_py.shipped import find
 from darknet_py.weights import find as find_weights
 
@@ -35,13 +45,26 @@ def check(
             refuse_other(sections)
         outline = Outline(sections, problems)
     if outline is not None:
-        _check_outline(outline, str(cfg), weights, problems)
+        _check_outline(outline, str(cfg), weights, problems, trains=_trains(data))
     if data is not None:
         check_data(data, outline, problems)
     return problems.in_order(str(cfg), str(data), str(weights))
 
 
-def _check_outline(outline: Outline, source: str, weights: str | Path | None, problems: Problems) -> None:
+def _trains(data: str | Path | None) -> bool:
+    """Whether a .data file names a list to train with that is there."""
+    if data is None:
+        return False
+    with suppress(CfgError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = read_data(data).path("train")
+        return path is not None and path.exists()
+    return False
+
+
+def _check_outline(
+    outline: Outline, source: str, weights: str | Path | None, problems: Problems, *, trains: bool
+) -> None:  # fmt: skip
     check_training(outline, problems)
     check_heads(outline, problems)
     check_named_files(outline, problems)
@@ -52,5 +75,6 @@ def _check_outline(outline: Outline, source: str, weights: str | Path | None, pr
     check_memory(graph, problems)
     if outline.whole:
         check_uses(graph, problems)
+        check_advice(graph, problems, trains=trains)
     if weights is not None:
         check_weights(weights, graph, problems, whole=outline.whole)
