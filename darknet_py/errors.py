@@ -123,7 +123,7 @@ def memory_errors(wanted: str, advice: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, RuntimeError, OSError) as error:
+    except (MemoryError, RuntimeError, ImportError, OSError) as error:
         if not is_out_of_memory(error):
             raise
         asked = _ASKED.search(str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -307,3 +308,42 @@ def test_the_whole_command_as_it_is_pasted(kit, tmp_path):
     )  # fmt: skip
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "\t(left_x: " in ended.stdout
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(), RuntimeError("std::bad_alloc"), RuntimeError("can't start new thread"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_memory_that_ends_is_one_line(run, monkeypatch, error):
+    def load(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("darknet_py.model.load", load)
+    code, out, err = run(*TEST)
+    assert (code, out, len(err)) == (1, [], 1)
+    assert err[0].startswith("darknet-py: there is not enough memory for this 'detector test'")
+
+
+def test_other_errors_of_the_program_are_not_hidden(run, monkeypatch):
+    def load(*_: object, **__: object) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr("darknet_py.model.load", load)
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        run(*TEST)
+
+
+def test_memory_that_ends_while_that_is_told(monkeypatch, capfd):
+    def out(*_: object) -> int:
+        raise MemoryError
+
+    monkeypatch.setattr("darknet_py.cli._run", out)
+    assert main(["summary", "x.cfg"]) == 1
+    assert capfd.readouterr().err == "darknet-py: there is not enough memory\n"

@@ -30,7 +30,7 @@ from darknet_py.cli.alexeyab import take_flags
 from darknet_py.cli.caret import point
 from darknet_py.cli.common import Verb, complain, one_line
 from darknet_py.cli.output import plain_output
-from darknet_py.errors import MESSAGE, DarknetError, DarknetWarning, is_out_of_memory, os_reason, shown
+from darknet_py.errors import MESSAGE, DarknetError, DarknetWarning, memory_errors, os_reason, shown
 
 GROUPS: dict[str, dict[str, Verb]] = {
     "pictures": {**detector.VERBS, **demo.VERBS, **classifier.VERBS},
@@ -70,10 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if not isinstance(error, BrokenPipeError):  # the reader of our output has gone: say nothing more
                 complain(f"{error.filename}: {os_reason(error)}" if error.filename else os_reason(error))
             return 1
-        except (MemoryError, RuntimeError, ImportError) as error:
-            if not is_out_of_memory(error):
-                raise
-            complain("there is not enough memory")
+        except MemoryError:  # there was not even enough to say so
+            os.write(2, b"darknet-py: there is not enough memory\n")
             return 1
         except KeyboardInterrupt:
             if os.environ.get("RANK", "0") == "0":  # of several processes one says so
@@ -120,7 +118,9 @@ def _run_verb(name: str, arguments: list[str]) -> int:
     if name.split(maxsplit=1)[0] not in {"tree", *GROUPS["files"]}:
         take_flags(parser)
     parser.set_defaults(command=(*name.split(), *arguments))
-    return verb.run(parser.parse_intermixed_args(arguments))
+    args = parser.parse_intermixed_args(arguments)
+    with memory_errors(f"this {name!r}"):
+        return verb.run(args)
 
 
 def _unknown(arguments: list[str]) -> int:
