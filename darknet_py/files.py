@@ -202,8 +202,8 @@ def private(folder: Path) -> Path:
     that is sticky nobody can replace what is not his.
     """
     for path in reversed((folder, *folder.parents)):
-        with contextlib.suppress(FileExistsError):
-            path.mkdir(mode=0o700)
+        if not path.exists():
+            path.mkdir(mode=0o700, exist_ok=True)
     folder = folder.resolve()
     for path in (folder, *folder.parents):
         info = path.stat()

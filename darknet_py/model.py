@@ -20,7 +20,7 @@ from darknet_py.classify import Classification, Classifier
 from darknet_py.decode import DECODERS, Settings
 from darknet_py.detect import Detections, Detector, class_name
 from darknet_py.download import MODELS
-from darknet_py.engine import Engine
+from darknet_py.engine import Engine, native
 from darknet_py.engine.steps import Half
 from darknet_py.errors import DarknetError, DarknetWarning, ImageError
 from darknet_py.files import legible
@@ -191,6 +191,7 @@ def load(
     if not names_anyway:
         check_names(graph, names, source)
     target = pick_device(device)
+    native.library()  # compiled here if it has to be, not while the first picture waits
     if weights is None:
         network = Network(graph)
     else:

@@ -32,18 +32,19 @@ class Network(nn.Module):
     """
 
     def __init__(
-        self, graph: Graph, *, initialize: bool = True, generator: torch.Generator | None = None
+        self, graph: Graph, *, initialize: bool = True, generator: torch.Generator | None = None, device: str = "cpu"
     ) -> None:  # fmt: skip
         """Build the modules on the CPU; with `initialize` their weights are drawn as Darknet draws them.
 
         Without, they hold whatever the memory holds: for weights that are loaded next. Raises `DarknetError` where
-        there is too little memory.
+        there is too little memory. On `device` "meta" tensors have names and shapes alone, and take none.
         """
-        require(graph.stored_bytes, f"{graph.source}: this network")
+        if device == "cpu":
+            require(graph.stored_bytes, f"{graph.source}: this network")
         super().__init__()
         self.graph = graph
         self.header = Header()  # of the weights file it came from, with the number of pictures it has seen
-        with torch.device("cpu"):  # whatever torch's default is
+        with torch.device(device):  # whatever torch's default is
             self.layers = nn.ModuleList(node.layer.build(node.inputs) for node in graph.nodes)
         self._other_sizes: dict[tuple[int, int], bool] = {}
         self._last_uses = graph.last_uses(graph.outputs)

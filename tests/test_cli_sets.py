@@ -349,3 +349,91 @@ def test_names_without_a_number_are_found_before_the_work(folder, capsys, monkey
     assert use("valid", "") == 1
     said = "darknet-py: a.jpg: with eval=coco the name of a picture has to end in a number"
     assert said in capsys.readouterr().err
+
+
+def findings(
+    capsys: pytest.CaptureFixture[str], cfg: str = "tiny.cfg", code: int = 1
+) -> list[tuple[str, str, int, str]]:
+    """What `check` says of c.data, without that of the cfg."""
+    assert main(["check", cfg, "c.data", "--json"]) == code
+    problems = json.loads(capsys.readouterr().out)["problems"]
+    keys = ("severity", "file", "line", "message")
+    return [tuple(one[key] for key in keys) for one in problems if one["file"] not in (cfg, "c.data")]
+
+
+def make_pictures(*names: str, labels: str = "0 .5 .5 .3 .3\n") -> None:
+    for name in names:
+        shutil.copy("a.jpg", f"{name}.jpg")
+        Path(f"{name}.txt").write_text(labels)
+
+
+def test_check_reads_pictures_and_labels_as_training_does(folder, capsys):
+    Path("train.txt").write_text(
+        "\na.jpg\ngone.jpg\nbad.jpg\nfew.jpg\nclass.jpg\npixels.jpg\nmany.jpg\nnone.jpg\nedge.jpg\n"
+    )
+    make_pictures("bad", "few", "none")
+    make_pictures("class", labels="\n3 .5 .5 .3 .3\n0 .5 .5 .3\n")
+    make_pictures("pixels", labels="0 20 15 8 8\n")
+    make_pictures("many", labels="0 .5 .5 .1 .1\n" * 31)
+    make_pictures("edge", labels="0 1.2 .5 .1 .1\n")
+    Path("bad.jpg").write_bytes(b"no picture")
+    Path("none.txt").unlink()
+    Path("few.txt").write_text("0 .5 .5 .1 .1\n" * 30)
+    write_data("c.data", pictures="train.txt")
+    Path("c.data").write_text(Path("c.data").read_text().replace("valid=train.txt\n", ""))
+    formats = "JPEG, PNG, BMP, GIF, PPM, TGA, TIFF, WEBP"
+    assert findings(capsys) == [
+        ("error", "class.txt", 2, "the class is 3, and has to be an integer from 0 to 2"),
+        ("error", "class.txt", 3, "class x y w h were expected, five numbers, but there are 4"),
+        ("warning", "edge.txt", None, "box 1 has a value above 1: x y w h are shares of the picture"),
+        ("warning", "many.txt", None, "31 boxes; the network learns 30 of a picture, and the rest are left out"),
+        ("error", "pixels.txt", 1, "x y w h have to be shares of the picture, from 0 to 1, not 20 15 8 8"),
+        ("error", "train.txt", 3, "gone.jpg: No such file or directory"),
+        ("error", "train.txt", 4, f"bad.jpg: not a picture in a known format ({formats})"),
+        ("error", "train.txt", 9, "there is no label file none.txt; a picture of nothing has an empty one"),
+    ]  # fmt: skip
+
+
+def test_check_finds_pictures_twice_and_in_both_lists(folder, capsys):
+    make_pictures("b", "c")
+    Path("train.txt").write_text("a.jpg\nb.jpg\na.jpg\na.jpg\n")
+    Path("valid.txt").write_text("c.jpg\n./b.jpg\n")
+    Path("c.txt").unlink()
+    Path("c.data").write_text("classes=3\nnames=c.names\ntrain=train.txt\nvalid=valid.txt\n")
+    found = findings(capsys, code=0)
+    assert [one for one in found if one[1] == "train.txt"] == [
+        ("warning", "train.txt", 3, "this picture is in line 1 of train.txt already; so it is with 1 lines more")
+    ]
+    assert [one for one in found if one[1] == "valid.txt"] == [
+        ("warning", "valid.txt", 1, "there is no label file c.txt; a picture of nothing has an empty one"),
+        ("warning", "valid.txt", 2, "this picture is in line 2 of train.txt, to be learnt"),
+    ]
+    Path("c.data").write_text("classes=3\nnames=c.names\ntrain=train.txt\nvalid=train.txt\n")
+    assert ("warning", "train.txt", None, "train= and valid= are this one list") in findings(capsys, code=0)
+
+
+def test_check_counts_what_it_does_not_show(folder, capsys, monkeypatch):
+    monkeypatch.setattr("darknet_py.check.pictures.FEW", 10)  # of more, other processes open them
+    Path("list.txt").write_text("".join(f"gone{n}.jpg\n" for n in range(1300)))
+    found = [one for one in findings(capsys) if "only" not in one[3]]
+    assert [one[:3] for one in found[:2]] == [("warning", "list.txt", None)] * 2
+    assert found[0][3] == "train= and valid= are this one list" or found[1][3] == "train= and valid= are this one list"
+    assert "and 1,295 more pictures that cannot be read" in (found[0][3], found[1][3])
+    assert [one[2] for one in found[2:]] == [1, 2, 3, 4, 5]
+
+
+def test_check_of_empty_lists_and_classifiers(folder, capsys):
+    Path("list.txt").write_text("\n\n")
+    assert ("error", "list.txt", None, "the list is empty") in findings(capsys)
+    make_pictures("cat1", "dog_cat", "newt")
+    Path("list.txt").write_text("cat1.jpg\ndog_cat.jpg\nnewt.jpg\n")
+    assert [one for one in findings(capsys, "classes.cfg") if one[2]] == [
+        ("warning", "list.txt", 2, "dog_cat.jpg: the path has the names of 2 classes in it: cat, dog"),
+        ("error", "list.txt", 3, "newt.jpg: the path has none of the 3 names of classes in it"),
+    ]
+
+
+def test_check_of_a_name_that_no_file_can_have(folder, capsys):
+    write_data("c.data", pictures="a" * 300)
+    assert main(["check", "tiny.cfg", "c.data"]) == 0
+    assert "it does not exist; training needs it" in capsys.readouterr().out

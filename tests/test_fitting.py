@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ctypes import byref
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,23 +11,26 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from darknet_py import fitting
+from darknet_py.engine.native import Buffer, Picture
+from darknet_py.errors import DarknetError
 from darknet_py.fitting import fitted
 from darknet_py.image import letterbox, resize
 
 SIDES = st.one_of(st.integers(1, 5), st.integers(1, 90), st.sampled_from([375, 640]))
-KERNEL = fitting._kernel()
+KERNEL = fitting.library()
 needs_kernel = pytest.mark.skipif(KERNEL is None, reason="there is no C compiler here")
 
 
 @pytest.fixture(params=[pytest.param(True, marks=needs_kernel), False], ids=["kernel", "torch"])
 def way(request, monkeypatch):
-    monkeypatch.setattr(fitting, "_kernel", lambda: KERNEL if request.param else None)
+    monkeypatch.setattr(fitting, "library", lambda: KERNEL if request.param else None)
     return request.param
 
 
 def pixels(w: int, h: int, step: int = 3, seed: int = 0) -> Tensor:
     rng = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (h, w, step), dtype=torch.uint8, generator=rng).permute(2, 0, 1)[:3]
+    values = torch.randint(0, 256, (h * w * step,), dtype=torch.uint8, generator=rng)
+    return values[: len(values) + 3 - step].as_strided((3, h, w), (1, w * step, step))  # nothing after the last pixel
 
 
 @needs_kernel
@@ -73,3 +78,27 @@ def test_a_picture_keeps_its_pixels(way: bool) -> None:
     before = image.clone()
     fitted([image], 8, 8).zero_()
     assert torch.equal(image, before)
+
+
+@needs_kernel
+def test_places_that_a_picture_does_not_fit() -> None:
+    image, out = pixels(9, 7), torch.zeros(1, 3, 8, 8).contiguous(memory_format=torch.channels_last)[0]
+    for other in (out.double(), torch.zeros(3, 8, 8)):
+        with pytest.raises(DarknetError, match=r"does not fit its place \(3, 8, 8\)"):
+            fitting._resized(image, other)
+
+
+@needs_kernel
+@pytest.mark.parametrize("size", ["h", "w", "step", "row", "pixels"])
+@pytest.mark.parametrize("value", [-1, 0, 5, 1 << 40, (1 << 63) - 1])
+def test_the_kernel_refuses_sizes_that_are_none(size: str, value: int) -> None:
+    image, out = pixels(9, 7), torch.full((64 * 3,), -1.0)
+    picture = Picture(fitting._rest(image), 7, 9, 3, 27)
+    setattr(picture, size, Buffer(image.data_ptr(), min(value, 188)) if size == "pixels" else value)
+    if size == "row" and value in (0, 5):
+        return  # a part of the picture
+    columns, rows = fitting._axis(9, 8, rows=False)[1], fitting._axis(7, 8, rows=True)[1]
+    space = torch.empty(1000)
+    buffers = (Buffer * 2)(fitting._rest(out), fitting._rest(space))
+    assert KERNEL.resize_picture(byref(picture), byref(columns), byref(rows), 24, buffers) != 0
+    assert bool((out == -1).all())

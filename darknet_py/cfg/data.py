@@ -65,10 +65,7 @@ def read_names(path: str | Path) -> tuple[str, ...]:
 
 def read_list(path: str | Path) -> tuple[str, ...]:
     """The paths in a list file, one a line; empty lines are passed over."""
-    found = tuple(line.strip() for line in _lines(path, LIST_BYTES) if line.strip())
-    if not found:
-        raise CfgError("the list is empty", Location(str(path)))
-    return found
+    return tuple(name for _, name in _numbered(path))
 
 
 def read_pictures(path: str | Path) -> list[str]:
@@ -76,7 +73,21 @@ def read_pictures(path: str | Path) -> list[str]:
 
     This is what a list means to every command: see `find_file`.
     """
-    return list(map(finder(str(path)), read_list(path)))
+    return [picture for _, picture in read_listed(path)]
+
+
+def read_listed(path: str | Path) -> list[tuple[int, str]]:
+    """The same, each picture with its line, counted from 1."""
+    find = finder(str(path))
+    return [(number, find(name)) for number, name in _numbered(path)]
+
+
+def _numbered(path: str | Path) -> list[tuple[int, str]]:
+    lines = enumerate(_lines(path, LIST_BYTES), 1)
+    found = [(number, name) for number, line in lines if (name := line.strip())]
+    if not found:
+        raise CfgError("the list is empty", Location(str(path)))
+    return found
 
 
 def _lines(path: str | Path, limit: int) -> list[str]:

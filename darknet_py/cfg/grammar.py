@@ -112,7 +112,7 @@ def _entries(found: Sequence[tuple[int, str]], lines: _Lines) -> tuple[Entry, ..
         key, _, value = line.partition("=")
         where = lines.where(at)
         if key and value:
-            entries.append(Entry(key, value, where, lines.written[where.line - 1].partition("=")[2].strip()))
+            entries.append(Entry(key, value, where, lines.written[where.line - 1].partition("=")[2].strip(" \t")))
         else:
             warnings.warn(CfgWarning(f"{line[:40]!r} is not key=value; passed over", where), stacklevel=2)
     return tuple(entries)

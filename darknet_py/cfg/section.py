@@ -19,7 +19,7 @@ class Entry:
     @property
     def original(self) -> str:
         """The value as the file has it, for names of files."""
-        return self.written if "".join(self.written.split()) == "".join(self.value.split()) else self.value
+        return self.written if self.written.replace(" ", "").replace("\t", "") == self.value else self.value
 
     def __str__(self) -> str:
         return f"{self.key}={self.value}"

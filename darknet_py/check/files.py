@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from darknet_py import weights as weights_file
-from darknet_py.cfg import Entry, Section, file_of, read_data, read_names
+from darknet_py.cfg import DataFile, Entry, Section, file_of, read_data, read_names
 from darknet_py.cfg.keys import nearest
 from darknet_py.check.outline import Outline
 from darknet_py.check.problems import Problems
@@ -28,16 +28,16 @@ def check_named_files(outline: Outline, problems: Problems) -> None:
                 _check_file(entry, outline.classes_of(index), problems, exact=True)
 
 
-def check_data(path: str | Path, outline: Outline | None, problems: Problems) -> None:
-    """A .data file, the files that it names, and whether they fit the network."""
+def check_data(path: str | Path, outline: Outline | None, problems: Problems) -> DataFile | None:
+    """A .data file, the files that it names, and whether they fit the network; gives the file if it can be read."""
     section = Section("data", (), Location(str(path)))
-    stated = None
+    stated, data = None, None
     with problems.caught():
         data = read_data(path)
         section = Section("data", data.entries, section.where)
         stated = data.integer("classes", -1)
     if not section.entries:
-        return
+        return data
     _check_data_keys(section, problems)
     made = None if outline is None else outline.classes
     entry = section.find("classes")
@@ -49,6 +49,7 @@ def check_data(path: str | Path, outline: Outline | None, problems: Problems) ->
         entry = section.find(key)
         if entry is not None:
             _check_file(entry, stated, problems, exact=key == "tree" or (outline is not None and outline.detects))
+    return data
 
 
 def check_weights(path: str | Path, graph: Graph, problems: Problems, *, whole: bool) -> None:

@@ -91,9 +91,9 @@ class Problems:
     def in_order(self, *files: str) -> list[Problem]:
         """Sorted by file, in this order, and line."""
 
-        def place(problem: Problem) -> tuple[int, int]:
+        def place(problem: Problem) -> tuple[int, str, int]:
             file, line = problem.where or Location("")
-            return files.index(file) if file in files else len(files), line
+            return files.index(file) if file in files else len(files), file, line
 
         return sorted(self.found, key=place)
 

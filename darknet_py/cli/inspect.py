@@ -34,10 +34,13 @@ def _check_arguments(parser: ArgumentParser) -> None:
 
 def _check(args: Namespace) -> int:
     from darknet_py.check import check
+    from darknet_py.cli.evaluate import progress_bar
 
     data = [path for path in args.files if path.endswith((".data", ".dataset"))]
     weights = [path for path in args.files if path not in data]
-    problems = check(args.cfg, weights[0] if weights else None, data[0] if data else None, dialect=args.dialect)
+    files = weights[0] if weights else None, data[0] if data else None
+    with progress_bar(args) as progress:
+        problems = check(args.cfg, *files, dialect=args.dialect, progress=progress)
     failed = any(problem.is_error or args.strict for problem in problems)
     if args.json:
         print(json.dumps({"ok": not failed, "problems": [problem.as_dict() for problem in problems]}))

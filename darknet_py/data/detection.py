@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial, singledispatch
-from typing import Final
 
 import torch
 from torch import Tensor
@@ -27,8 +26,6 @@ from darknet_py.layers.region import Region
 from darknet_py.layers.yolo import Yolo
 from darknet_py.tree import read_map
 
-REGION_TRUTHS: Final = 30  # region_layer.c
-
 
 @dataclass(frozen=True)
 class BoxHead:
@@ -38,6 +35,7 @@ class BoxHead:
     lay_out: Callable[[Tensor], Tensor]  # rows of class, x, y, w, h on the canvas -> (T,)
     classes: int  # of boxes in the label files
     jitter: float
+    most: int  # boxes of a picture that count
     alone: int = 0  # classes of lines of zeros, for a class somewhere in the picture; 0 where they are of no use
 
 
@@ -92,16 +90,17 @@ def box_head(layer: Layer) -> BoxHead:
 def _region(layer: Region) -> BoxHead:
     if layer.coords > 4:
         raise layer.error(f"coords={layer.coords}: label files have no masks")
-    lay_out = partial(listed, most=REGION_TRUTHS, coords=layer.coords)
+    lay_out = partial(listed, most=layer.truths, coords=layer.coords)
     classes = _classes(layer, layer.classes, layer.map)
     nodes = 0 if layer.tree is None else layer.classes  # which are not mapped
-    return BoxHead(DetectionDraw, lay_out, classes, _jitter(layer, layer.jitter, 1), nodes)
+    return BoxHead(DetectionDraw, lay_out, classes, _jitter(layer, layer.jitter, 1), layer.truths, nodes)
 
 
 @box_head.register
 def _yolo(layer: Yolo) -> BoxHead:
     classes = _classes(layer, layer.classes, layer.map)
-    return BoxHead(DetectionDraw, partial(listed, most=max(layer.max, 0)), classes, _jitter(layer, layer.jitter, 1))
+    most = layer.truths
+    return BoxHead(DetectionDraw, partial(listed, most=most), classes, _jitter(layer, layer.jitter, 1), most)
 
 
 @box_head.register
@@ -109,7 +108,7 @@ def _detection(layer: Detection) -> BoxHead:
     if layer.coords != 4:
         raise layer.error(f"coords={layer.coords}: label files have four")
     lay_out = partial(gridded, side=layer.side, classes=layer.classes)
-    return BoxHead(CropDraw, lay_out, layer.classes, _jitter(layer, layer.jitter, 0.5))
+    return BoxHead(CropDraw, lay_out, layer.classes, _jitter(layer, layer.jitter, 0.5), layer.side**2)
 
 
 def _classes(layer: Layer, classes: int, mapped: str | None) -> int:

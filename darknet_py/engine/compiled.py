@@ -119,7 +119,7 @@ def _found(folder: Path, key: str) -> Path:
             ours = stat.S_ISREG(info.st_mode) and info.st_uid == os.getuid() and not info.st_mode & 0o022
             if ours and hashlib.sha256(path.read_bytes()).hexdigest()[:32] == path.stem.rpartition("-")[2]:
                 return path
-            path.unlink()
+            shutil.rmtree(path) if stat.S_ISDIR(info.st_mode) else path.unlink()
     raise FileNotFoundError
 
 

@@ -34,9 +34,10 @@ def _step(net: Net, batch: int) -> float:
 
 
 def _steps(net: Net, batch: int) -> float:
+    """Scales up to the first step that is ahead; the C program compares without a sign, so one below 0 always is."""
     if len(net.scales) < len(net.steps):
         raise CfgError(f"[net] policy=steps has {len(net.steps)} steps and {len(net.scales)} scales", net.where)
-    passed = next((count for count, step in enumerate(net.steps) if step > batch), len(net.steps))
+    passed = next((count for count, step in enumerate(net.steps) if step > batch or step < 0), len(net.steps))
     return math.prod(net.scales[:passed])
 
 

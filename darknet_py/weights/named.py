@@ -121,8 +121,7 @@ class StateDict:
 
 def outline(graph: Graph) -> Network:
     """The network without memory for its tensors: their names and shapes."""
-    with torch.device("meta"):
-        return Network(graph, initialize=False)
+    return Network(graph, initialize=False, device="meta")
 
 
 def name_of(key: str) -> str:

@@ -213,7 +213,7 @@ def test_files_with_other_encodings_are_read(data, tmp_path):
     [
         (b"", "there is no section in this file"),
         (bytes(range(256)) * 4, "this is not a text file"),
-        ("[net]\nbatch=1".encode("utf-16"), "this is not a text file"),
+        ("[net]\nbatch=1".encode("utf-16-le"), "this is not a text file, or UTF-16 without its mark"),
         (b"#" * (MAX_BYTES + 1), f"larger than {MAX_BYTES} bytes; is this the right file?"),
     ],
 )

@@ -66,7 +66,7 @@ def test_the_fastest_depends_on_the_processor(monkeypatch):
 )
 def test_processors(flags, maker, fast, amx, monkeypatch):
     lines = {"flags": f"flags\t: {flags}", "vendor_id": f"vendor_id\t: {maker}"}
-    monkeypatch.setattr(native, "_told", lines.__getitem__)
+    monkeypatch.setattr(native, "told_of_processor", lines.__getitem__)
     assert (native.multiplies_bfloat16(), native.has_amx()) == (fast, amx)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import platform
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from darknet_py.engine import narrow, native, winograd
+from darknet_py.engine import compiled, narrow, native, winograd
 from darknet_py.engine.folded import Folded, add
 from darknet_py.engine.memory import Memory
 
@@ -40,15 +41,26 @@ class Fenced:
         self.tensor.copy_(values.reshape(-1))
 
     @property
-    def place(self) -> int:
-        return self.tensor.data_ptr()
+    def buffer(self) -> native.Buffer:
+        return native.Buffer(self.tensor.data_ptr(), self.tensor.nbytes)
+
+
+def called(function: Callable[..., int], *sizes: object, buffers: Sequence[Fenced | None]) -> None:
+    """Call a kernel; that it takes these buffers, and none where any is a byte shorter."""
+    whole = [native.Buffer() if one is None else one.buffer for one in buffers]
+    for place, one in enumerate(buffers):
+        if one is not None:
+            short = [*whole]
+            short[place] = native.Buffer(whole[place].at, whole[place].bytes - 1)
+            assert function(*sizes, (native.Buffer * len(short))(*short)) != 0
+    assert function(*sizes, (native.Buffer * len(whole))(*whole)) == 0
 
 
 def variants() -> dict[str, tuple[str, ...]]:
     """The flags for each width of vectors that this processor has."""
-    flags = {"native": native.machine_flags()}
+    flags = {"native": compiled.machine_flags()}
     if X86:
-        plain = tuple(flag for flag in native.FLAGS if not flag.startswith("-march"))
+        plain = tuple(flag for flag in compiled.FLAGS if not flag.startswith("-march"))
         flags["sse2"] = (*plain, "-march=x86-64")
         if torch.backends.cpu.get_cpu_capability() != "DEFAULT":
             flags["avx2"] = (*plain, "-march=x86-64-v3")
@@ -58,7 +70,7 @@ def variants() -> dict[str, tuple[str, ...]]:
 @pytest.fixture(scope="module", params=variants())
 def kernel(request, tmp_path_factory) -> ctypes.CDLL:
     folder = tmp_path_factory.mktemp("kernel")
-    library = native.opened(native.compiled(["gcc"], variants()[request.param], folder))
+    library = native.functions(ctypes.CDLL(str(compiled.compiled(["gcc"], variants()[request.param], folder))))
     assert request.param == "native" or library.column() == {"sse2": 8, "avx2": 16}[request.param]
     return library
 
@@ -129,16 +141,16 @@ def test_winograd_computes_the_convolution_inside_its_bounds(
         ordered = ordered.bfloat16().contiguous().view(torch.float32)
     given_weights = Fenced(ordered, end=end)
     if packed:
-        floats = kernel.winograd_pack(None, None, c, columns)
+        floats = kernel.winograd_packed(c, columns)
         plain, given_weights = given_weights, Fenced(torch.empty(floats), end=end)
-        assert kernel.winograd_pack(plain.place, given_weights.place, c, columns) == floats
+        called(kernel.winograd_pack, c, columns, buffers=(plain, given_weights))
     last = [Fenced(tensor.to(dtype).permute(0, 2, 3, 1), end=end) for tensor in (x, other)]
     wanted = pooled(reference(x, weight, bias, slope, None if sum_slope is None else other, sum_slope or 1.0), pool)
     output = Fenced(torch.full((wanted.numel(),), float("nan"), dtype=dtype), end=end)
     space = Fenced(torch.full((kernel.winograd_workspace(job),), float("nan")), end=end)
-    added = None if sum_slope is None else last[1].place
+    added = None if sum_slope is None else last[1]
     shift = Fenced(bias, end=end)
-    kernel.winograd(job, last[0].place, given_weights.place, shift.place, added, output.place, space.place)
+    called(kernel.winograd, job, buffers=(last[0], given_weights, shift, added, output, space))
     found = output.tensor.view(n, *wanted.shape[2:], k).permute(0, 3, 1, 2)
     assert close(found, wanted)
 
@@ -162,7 +174,7 @@ def test_narrow_computes_the_convolution_inside_its_bounds(
     output = Fenced(torch.full((wanted.numel(),), float("nan"), dtype=dtype), end=end)
     space = Fenced(torch.full((kernel.narrow_workspace(job),), float("nan")), end=end)
     pixels, shift = Fenced(x.permute(0, 2, 3, 1), end=end), Fenced(bias, end=end)
-    kernel.narrow(job, pixels.place, ordered.place, shift.place, output.place, space.place)
+    called(kernel.narrow, job, buffers=(pixels, ordered, shift, output, space))
     found = output.tensor.view(n, *wanted.shape[2:], k).permute(0, 3, 1, 2)
     assert close(found, wanted)
 
@@ -216,5 +228,5 @@ def test_what_does_not_suit():
 
 def test_the_sources_are_a_part_of_the_package():
     text = Path(winograd.__file__).parents[2].joinpath("pyproject.toml").read_text(encoding="utf-8")
-    assert all(source.is_file() for source in native.SOURCES)
-    assert {f'"engine/*{source.suffix}"' in text for source in native.SOURCES} == {True}
+    assert all(source.is_file() for source in compiled.SOURCES)
+    assert {f'"engine/*{source.suffix}"' in text for source in compiled.SOURCES} == {True}
