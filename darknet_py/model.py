@@ -17,6 +17,7 @@ from darknet_py import frames
 from darknet_py import weights as weights_file
 from darknet_py.cfg import DataFile, read_data, read_names
 from darknet_py.classify import Classification, Classifier
+from darknet_py.cpu import after_fork
 from darknet_py.decode import DECODERS, Settings
 from darknet_py.detect import Detections, Detector, class_name
 from darknet_py.download import MODELS
@@ -190,6 +191,7 @@ def load(
     names, source = _names(names, data)
     if not names_anyway:
         check_names(graph, names, source)
+    after_fork()
     target = pick_device(device)
     native.library()  # compiled here if it has to be, not while the first picture waits
     if weights is None:

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from darknet_py.cpu import after_fork
 from darknet_py.errors import CfgError, DarknetError, ImageError
 from darknet_py.graph import INPUT, Graph
 from darknet_py.layers.base import Blob, Drawn, Shape
@@ -91,6 +92,7 @@ class Network(nn.Module):
 
     def _run(self, x: Tensor, last_uses: Mapping[int, tuple[int, ...]]) -> dict[int, Tensor]:
         if not torch.compiler.is_compiling():
+            after_fork()
             self.check_input(x)
         if x.ndim == 4 and not torch.is_grad_enabled():
             x = x.contiguous(memory_format=torch.channels_last)  # no copies between convolutions on the CPU
@@ -209,6 +211,7 @@ _looks_lock = Lock()
 @contextmanager
 def looking(network: nn.Module) -> Iterator[None]:
     """Keep all modules in eval mode inside the block, or the blocks of several threads, and give each its own back."""
+    after_fork()
     with _looks_lock:
         looks = _looks.setdefault(network, _Looks())
         if not looks.count:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from darknet_py.cpu import after_fork
 from darknet_py.engine import cuda, fused, native, winograd
 from darknet_py.engine.memory import Memory
 from darknet_py.engine.prepared import Prepared
@@ -109,6 +110,7 @@ class Engine:
     @torch.inference_mode()
     def _steps(self) -> tuple[Step, ...]:
         """The steps for the network as it is; none where it computes itself."""
+        after_fork()
         network = self.network
         kind = network.device.type
         if self._prepared is not None and self._prepared.device != kind:
