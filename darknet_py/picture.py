@@ -76,8 +76,8 @@ def as_pixels(x: ImageLike, channels: int = 3) -> Tensor:
 
     Files and PIL pictures are taken as by `read`. Arrays are (H, W) or (H, W, C), tensors (H, W) or (C, H, W), of
     uint8, floats in [0, 1], or (arrays) uint16, whose high byte counts. One channel is replicated to three; the second
-    of two and the fourth of four in an array are alpha, and dropped. The order is RGB: OpenCV's BGR needs ``array[..., ::-1]``,
-    its BGRA ``array[..., [2, 1, 0]]``. The result shares the memory of `x` where it can.
+    of two and the fourth of four in an array are alpha, and dropped. The order is RGB: OpenCV's BGR needs
+    ``array[..., ::-1]``, its BGRA ``array[..., [2, 1, 0]]``. The result shares the memory of `x` where it can.
     """
     if isinstance(x, Image.Image):
         with named(str(getattr(x, "filename", "") or "picture")):
