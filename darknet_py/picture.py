@@ -27,7 +27,7 @@ ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image 
 
 _UNREADABLE: Final = (  # what Pillow lets out when a file is damaged
     ImageError, OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError,
-    ArithmeticError, RuntimeError, MemoryError, struct.error, Warning, Image.DecompressionBombError,
+    ArithmeticError, AssertionError, RuntimeError, MemoryError, struct.error, Warning, Image.DecompressionBombError,
 )  # fmt: skip
 
 
