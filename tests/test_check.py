@@ -122,6 +122,13 @@ def test_a_problem_is_one_line_and_plain_values():
     assert str(whole) == "a.cfg: warning: what"
     assert whole.as_dict()["line"] is None
     assert str(Problem("what", None, is_error=False)) == "warning: what"
+
+
+def test_problems_are_fit_for_a_terminal(tmp_path):
+    (tmp_path / "a.data").write_text(f"classes=1\nnames=\x1b]0;x\x07{'y' * 4000}\nbackup={'z' * 4000}\n")
+    for problem in check(CFG / "shapes.cfg", data=tmp_path / "a.data"):
+        assert str(problem).isprintable()
+        assert len(str(problem)) <= 500
     assert Problem("what", None, is_error=False).as_dict()["file"] is None
 
 

@@ -381,6 +381,7 @@ def test_check_reads_pictures_and_labels_as_training_does(folder, capsys):
     Path("few.txt").write_text("0 .5 .5 .1 .1\n" * 30)
     write_data("c.data", pictures="train.txt")
     Path("c.data").write_text(Path("c.data").read_text().replace("valid=train.txt\n", ""))
+    formats = "JPEG, PNG, BMP, GIF, PPM, TGA, TIFF, WEBP"
     assert findings(capsys) == [
         ("error", "class.txt", 2, "the class is 3, and has to be an integer from 0 to 2"),
         ("error", "class.txt", 3, "class x y w h were expected, five numbers, but there are 4"),
@@ -388,7 +389,7 @@ def test_check_reads_pictures_and_labels_as_training_does(folder, capsys):
         ("warning", "many.txt", None, "31 boxes; the network learns 30 of a picture, and the rest are left out"),
         ("error", "pixels.txt", 1, "x y w h have to be shares of the picture, from 0 to 1, not 20 15 8 8"),
         ("error", "train.txt", 3, "gone.jpg: No such file or directory"),
-        ("error", "train.txt", 4, "bad.jpg: not a picture in a known format (JPEG, PNG, BMP, GIF, PPM, TGA, TIFF, WEBP)"),
+        ("error", "train.txt", 4, f"bad.jpg: not a picture in a known format ({formats})"),
         ("error", "train.txt", 9, "there is no label file none.txt; a picture of nothing has an empty one"),
     ]  # fmt: skip
 
@@ -430,3 +431,9 @@ def test_check_of_empty_lists_and_classifiers(folder, capsys):
         ("warning", "list.txt", 2, "dog_cat.jpg: the path has the names of 2 classes in it: cat, dog"),
         ("error", "list.txt", 3, "newt.jpg: the path has none of the 3 names of classes in it"),
     ]
+
+
+def test_check_of_a_name_that_no_file_can_have(folder, capsys):
+    write_data("c.data", pictures="a" * 300)
+    assert main(["check", "tiny.cfg", "c.data"]) == 0
+    assert "it does not exist; training needs it" in capsys.readouterr().out

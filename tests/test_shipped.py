@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import darknet_py
-from darknet_py import cfg, shipped, weights
+from darknet_py import cfg, weights
 from darknet_py.check import check
 from darknet_py.cli import main
 from darknet_py.convert import convert
@@ -158,12 +158,10 @@ def test_what_is_shipped_comes_before_downloads(cache):
 
 
 def test_a_user_without_a_home_has_no_downloads(monkeypatch):
-    def no_home() -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(shipped, "cache_folder", no_home)
+    monkeypatch.setenv("DARKNET_PY_CACHE", "~no-user-has-this-name/cache")
     assert find("yolov2", ".cfg") == ROOT / "cfg" / "yolov2.cfg"
     assert find("nothing", ".cfg") == "nothing"
+    assert near("yolov2-tiy", ".cfg").startswith("; did you mean 'yolov2-tiny'")
 
 
 def test_a_name_alone_takes_the_weights_of_its_name():

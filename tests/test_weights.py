@@ -299,6 +299,7 @@ def test_another_backbone_is_refused_by_check_train_and_load(tmp_path, monkeypat
     Path("net.cfg").write_text(CFG, encoding="utf-8")
     Path("other.cfg").write_text(OTHER, encoding="utf-8")
     Path("net.data").write_text("classes=5\ntrain=list.txt\nlabels=names\n", encoding="utf-8")
+    Path("names").write_text("a\nb\nc\nd\ne\n", encoding="utf-8")
     weights.save(network(OTHER), "other.conv.2", cutoff=2)
     for verb in (["check", "net.cfg", "other.conv.2"], ["classifier", "train", "net.data", "net.cfg", "other.conv.2"]):
         assert main(verb) == 1

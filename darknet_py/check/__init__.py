@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from darknet_py.cfg import read
+from darknet_py.cfg import DataFile, read
 from darknet_py.cfg.dialect import known, refuse_other
 from darknet_py.check.files import check_data, check_named_files, check_weights
 from darknet_py.check.lists import Progress, check_lists
-from darknet_py.check.network import check_heads, check_input_size, check_memory, check_training, check_uses
+from darknet_py.check.network import (
+    check_advice,
+    check_heads,
+    check_input_size,
+    check_memory,
+    check_training,
+    check_uses,
+)
 from darknet_py.check.outline import Outline
 from darknet_py.check.problems import Problem, Problems
 from darknet_py.shipped import find
@@ -37,16 +44,23 @@ def check(
         if not as_original:
             refuse_other(sections)
         outline = Outline(sections, problems)
+    named = None if data is None else check_data(data, outline, problems)
     if outline is not None:
-        _check_outline(outline, str(cfg), weights, problems)
-    if data is not None:
-        read_data = check_data(data, outline, problems)
-        if read_data is not None:
-            check_lists(read_data, outline, problems, progress)
+        _check_outline(outline, str(cfg), weights, problems, trains=named is not None and _has_list(named))
+    if named is not None:
+        check_lists(named, outline, problems, progress)
     return problems.in_order(str(cfg), str(data), str(weights))
 
 
-def _check_outline(outline: Outline, source: str, weights: str | Path | None, problems: Problems) -> None:
+def _has_list(data: DataFile) -> bool:
+    """Whether a .data file names a list to train with that is there."""
+    path = data.path("train")
+    return path is not None and path.exists()
+
+
+def _check_outline(
+    outline: Outline, source: str, weights: str | Path | None, problems: Problems, *, trains: bool
+) -> None:  # fmt: skip
     check_training(outline, problems)
     check_heads(outline, problems)
     check_named_files(outline, problems)
@@ -57,5 +71,6 @@ def _check_outline(outline: Outline, source: str, weights: str | Path | None, pr
     check_memory(graph, problems)
     if outline.whole:
         check_uses(graph, problems)
+        check_advice(graph, problems, trains=trains)
     if weights is not None:
         check_weights(weights, graph, problems, whole=outline.whole)

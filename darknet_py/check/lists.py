@@ -44,7 +44,7 @@ def check_lists(data: DataFile, outline: Outline | None, problems: Problems, pro
 def _read(data: DataFile, key: str, problems: Problems) -> tuple[str, list[Listed]] | None:
     """The list that a key names and its pictures; None where there is none."""
     path = data.path(key)
-    if path is not None and path.exists():
+    if path is not None and os.path.exists(path):  # noqa: PTH110 - never raises
         with problems.caught():
             return str(path), read_listed(path)
     return None

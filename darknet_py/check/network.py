@@ -11,6 +11,8 @@ from darknet_py.graph import INPUT, Graph
 from darknet_py.layers.region import DEFAULT_ANCHOR, Region
 from darknet_py.layers.yolo import Yolo
 from darknet_py.memory import lacking
+from darknet_py.train.advice import advice, differences
+from darknet_py.train.settings import CLASSIFIER, DETECTOR
 
 GRID_STRIDE: Final = 32  # pixels a cell of the coarsest grid in every official YOLO
 HAVE_LOSS: Final = ("cost", "logistic", "softmax")  # of use even where nothing takes their output
@@ -36,6 +38,15 @@ def check_training(outline: Outline, problems: Problems) -> None:
     if 0 < net.max_batches < net.burn_in:
         late = f"burn_in={net.burn_in} is more than max_batches={net.max_batches}: the rate never reaches its value"
         problems.warning(late, outline.where(INPUT, "burn_in"))
+
+
+def check_advice(graph: Graph, problems: Problems, *, trains: bool) -> None:
+    """What training obeys in a way of its own; and, where the network is to be trained, what it rarely wants."""
+    found = [*differences(graph)]
+    if trains:
+        found += advice(graph, CLASSIFIER if graph.net.random else DETECTOR)
+    for message, where in found:
+        problems.warning(message, where)
 
 
 def check_heads(outline: Outline, problems: Problems) -> None:

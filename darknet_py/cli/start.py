@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,7 +15,8 @@ from darknet_py.cli.common import partial_of
 from darknet_py.data import ClassifierData, DetectionData, PictureData
 from darknet_py.graph import Graph
 from darknet_py.network import Network
-from darknet_py.train import Checkpoint, base_name, resume_beside
+from darknet_py.train import Checkpoint, TrainSettings, base_name, resume_beside
+from darknet_py.train.advice import advice, differences
 
 Tell = Callable[[str], None]
 
@@ -74,6 +75,14 @@ def _checkpoint(args: Namespace, graph: Graph, folder: Path, tell: Tell) -> Chec
         tell(f"{path} is not of {args.weights}: momentum starts from 0")
         return None
     return checkpoint
+
+
+def advise(graph: Graph, settings: TrainSettings, tell: Tell) -> None:
+    """Tell what of the cfg training rarely wants."""
+    drawn, chosen = settings.manner.sizes, settings.sizes
+    sizes = chosen and replace(drawn, low=chosen[0], high=chosen[1])
+    for found in (*differences(graph), *advice(graph, settings.manner, sizes)):
+        tell(f"warning: {found}")
 
 
 def samples_of(manner: str, graph: Graph, data: DataFile, seed: int, tell: Tell) -> PictureData:

@@ -114,7 +114,7 @@ def _run(args: Namespace, manner: str) -> int:
     if args.gpus and len(args.gpus) > 1 and "WORLD_SIZE" not in os.environ:
         with warnings.catch_warnings():  # what is wrong with these files is said once
             warnings.simplefilter("ignore")
-            Graph.read(args.cfg, strict=args.strict)
+            Graph.read(args.cfg, strict=args.strict, dialect=args.dialect)
             check_place(folder_of(args, read_data(args.data)))
         return launch(args.gpus, _without_gpus(args.command))
     if args.gpus and len(args.gpus) == 1:
@@ -138,7 +138,7 @@ def _train(args: Namespace, manner: str, data: DataFile, graph: Graph, world: Wo
     import torch
 
     from darknet_py.cli.progress import STYLES, Printer
-    from darknet_py.cli.start import Start, folder_of, samples_of
+    from darknet_py.cli.start import Start, advise, folder_of, samples_of
     from darknet_py.model import pick_device
     from darknet_py.train import STOPPED, History, check_place, train, tune_malloc
 
@@ -155,6 +155,7 @@ def _train(args: Namespace, manner: str, data: DataFile, graph: Graph, world: Wo
     use_reading(args)
     samples = samples_of(manner, graph, data, start.seed, tell)
     settings = _settings(args, manner, data, graph, samples, start, device.type)
+    advise(graph, settings, tell)
     samples.problems.report = complain
     history, observers = History(), []
     if world.is_first:

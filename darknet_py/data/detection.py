@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial, singledispatch
-from typing import Final
 
 import torch
 from torch import Tensor
@@ -26,8 +25,6 @@ from darknet_py.layers.detection import Detection
 from darknet_py.layers.region import Region
 from darknet_py.layers.yolo import Yolo
 from darknet_py.tree import read_map
-
-REGION_TRUTHS: Final = 30  # region_layer.c
 
 
 @dataclass(frozen=True)
@@ -93,16 +90,16 @@ def box_head(layer: Layer) -> BoxHead:
 def _region(layer: Region) -> BoxHead:
     if layer.coords > 4:
         raise layer.error(f"coords={layer.coords}: label files have no masks")
-    lay_out = partial(listed, most=REGION_TRUTHS, coords=layer.coords)
+    lay_out = partial(listed, most=layer.truths, coords=layer.coords)
     classes = _classes(layer, layer.classes, layer.map)
     nodes = 0 if layer.tree is None else layer.classes  # which are not mapped
-    return BoxHead(DetectionDraw, lay_out, classes, _jitter(layer, layer.jitter, 1), REGION_TRUTHS, nodes)
+    return BoxHead(DetectionDraw, lay_out, classes, _jitter(layer, layer.jitter, 1), layer.truths, nodes)
 
 
 @box_head.register
 def _yolo(layer: Yolo) -> BoxHead:
     classes = _classes(layer, layer.classes, layer.map)
-    most = max(layer.max, 0)
+    most = layer.truths
     return BoxHead(DetectionDraw, partial(listed, most=most), classes, _jitter(layer, layer.jitter, 1), most)
 
 

@@ -87,28 +87,37 @@ def read_labels(path: str | Path, classes: int = MOST, *, alone: int | None = No
     """
     allowed = Allowed(classes, classes if alone is None else alone)
     text = read_text(path, MAX_BYTES)
-    rows = _rows(text)
-    if rows is None or not allowed.fit(rows).all():
-        raise LabelError(*_problems(text.split("\n"), allowed, str(path)))
-    return torch.from_numpy(rows.astype(np.float32))
+    parts = [np.empty((0, 5), np.float32)]
+    for part in _parts(text):
+        rows = _rows(part)
+        if rows is None or not allowed.fit(rows).all():
+            raise LabelError(*_problems(text.split("\n"), allowed, str(path)))
+        parts.append(rows.astype(np.float32))
+    return torch.from_numpy(np.concatenate(parts))
 
 
-def _rows(text: str) -> Rows | None:
+def _rows(part: str) -> Rows | None:
     """The five numbers of every line, or None where a line is something else."""
-    if len(text) < A_PART:
-        found = [_five(line) for line in text.split("\n") if line.strip()]
-        return None if None in found else np.array(found, np.float64).reshape(-1, 5)
-    parts = [np.empty((0, 5))]
+    try:  # numpy is fast, but not with a few lines, and knows fewer ways to write a number
+        rows = _by_lines(part) if len(part) < A_PART else np.loadtxt(StringIO(part), comments=None, ndmin=2)
+    except ValueError:
+        rows = _by_lines(part)
+    return rows if rows is not None and rows.shape[1] == 5 else None
+
+
+def _parts(text: str) -> Iterator[str]:
+    """A text in pieces of whole lines, those of blanks alone left out: numpy wants much memory for a piece."""
     at = 0
-    while at < len(text):  # for numpy is fast, but not in little pieces, and wants memory
+    while at < len(text):
         end = text.find("\n", at + A_PART) + 1 or len(text)
         if part := text[at:end].strip():
-            try:
-                parts.append(np.loadtxt(StringIO(part), comments=None, ndmin=2))
-            except ValueError:
-                return None
+            yield part
         at = end
-    return np.concatenate(parts) if all(part.shape[1] == 5 for part in parts) else None
+
+
+def _by_lines(text: str) -> Rows | None:
+    found = [_five(line) for line in text.split("\n") if line.strip()]
+    return None if None in found else np.array(found, np.float64).reshape(-1, 5)
 
 
 def _five(line: str) -> list[float] | None:

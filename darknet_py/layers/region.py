@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +15,21 @@ from darknet_py.layers.base import Layer, Shape, register
 from darknet_py.tree import TreeSoftmax, WordTree, read_map
 
 DEFAULT_ANCHOR = 0.5
+TRUTHS: Final = 30  # of a picture in the C program, whatever its cfg says
+MOST_TRUTHS: Final = 10_000  # that are learnt of one
 
 
 def pair_anchors(values: Sequence[float], count: int) -> tuple[tuple[float, float], ...]:
     """So many (width, height): what the cfg does not give is .5, and what it gives beyond is not used."""
     padded = [*values, *(DEFAULT_ANCHOR,) * (2 * count)][: 2 * count]
     return tuple(zip(padded[::2], padded[1::2], strict=True))
+
+
+def limited_truths(layer: Layer, count: int) -> int:
+    """So many truths a picture; raises `CfgError` for more than can be meant."""
+    if count > MOST_TRUTHS:
+        raise layer.error(f"max={count}: more than {MOST_TRUTHS} truths a picture are not accepted")
+    return count
 
 
 @register("region")
@@ -37,7 +47,7 @@ class Region(Layer):
     background: bool = key(flag, False, "objectness is one more class, the background")
     tree: str | None = key(file_name, None, "a .tree file: classes form a hierarchy, softmax inside each group")
     map: str | None = key(file_name, None, "a .map file: the class here of each class in the labels")
-    max: int = key(integer, 30, "read by Darknet; truths stay limited to 30")
+    max: int = key(integer, TRUTHS, "truths a picture, where above 30; Darknet reads it and keeps to 30")
     jitter: float = key(number, 0.2, "how much pictures are cropped while training, as a share of their size")
     rescore: bool = key(flag, False, "objectness learns the IoU instead of 1")
     thresh: float = key(number, 0.5, "boxes with a higher IoU with a truth learn no missing object")
@@ -52,6 +62,11 @@ class Region(Layer):
     sqrt: bool = key(flag, False, "read by Darknet, without effect")
     classfix: int = key(integer, 0, "read by Darknet, without effect")
     absolute: bool = key(flag, False, "read by Darknet, without effect")
+
+    @property
+    def truths(self) -> int:
+        """Truths a picture; raises `CfgError` for more than can be meant."""
+        return limited_truths(self, max(self.max, TRUTHS))
 
     @property
     def anchor_boxes(self) -> tuple[tuple[float, float], ...]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from darknet_py.cfg.keys import file_name, integer, key, list_of, natural, number, positive
 from darknet_py.layers.base import Layer, Shape, register
-from darknet_py.layers.region import pair_anchors
+from darknet_py.layers.region import limited_truths, pair_anchors
 
 
 @register("yolo")
@@ -30,6 +30,11 @@ class Yolo(Layer):
     truth_thresh: float = key(number, 1.0, "boxes with a higher IoU with a truth learn that truth")
     random: int = key(integer, 0, "not 0: another input size every 10 batches while training")
     map: str | None = key(file_name, None, "a .map file: the class here of each class in the labels")
+
+    @property
+    def truths(self) -> int:
+        """Truths a picture; raises `CfgError` for more than can be meant."""
+        return limited_truths(self, max(self.max, 0))
 
     @property
     def anchor_boxes(self) -> tuple[tuple[float, float], ...]:

@@ -23,8 +23,8 @@ from darknet_py.loss.base import HeadLoss, Loss
 from darknet_py.network import Network
 
 TRUTHS: Final[Mapping[type[Layer], Callable[[Any], int]]] = {  # l.truths of the C program; other heads state none
-    Region: lambda layer: 30 * (layer.coords + 1),
-    Yolo: lambda layer: 5 * max(layer.max, 0),
+    Region: lambda layer: layer.truths * (layer.coords + 1),
+    Yolo: lambda layer: 5 * layer.truths,
     Detection: lambda layer: layer.side**2 * (1 + layer.coords + layer.classes),
 }
 ENDINGS: Final = "[region], [yolo], [detection], [softmax], [logistic] or [cost]"

@@ -16,7 +16,6 @@ from darknet_py.layers.region import Region, RegionModule
 from darknet_py.loss.base import HeadLoss, Loss, printed
 from darknet_py.loss.labels import Labels, TreeLabels
 
-TRUTHS: Final = 30  # of a picture, whatever its cfg says
 PRIOR_PICTURES: Final = 12_800  # so long all boxes also learn their anchor, in the middle of their cell
 PRIOR_SCALE: Final = 0.01
 NO_BOX: Final = 100_000.0  # x and y above it mark a picture of which the class is known and no box
@@ -114,7 +113,7 @@ class RegionLoss(Loss):
     def _read(self, truth: Tensor, values: Tensor, boxes: Tensor, size: Size) -> _Truths:
         """The rows of `truth` before the first with x = 0, and their anchors."""
         columns = self.layer.coords + 1
-        rows = truth[:, : TRUTHS * columns].unflatten(1, (-1, columns))
+        rows = truth[:, : self.layer.truths * columns].unflatten(1, (-1, columns))
         listed = (rows[..., 0] != 0).cumprod(1).bool()
         rows = rows.where(listed[..., None], 0)
         column, row = (rows[..., 0] * size[0]).trunc(), (rows[..., 1] * size[1]).trunc()

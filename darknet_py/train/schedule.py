@@ -21,7 +21,7 @@ def rate_at(net: Net, batch: int, generator: torch.Generator | None = None) -> f
     `generator` draws the rate of policy random. Raises `CfgError` where the policy lacks a key.
     """
     if batch < net.burn_in:
-        return net.learning_rate * (batch / net.burn_in) ** net.power
+        return net.learning_rate * _power(batch / net.burn_in, net.power)
     if net.policy == "random":
         return net.learning_rate * _power(float(torch.rand((), generator=generator, dtype=torch.float32)), net.power)
     return net.learning_rate * FORMULAS[net.policy](net, batch)
@@ -34,9 +34,10 @@ def _step(net: Net, batch: int) -> float:
 
 
 def _steps(net: Net, batch: int) -> float:
+    """Scales up to the first step that is ahead; the C program compares without a sign, so one below 0 always is."""
     if len(net.scales) < len(net.steps):
         raise CfgError(f"[net] policy=steps has {len(net.steps)} steps and {len(net.scales)} scales", net.where)
-    passed = next((count for count, step in enumerate(net.steps) if step > batch), len(net.steps))
+    passed = next((count for count, step in enumerate(net.steps) if step > batch or step < 0), len(net.steps))
     return math.prod(net.scales[:passed])
 
 

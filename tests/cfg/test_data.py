@@ -49,6 +49,11 @@ def test_numbers_are_read_as_atoi_does():
         data.integer("top", 5)
 
 
+def test_what_stands_behind_a_number_is_worth_a_warning():
+    with pytest.warns(CfgWarning, match=r"^x\.data:1: classes: ',5' after the number 1 is ignored$"):
+        assert data_of("classes=1,5").integer("classes", 2) == 1
+
+
 def test_a_data_file_has_no_sections():
     with pytest.raises(CfgError, match=r"x\.data:1: a \.data file has no \[sections\]"):
         data_of("[net]\nclasses=1")

@@ -163,3 +163,27 @@ def test_any_text_gives_rows_or_a_label_error(tmp_path_factory: pytest.TempPathF
         assert rows.isfinite().all()
         assert (rows[:, 0] < 5).all()
         assert len(rows) == len([line for line in text.split("\n") if line.split()])
+
+
+NUMBERS = ["1_0", "\uff11", "1e400", "0x1", "nan", "\t"]
+
+
+@pytest.mark.parametrize("line", [*(f"{number} .5 .5 .3 .3" for number in NUMBERS), "1 .5 .5", "\t"])
+def test_long_files_are_read_as_short_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    text = f"0 .1 .2 .3 .4\n\n{line}\n19 .5 .6 .7 .8\n"
+    found = []
+    for size in (1 << 16, 10):
+        monkeypatch.setattr(labels, "A_PART", size)
+        try:
+            found.append(read(tmp_path, text, 20).tolist())
+        except LabelError as error:
+            found.append(error.problems)
+    assert found[0] == found[1]
+
+
+def test_of_a_million_bad_lines_the_first_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labels, "LINES", 7)  # at a time
+    with pytest.raises(LabelError) as caught:
+        read(tmp_path, "0 .5 .5 .3 .3\nbad\n" * 30, 20)
+    assert caught.value.problems[0].startswith(f"{tmp_path}/x.txt:2: ")
+    assert caught.value.problems[-1] == f"{tmp_path}/x.txt: and 20 lines more"

@@ -216,6 +216,15 @@ def test_only_thirty_truths_count(folder: Path) -> None:
     assert torch.equal(delta_of(loss, raw, longer), delta_of(loss, raw, truth))
 
 
+def test_max_above_thirty_is_obeyed(folder: Path) -> None:
+    rules = KINDS["softmax"]
+    loss = make_loss(rules, folder)
+    raw, truth = picture(rules, *[(0.1 + 0.02 * n, 0.4, 0.2, 0.2, n % 3) for n in range(30)])
+    longer = torch.cat((truth, torch.tensor([[0.9, 0.9, 0.2, 0.2, 1.0]])), 1)
+    loss.layer = replace(loss.layer, max=31)
+    assert loss(raw, longer, 1).statistics[5] == 31
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e30])
 def test_broken_inputs_do_no_harm_to_other_pictures(kind: str, value: float, folder: Path) -> None:

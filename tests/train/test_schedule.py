@@ -29,6 +29,8 @@ def net(**keys: object) -> Net:
         ),
         ({"policy": "steps", "steps": "3,5", "scales": "10,.01"}, {0: 0.1, 2: 0.1, 3: 1, 4: 1, 5: 0.01, 99: 0.01}),
         ({"policy": "steps", "steps": "5,3", "scales": "10,.01"}, {3: 0.1, 4: 0.1, 5: 0.01}),  # the first ahead counts
+        ({"policy": "steps", "steps": "-1,3", "scales": ".1,10"}, {0: 0.1, 1: 0.1, 3: 0.1, 99: 0.1}),
+        ({"policy": "steps", "steps": "2,-1,9", "scales": "10,.1,.1"}, {1: 0.1, 2: 1, 9: 1, 10**6: 1}),
         ({"policy": "exp", "gamma": 0.5}, {0: 0.1, 1: 0.05, 4: 0.1 / 16}),
         ({"policy": "poly", "max_batches": 10}, {0: 0.1, 1: 0.1 * 0.9**4, 10: 0, 11: 0}),
         ({"policy": "poly", "max_batches": 10, "power": 0.5}, {5: 0.1 * math.sqrt(0.5), 20: 0}),
@@ -39,6 +41,8 @@ def net(**keys: object) -> Net:
         ({"policy": "sigmoid", "gamma": 100, "step": 20}, {21: 0, 1000: 0, 0: 0.1}),
         ({"policy": "constant", "burn_in": 4}, {0: 0, 1: 0.1 / 256, 2: 0.1 / 16, 3: 0.1 * 0.75**4, 4: 0.1}),
         ({"policy": "constant", "burn_in": 4, "power": 1}, {1: 0.025, 3: 0.075, 4: 0.1}),
+        ({"policy": "constant", "burn_in": 4, "power": -1}, {0: math.inf, 2: 0.2}),
+        ({"policy": "poly", "max_batches": 10, "power": -4}, {0: 0.1, 10: math.inf}),
         ({"policy": "exp", "gamma": 10, "burn_in": 4, "power": 1}, {3: 0.075, 4: 1000}),
         ({"policy": "nonsense"}, {7: 0.1}),
     ],
@@ -97,3 +101,9 @@ def test_policies_without_their_keys_are_errors_with_a_place(keys, says):
 def test_no_rate_overflows():
     assert rate_at(net(policy="exp", gamma=10), 10**6) == math.inf
     assert rate_at(net(policy="sigmoid", gamma=-100, step=5), 10**6) == pytest.approx(0.1)
+
+
+def test_the_official_schedule_that_never_starts():
+    """yolov2-tiny-voc.cfg: get_current_rate compares -1 without a sign, and so never goes past it."""
+    asked = net(policy="steps", steps="-1,100,20000,30000", scales=".1,10,.1,.1")
+    assert {rate_at(asked, batch) for batch in (0, 1, 100, 20_000, 40_000)} == {0.1}
