@@ -658,3 +658,28 @@ def test_nothing_is_computed_on_the_device_meta(region, softmax, pixels, tmp_pat
 def test_tensors_and_arrays_that_are_no_pictures(region, made):
     with pytest.raises(ImageError, match=r"^expected"):
         region.detect(made())
+
+
+@pytest.mark.parametrize("change", ["half", "double", "bfloat16"])
+@pytest.mark.parametrize("engine", [None, "plain"])
+def test_networks_of_other_types_find_the_same(region, softmax, pixels, change, engine):
+    for model in (region, softmax):
+        network = getattr(copy.deepcopy(model.network), change)()
+        other, close = Model(network, engine=engine), 1e-5 if change == "double" else 0.05
+        if model is softmax:
+            mine, wanted = other.classify(pixels, top=99), model.classify(pixels, top=99)
+            order = [one.labels.argsort() for one in (mine, wanted)]
+            assert mine.probabilities[order[0]].numpy() == pytest.approx(
+                wanted.probabilities[order[1]].numpy(), abs=close
+            )
+        else:
+            mine, wanted = other.detect(pixels, thresh=0.2), model.detect(pixels, thresh=0.2)
+            assert len(mine) == pytest.approx(len(wanted), abs=0 if change == "double" else 3)
+            assert mine.scores[:3].numpy() == pytest.approx(wanted.scores[:3].numpy(), abs=close)
+
+
+def test_a_network_of_mixed_types_is_one_error(region, pixels):
+    network = copy.deepcopy(region.network)
+    network.layers[-2].double()
+    with pytest.raises(DarknetError, match=r"have several types"):
+        Model(network).detect(pixels)

@@ -86,7 +86,7 @@ class Engine:
         early = None if graphs is None else graphs.early(x)  # a GPU computes while this looks whether that holds
         steps = self._latest = self._steps() if suits else ()
         if not steps:
-            return network.heads(x)
+            return _plain(network, x)
         if graphs is not None and early is not None and graphs.steps is steps:
             return early
         network.check_input(x)
@@ -144,6 +144,18 @@ class Engine:
                     return ()
                 self._prepared = Prepared(name, make, kind)
             return self._prepared.steps(network)
+
+
+def _plain(network: Network, x: Tensor) -> tuple[Tensor, ...]:
+    """What the network itself gives; `DarknetError` where that fails since it is in parts of several kinds."""
+    try:
+        return network.heads(x)
+    except RuntimeError as error:
+        kinds = sorted({f"{p.dtype} on {p.device}" for p in network.parameters() if p.is_floating_point()})
+        if len(kinds) < 2:
+            raise
+        source = network.graph.source
+        raise DarknetError(f"{source}: the parameters have several types or devices: {', '.join(kinds)}") from error
 
 
 def _check(name: str | None, network: Network, half: Half) -> None:

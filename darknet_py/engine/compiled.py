@@ -60,9 +60,9 @@ def loaded(
             return functions(ctypes.CDLL(str(_found(folder, key))))
         refused = folder / f"refused-{key}.txt"
         if refused.exists():
-            LOG.warning("the C kernels are not compiled: %s", shown(refused.read_text(encoding="utf-8"), 300))
+            _tell(refused.read_text(encoding="utf-8"))
             raise DarknetError("it failed before")
-        LOG.warning("compiling the C kernels for this processor: it takes a few seconds, once")
+        LOG.warning("darknet-py: compiling the C kernels for this processor: it takes a few seconds, once")
         try:
             return functions(ctypes.CDLL(str(compiled(command, flags, folder))))
         except subprocess.TimeoutExpired:
@@ -154,8 +154,12 @@ def _run(command: Sequence[str], seconds: float) -> None:
 
 def _refuse(path: Path, reason: str) -> None:
     text = f"{reason}; delete {path} to try again, or name another compiler in CC"
-    LOG.warning("the C kernels are not compiled: %s", shown(text, 300))
     path.write_text(text, encoding="utf-8")
+    _tell(text)
+
+
+def _tell(reason: str) -> None:
+    LOG.warning("darknet-py: the C kernels are not compiled: %s", shown(reason, 300))
 
 
 @cache

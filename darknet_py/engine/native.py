@@ -61,7 +61,7 @@ def library() -> ctypes.CDLL | None:
 
 def functions(kernel: ctypes.CDLL) -> ctypes.CDLL:
     """The library with the types of its functions; raises `AttributeError` where one is missing."""
-    job, size, buffers, axis = POINTER(Job), c_ssize_t, POINTER(Buffer), POINTER(Axis)
+    job, size, buffers, axis = POINTER(Job), c_ssize_t, c_void_p, POINTER(Axis)
     for name, result, *arguments in (
         ("column", size),
         ("winograd_workspace", size, job),
@@ -85,22 +85,22 @@ def call(
 
     Raises `DarknetError` for other tensors, and where the kernel finds that they do not fit the sizes.
     """
-    buffers = (Buffer * len(tensors))(*map(_buffer, tensors, types))
-    if function(*sizes, buffers):
+    numbers = [number for pair in map(_buffer, tensors, types) for number in pair]
+    if function(*sizes, (c_ssize_t * len(numbers))(*numbers)):  # in memory the same as buffers, and sooner made
         shapes = [None if tensor is None else tuple(tensor.shape) for tensor in tensors]
         raise DarknetError(f"the kernel {function.__name__} does not take tensors of {shapes} with these sizes")
 
 
-def _buffer(tensor: Tensor | None, dtype: torch.dtype) -> Buffer:
+def _buffer(tensor: Tensor | None, dtype: torch.dtype) -> tuple[int, int]:
     if tensor is None:
-        return Buffer()
+        return 0, 0
     order = torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
     if not tensor.is_cpu or tensor.dtype != dtype or not tensor.is_contiguous(memory_format=order):
         raise DarknetError(
             f"the C kernels want dense {dtype} on the CPU, not {tensor.dtype} on {tensor.device}, "
             f"{tuple(tensor.shape)} with strides {tensor.stride()}"
         )
-    return Buffer(tensor.data_ptr(), tensor.nbytes)
+    return tensor.data_ptr(), tensor.nbytes
 
 
 def floats(count: int) -> int:

@@ -89,7 +89,7 @@ def test_it_is_compiled_once_and_that_is_said(cache, monkeypatch, caplog):
     (library,) = cache.iterdir()
     assert cache.stat().st_mode & 0o077 == 0
     assert [record.getMessage() for record in caplog.records] == [
-        "compiling the C kernels for this processor: it takes a few seconds, once"
+        "darknet-py: compiling the C kernels for this processor: it takes a few seconds, once"
     ]
     monkeypatch.setattr(compiled, "_run", None)
     assert uncached() is not None
