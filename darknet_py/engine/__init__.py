@@ -64,8 +64,7 @@ class Engine:
         self._prepared: Prepared | None = None
         self._graphs: cuda.Graphs | None = None
         self._memories: list[Memory] = []  # one for each call at the same time
-        self._latest: tuple[Step, ...] | None = None  # the steps of the last call
-        self._watched: tuple[Step, ...] | None = None  # those whose outputs were looked at
+        self._watched: int | None = None  # the number of the preparation whose outputs were looked at
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(Engine, half=self.half), (self.network, self._wanted)
@@ -84,7 +83,7 @@ class Engine:
         suits = x.ndim == 4 and len(x) and x.dtype == torch.float32
         graphs = self._graphs if suits and x.is_cuda else None
         early = None if graphs is None else graphs.early(x)  # a GPU computes while this looks whether that holds
-        steps = self._latest = self._steps() if suits else ()
+        steps = self._steps() if suits else ()
         if not steps:
             return _plain(network, x)
         if graphs is not None and early is not None and graphs.steps is steps:
@@ -104,9 +103,10 @@ class Engine:
 
     def watched(self, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The outputs for pictures; where the first for these weights are no numbers, a `DarknetWarning` says why."""
-        if self._watched is self._latest:
+        number = 0 if self._prepared is None else self._prepared.number
+        if self._watched == number:
             return outputs
-        self._watched = self._latest
+        self._watched = number
         if not bool(torch.stack([output.isfinite().all() for output in outputs]).all()):
             bad = self.network.not_finite()
             more = f" and of {len(bad) - 1} more layers" if bad[1:] else ""

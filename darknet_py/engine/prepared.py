@@ -27,6 +27,7 @@ class Prepared:
 
     def __init__(self, name: str, convolutions: Convolutions, device: str) -> None:
         self.name, self.device, self._convolutions = name, device, convolutions
+        self.number = 0  # of times that steps were made
         self._made: dict[nn.Module, Convolution] = {}
         self._steps: tuple[Step, ...] = ()
         self._graph: Graph | None = None
@@ -44,7 +45,7 @@ class Prepared:
         return self._steps if self._watch is not None and self._watch.usable else ()
 
     def _make(self, network: Network, layers: list[nn.Module]) -> None:
-        self._watch, self._steps = None, ()
+        self._watch, self._steps, self.number = None, (), self.number + 1
         if network.graph.recurrent or not _fits(network, self.device):
             return
         self._steps = steps_of(network.graph, layers, self._operation)
