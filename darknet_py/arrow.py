@@ -51,7 +51,11 @@ def pixels_of(picture: Image.Image) -> np.ndarray[Any, Any] | None:
     schema = cast(_pointer(capsules[0], b"arrow_schema"), POINTER(_Schema)).contents
     array = cast(_pointer(capsules[1], b"arrow_array"), POINTER(_Array)).contents
     whole = picture.width * picture.height
-    if schema.format != FORMAT or schema.children[0].contents.format != ITEMS or array.length != whole or array.offset:
+    if schema.format != FORMAT or (schema.n_children, array.n_children, array.length, array.offset) != (1, 1, whole, 0):
         return None
-    address = array.children[0].contents.buffers[1]
+    items = array.children[0].contents
+    kind = schema.children[0].contents.format
+    if kind != ITEMS or (items.n_buffers, items.length, items.offset) != (2, 4 * whole, 0) or not items.buffers[1]:
+        return None
+    address = items.buffers[1]
     return np.asarray(_Pixels(capsules[1], address, (picture.height, picture.width, 4)))

@@ -7,6 +7,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from darknet_py.errors import DarknetError
+
 VALUES = 4096  # outputs of one program of `epilogue`
 CHANNELS = 128  # of them side by side, at the most
 TAPS = 64  # values of a patch of the input, at the most
@@ -56,6 +58,9 @@ def epilogue(
     n, step, h, w = x.shape
     k, shrink = len(bias), pool + 1
     high, wide = (h + pool) // shrink, (w + pool) // shrink
+    _check(x, x.is_contiguous(memory_format=torch.channels_last), bias, bias.is_contiguous() and k <= step)
+    if other is not None:
+        _check(x, not pool, other, other.shape == (n, k, h, w))
     y = x
     if pool or k != step:
         y = torch.empty((n, k, high, wide), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
@@ -106,6 +111,9 @@ def stem(x: Tensor, weight: Tensor, bias: Tensor, slope: float, *, pool: bool = 
     n, c, h, w = x.shape
     k, shrink = len(bias), pool + 1
     high, wide = (h + pool) // shrink, (w + pool) // shrink
+    room = weight.ndim == 3 and weight.shape[1] >= c * (shrink + 2) ** 2 and weight.shape[2] >= k
+    _check(x, room and len(weight) == shrink**2, weight, weight.is_contiguous())
+    _check(x, x.is_floating_point(), bias, bias.is_contiguous())
     y = torch.empty((n, k, high, wide), dtype=weight.dtype, device=x.device, memory_format=torch.channels_last)
     precision = "tf32" if torch.backends.cudnn.allow_tf32 else "ieee"
     columns, warps = (128, 4) if pool else (64, 1)  # of one program; the fastest on an H200
@@ -115,6 +123,13 @@ def stem(x: Tensor, weight: Tensor, bias: Tensor, slope: float, *, pool: bool = 
             taps=weight.shape[1], filters=weight.shape[2], precision=precision, num_warps=warps,
         )  # fmt: skip
     return y
+
+
+def _check(x: Tensor, holds: bool, other: Tensor, fits: bool) -> None:
+    """Raise `DarknetError` for tensors that a kernel would read outside of."""
+    if not (holds and fits and other.is_floating_point() and other.device == x.device):
+        shapes = ", ".join(f"{tuple(one.shape)} {one.dtype} on {one.device}" for one in (x, other))
+        raise DarknetError(f"a GPU kernel does not take these together: {shapes}")
 
 
 def stem_weight(weight: Tensor, *, pool: bool = False) -> Tensor | None:

@@ -111,6 +111,7 @@ def test_what_cannot_be_captured_runs_step_by_step(monkeypatch):
 INTERPRETED = """
 import torch, torch.nn.functional as F
 from darknet_py.engine.cuda_kernels import epilogue, stem, stem_weight
+from darknet_py.errors import DarknetError
 
 def finished(y, pool):
     y = F.leaky_relu(y, 0.1)
@@ -134,6 +135,28 @@ for n, c, k, h, w in ((2, 3, 32, 8, 150), (1, 1, 16, 7, 9), (3, 3, 33, 5, 3), (1
             torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
 assert stem_weight(torch.empty(32, 5, 3, 3), pool=True) is None
 assert stem_weight(torch.empty(256, 3, 3, 3)) is None
+
+x, weight, bias = torch.randn(1, 8, 4, 4), torch.randn(8, 3, 3, 3), torch.randn(8)
+x = x.contiguous(memory_format=torch.channels_last)
+picture, taps = torch.randn(1, 3, 4, 4), stem_weight(weight)
+for call in (
+    lambda: epilogue(x.contiguous(), bias, 0.1),
+    lambda: epilogue(x, torch.randn(9), 0.1),
+    lambda: epilogue(x, torch.randn(16)[::2], 0.1),
+    lambda: epilogue(x, bias.int(), 0.1),
+    lambda: epilogue(x, bias.to("meta"), 0.1),
+    lambda: epilogue(x, bias, 0.1, x[:, :, :3]),
+    lambda: stem(picture, taps, bias, 0.1, pool=True),
+    lambda: stem(torch.randn(1, 4, 4, 4), taps, bias, 0.1),
+    lambda: stem(picture, taps, torch.randn(17), 0.1),
+    lambda: stem(picture.int(), taps, bias, 0.1),
+):
+    try:
+        call()
+    except DarknetError as error:
+        assert "does not take these together" in str(error)
+    else:
+        raise AssertionError(call)
 """
 
 
