@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -10,6 +11,30 @@ from functools import cache
 import numpy as np
 import torch
 from torch import Tensor
+
+
+class _Fork:
+    """Whether this process was forked and has not been told so yet."""
+
+    unseen = False
+
+    @classmethod
+    def happened(cls) -> None:
+        cls.unseen = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_Fork.happened)
+
+
+def after_fork() -> None:
+    """Let torch use one thread in a process that was forked; to be called before anything is computed there.
+
+    The threads of its OpenMP are not in the new process, which would wait for them for ever.
+    """
+    if _Fork.unseen:
+        _Fork.unseen = False
+        torch.set_num_threads(1)
 
 
 @contextmanager

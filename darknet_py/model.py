@@ -17,6 +17,7 @@ from darknet_py import frames
 from darknet_py import weights as weights_file
 from darknet_py.cfg import DataFile, read_data, read_names
 from darknet_py.classify import Classification, Classifier
+from darknet_py.cpu import after_fork
 from darknet_py.decode import DECODERS, Settings
 from darknet_py.detect import Detections, Detector, class_name
 from darknet_py.download import MODELS
@@ -190,6 +191,7 @@ def load(
     names, source = _names(names, data)
     if not names_anyway:
         check_names(graph, names, source)
+    after_fork()
     target = pick_device(device)
     native.library()  # compiled here if it has to be, not while the first picture waits
     if weights is None:
@@ -230,9 +232,12 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
     """
     if device is not None:
         try:
-            return torch.empty(0, dtype=torch.float32, device=device).device
-        except (RuntimeError, AssertionError) as error:
+            found = torch.empty(0, dtype=torch.float32, device=device).device
+        except (RuntimeError, AssertionError, TypeError) as error:
             raise DarknetError(f"there is no device {str(device)!r}: {str(error).splitlines()[0]}") from error
+        if found.type == "meta":
+            raise DarknetError("the device meta holds no values, so that nothing can be computed there")
+        return found
     if torch.cuda.is_available():
         return torch.device("cuda", 0)
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

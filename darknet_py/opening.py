@@ -21,6 +21,7 @@ MAX_PIXELS: Final = 512_000_000
 TRUSTED: Final = 1 << 26  # pixels of a picture whose file may have any size
 PIXELS_A_BYTE: Final = 10_000  # more than deflate makes of a byte
 ORIENTATION: Final = 0x0112  # the tag of EXIF
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # of damaged files, whose names it lacks
 TURNED: Final = "pictures have an EXIF orientation, which Darknet does not look at; --exif turns them upright"
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

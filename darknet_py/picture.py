@@ -27,7 +27,7 @@ ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image 
 
 _UNREADABLE: Final = (  # what Pillow lets out when a file is damaged
     ImageError, OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError,
-    ArithmeticError, RuntimeError, MemoryError, struct.error, Warning, Image.DecompressionBombError,
+    ArithmeticError, AssertionError, RuntimeError, MemoryError, struct.error, Warning, Image.DecompressionBombError,
 )  # fmt: skip
 
 
@@ -76,8 +76,8 @@ def as_pixels(x: ImageLike, channels: int = 3) -> Tensor:
 
     Files and PIL pictures are taken as by `read`. Arrays are (H, W) or (H, W, C), tensors (H, W) or (C, H, W), of
     uint8, floats in [0, 1], or (arrays) uint16, whose high byte counts. One channel is replicated to three; the second
-    of two and the fourth of four are alpha, and dropped. The order is RGB: OpenCV's BGR needs ``array[..., ::-1]``,
-    its BGRA ``array[..., [2, 1, 0]]``. The result shares the memory of `x` where it can.
+    of two and the fourth of four in an array are alpha, and dropped. The order is RGB: OpenCV's BGR needs
+    ``array[..., ::-1]``, its BGRA ``array[..., [2, 1, 0]]``. The result shares the memory of `x` where it can.
     """
     if isinstance(x, Image.Image):
         with named(str(getattr(x, "filename", "") or "picture")):
@@ -85,13 +85,13 @@ def as_pixels(x: ImageLike, channels: int = 3) -> Tensor:
             return from_pil(x, channels)
     if isinstance(x, np.ndarray):
         x = _from_array(x)
+        if x.ndim == 3 and len(x) in {2, 4} and channels in {1, 3} and len(x) - 1 in {1, channels}:
+            x = x[:-1]  # without alpha
     elif not isinstance(x, Tensor):
         return read_pixels(x, channels)
-    if x.is_meta or x.layout != torch.strided or x.is_quantized:
+    if x.is_meta or x.layout != torch.strided or x.is_quantized or x.is_nested:
         raise ImageError(f"expected a dense tensor with values, got one of {x.layout}, {x.dtype} on {x.device}")
     x = x[None] if x.ndim == 2 else x
-    if x.ndim == 3 and len(x) in {2, 4} and channels in {1, 3} and len(x) - 1 in {1, channels}:
-        x = x[:-1]  # without alpha
     if x.ndim != 3 or 0 in x.shape or x.shape[0] not in {channels, *((1,) if channels == 3 else ())}:
         raise ImageError(
             f"expected a picture of {channels} channels, as tensor (C, H, W) or array (H, W, C);"

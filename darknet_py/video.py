@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from darknet_py.errors import DarknetError, ImageError, os_reason
-from darknet_py.files import replacing
+from darknet_py.files import opened, replacing
 from darknet_py.opening import MAX_PIXELS
 from darknet_py.picture import to_pil
 
@@ -181,7 +181,7 @@ class VideoWriter:
 def _opened(path: str, stack: ExitStack) -> Any:
     if "://" in path:
         return stack.enter_context(_av().open(path))
-    file = stack.enter_context(Path(path).open("rb"))  # noqa: SIM115  # the stack closes it
+    file = stack.enter_context(opened(path))
     return stack.enter_context(_av().open(file, options={"protocol_whitelist": "none"}))  # no files that it names
 
 

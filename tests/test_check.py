@@ -122,6 +122,13 @@ def test_a_problem_is_one_line_and_plain_values():
     assert str(whole) == "a.cfg: warning: what"
     assert whole.as_dict()["line"] is None
     assert str(Problem("what", None, is_error=False)) == "warning: what"
+
+
+def test_problems_are_fit_for_a_terminal(tmp_path):
+    (tmp_path / "a.data").write_text(f"classes=1\nnames=\x1b]0;x\x07{'y' * 4000}\nbackup={'z' * 4000}\n")
+    for problem in check(CFG / "shapes.cfg", data=tmp_path / "a.data"):
+        assert str(problem).isprintable()
+        assert len(str(problem)) <= 500
     assert Problem("what", None, is_error=False).as_dict()["file"] is None
 
 
@@ -573,3 +580,8 @@ def test_no_text_and_no_bytes_raise(tmp_path_factory, text, content):
     check(folder / "random.cfg", folder / "random.weights", folder / "random.cfg")
     check(folder / "sound.cfg", folder / "random.weights", folder / "random.cfg")
     check(folder / "random.weights", folder / "random.cfg", folder / "random.weights")
+
+
+def test_a_name_that_is_too_long_is_no_file(tmp_path):
+    (tmp_path / "a.data").write_text(f"classes=3\nnames={CFG / 'shapes.names'}\ntrain={'t' * 4000}\n")
+    assert any("it does not exist" in str(problem) for problem in check(CFG / "shapes.cfg", data=tmp_path / "a.data"))

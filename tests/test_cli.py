@@ -566,7 +566,7 @@ def below(word: str) -> str:
         ({3: "no.cfg"}, "no.cfg: cannot be read: No such file or directory"),
         ({4: "no.weights"}, "no.weights: cannot be read: No such file or directory"),
         ({4: "boxes_yolo.weights"}, "boxes_yolo.weights: it "),
-        ({4: "boxes_region.cfg"}, "boxes_region.cfg: this is no .weights file but a cfg: the order is CFG WEIGHTS"),
+        ({4: "boxes_region.cfg"}, "boxes_region.cfg: this is no weights file but a cfg: the order is CFG WEIGHTS"),
         ({3: "boxes_region.weights"}, "boxes_region.weights: this is not a text file"),
         ({3: "."}, ".: cannot be read: Is a directory"),
         ({2: "lost.data"}, "lost.names: cannot be read: No such file or directory"),

@@ -18,6 +18,7 @@ from darknet_py.cfg.keys import fields_of
 from darknet_py.errors import CfgError, CfgWarning, DarknetError
 from darknet_py.graph import INPUT, Graph
 from darknet_py.layers import REGISTRY
+from darknet_py.layout import HEADER_SIZES
 from darknet_py.network import Network
 
 NET = "[net]\nwidth=32\nheight=32\nchannels=3\n"
@@ -103,7 +104,7 @@ def test_the_stored_tensors_have_the_size_of_the_published_file(name):
 def test_the_first_layers_have_the_size_of_their_published_file():
     for name, cutoff, size in (("yolov3", 75, 162482580), ("darknet19_448", 23, 79327120)):
         values = weights.layout(read_graph(OFFICIAL / "cfg" / f"{name}.cfg"), cutoff=cutoff)[-1].end
-        assert size - 4 * values in weights.HEADER_SIZES
+        assert size - 4 * values in HEADER_SIZES
 
 
 @needs_official

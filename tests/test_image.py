@@ -412,6 +412,7 @@ def test_exif_orientation_is_ignored_with_one_warning_or_followed(
     assert np.array_equal(as_bytes(pic.read(tmp_path / "x.png")), upright)
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")  # of Pillow, while it looks for the resolution
 def test_damaged_exif_is_none(tmp_path: Path, reading: None) -> None:
     RGB.save(tmp_path / "x.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01")
     assert pic.read(tmp_path / "x.jpg").shape == (3, 6, 7)
@@ -439,7 +440,6 @@ def test_alpha_of_arrays_is_dropped() -> None:
     assert np.array_equal(as_bytes(pic.as_image(rgba[..., [2, 1, 0]])), rgba[..., [2, 1, 0]])  # BGRA to RGB
     assert np.array_equal(as_bytes(pic.as_image(rgba[..., :2])), rgba[..., [0, 0, 0]])
     assert np.array_equal(as_bytes(pic.as_image(rgba, 4)), rgba)
-    assert torch.equal(pic.as_image(torch.from_numpy(rgba).movedim(-1, 0)), pic.as_image(rgba))
 
 
 @pytest.mark.parametrize(
@@ -580,7 +580,7 @@ def test_half_precision_and_slight_overshoot_are_fine() -> None:
     [
         (noise(2, 3, 4, 4), r"\(C, H, W\)"),
         (noise(4, 4, 4), "3 channels"),
-        (np.zeros((4, 4, 2), np.uint8), "3 channels"),
+        (np.zeros((4, 4, 5), np.uint8), "3 channels"),
         (np.zeros((3, 0, 3), np.uint8), "3 channels"),
         (np.zeros(5, np.uint8), r"\(H, W, C\)"),
         (np.zeros((4, 4, 3), np.int32), "int32"),

@@ -436,6 +436,11 @@ def test_reorg_flatten_puts_the_channels_of_a_pixel_side_by_side(s, c, h, w):
     assert torch.equal(run(Reorg(stride=s, flatten=True), x).flatten(1), expected)
 
 
+def test_reorg_is_not_flattened_and_lengthened_at_once():
+    with pytest.raises(CfgError, match="flatten=1 or extra=, not both"):
+        Reorg(stride=2, flatten=True, extra=3).out_shape((Shape(4, 2, 2),))
+
+
 def test_reorg_extra_adds_zeros():
     x = random(2, 4, 2, 3)
     assert torch.equal(run(Reorg(extra=2), x), torch.cat((x.flatten(1), torch.zeros(2, 2)), 1))

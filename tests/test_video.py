@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -165,7 +166,9 @@ def test_a_list_of_pictures_is_no_video(tmp_path):
         VideoReader(tmp_path / "list.txt")
 
 
-@pytest.mark.parametrize(("name", "message"), [("none.mp4", "No such file"), (".", "Is a directory")])
+@pytest.mark.parametrize(
+    ("name", "message"), [("none.mp4", "No such file"), (".", "Is a directory"), (os.devnull, "it is no regular file")]
+)
 def test_paths_that_cannot_be_opened(tmp_path, name, message):
     with pytest.raises(ImageError, match=message):
         VideoReader(tmp_path / name)

@@ -114,6 +114,8 @@ def list_of(item: Parser[T]) -> Parser[tuple[T, ...]]:
 
     def parse(text: str, complain: Complain) -> tuple[T, ...]:
         text = _COMMENT.split(text, maxsplit=1)[0]
+        if not text:
+            raise ValueError("a value before the comment")
         if text.count(",") >= MAX_ITEMS:
             raise ValueError(f"a list of at most {MAX_ITEMS} values")
         items = text.split(",")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from darknet_py.cfg import Section
-from darknet_py.errors import CfgError, CfgWarning, Location, WeightsError
+from darknet_py.errors import MESSAGE, CfgError, CfgWarning, Location, WeightsError, shown
 
 T = TypeVar("T")
 
@@ -29,7 +29,8 @@ class Problem:
 
     def __str__(self) -> str:
         """One line, as compilers write it: file:line: severity: message."""
-        return f"{self.where}: {self.severity}: {self.message}" if self.where else f"{self.severity}: {self.message}"
+        text = f"{self.severity}: {self.message}"
+        return shown(f"{self.where}: {text}" if self.where else text, MESSAGE)
 
     def as_dict(self) -> dict[str, Any]:
         """The same as plain values; `line` is None where the whole file is meant."""
@@ -44,10 +45,10 @@ class Problems:
         self.found: dict[Problem, None] = {}
 
     def error(self, message: str, where: Location | None) -> None:
-        self.found[Problem(message, where, is_error=True)] = None
+        self.found[Problem(shown(message, MESSAGE), where, is_error=True)] = None
 
     def warning(self, message: str, where: Location | None) -> None:
-        self.found[Problem(message, where, is_error=False)] = None
+        self.found[Problem(shown(message, MESSAGE), where, is_error=False)] = None
 
     @contextmanager
     def warned(self) -> Iterator[None]:

@@ -87,24 +87,22 @@ def read_labels(path: str | Path, classes: int = MOST, *, alone: int | None = No
     """
     allowed = Allowed(classes, classes if alone is None else alone)
     text = read_text(path, MAX_BYTES)
-    rows = _rows(text)
-    if rows is None or not allowed.fit(rows).all():
-        raise LabelError(*_problems(text.split("\n"), allowed, str(path)))
-    return torch.from_numpy(rows.astype(np.float32))
-
-
-def _rows(text: str) -> Rows | None:
-    """The five numbers of every line, or None where a line is something else."""
-    parts = [np.empty((0, 5))]
+    parts = [np.empty((0, 5), np.float32)]
     for part in _parts(text):
-        try:  # numpy is fast, but not with a few lines, and knows fewer ways to write a number
-            rows = _by_lines(part) if len(part) < A_PART else np.loadtxt(StringIO(part), comments=None, ndmin=2)
-        except ValueError:
-            rows = _by_lines(part)
-        if rows is None or rows.shape[1] != 5:
-            return None
-        parts.append(rows)
-    return np.concatenate(parts)
+        rows = _rows(part)
+        if rows is None or not allowed.fit(rows).all():
+            raise LabelError(*_problems(text.split("\n"), allowed, str(path)))
+        parts.append(rows.astype(np.float32))
+    return torch.from_numpy(np.concatenate(parts))
+
+
+def _rows(part: str) -> Rows | None:
+    """The five numbers of every line, or None where a line is something else."""
+    try:  # numpy is fast, but not with a few lines, and knows fewer ways to write a number
+        rows = _by_lines(part) if len(part) < A_PART else np.loadtxt(StringIO(part), comments=None, ndmin=2)
+    except ValueError:
+        rows = _by_lines(part)
+    return rows if rows is not None and rows.shape[1] == 5 else None
 
 
 def _parts(text: str) -> Iterator[str]:

@@ -32,6 +32,8 @@ class Reorg(Layer):
     def out_shape(self, inputs: Sequence[Shape]) -> Shape:
         c, h, w = shape = self.image(inputs)
         s = self.stride
+        if self.extra and self.flatten:
+            raise self.error("takes flatten=1 or extra=, not both: Darknet reads past its input then")
         if self.extra:
             return Shape(shape.size + self.extra)
         if c % s**2 and not self.stays_inside(shape):
@@ -81,20 +83,26 @@ class ReorgModule(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
         s, layer = self.layer.stride, self.layer
+        if layer.extra:
+            return F.pad(x.flatten(1), (0, layer.extra))
         if layer.flatten:
             rows = x.reshape(b, h * w, c) if layer.reverse else x.flatten(2)
             x = rows.transpose(1, 2)
-        elif layer.extra:
-            return F.pad(x.flatten(1), (0, layer.extra))
-        elif c % s**2:
-            x = uneven(x, s, reverse=layer.reverse)
-        elif layer.reverse:
-            x = x.flatten(1).reshape(b, s, s, c // s**2, h, w).permute(0, 3, 4, 1, 5, 2)
         else:
-            x = x.flatten(1).reshape(b, c // s**2, h, s, w, s).permute(0, 3, 5, 1, 2, 4)
+            x = self._moved(x)
         if layer.reverse:
             return x.flatten(1).reshape(b, c // s**2, h * s, w * s)
         return x.flatten(1).reshape(b, c * s**2, h // s, w // s)
+
+    def _moved(self, x: Tensor) -> Tensor:
+        """The values in their new order, in dimensions that mean nothing any more."""
+        b, c, h, w = x.shape
+        s, reverse = self.layer.stride, self.layer.reverse
+        if c % s**2:
+            return uneven(x, s, reverse=reverse)
+        if reverse:
+            return x.flatten(1).reshape(b, s, s, c // s**2, h, w).permute(0, 3, 4, 1, 5, 2)
+        return x.flatten(1).reshape(b, c // s**2, h, s, w, s).permute(0, 3, 5, 1, 2, 4)
 
 
 def uneven(x: Tensor, stride: int, *, reverse: bool) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from darknet_py import weights
 from darknet_py.errors import WeightsError, os_reason
-from darknet_py.files import check_folder, clear_parts, replacing, settle
+from darknet_py.files import check_folder, clear_parts, opened, replacing, settle
 from darknet_py.locks import FolderLock
 from darknet_py.network import Network
 from darknet_py.weights import pickled
@@ -184,7 +184,7 @@ def _alike(mine: Tensor, stored: object) -> bool:
 def digest(path: Path) -> str:
     """A fingerprint of a file."""
     found = hashlib.blake2b(digest_size=16)
-    with path.open("rb") as file:
+    with opened(path) as file:
         while chunk := file.read(CHUNK):
             found.update(chunk)
     return found.hexdigest()

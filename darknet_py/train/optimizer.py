@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim.sgd import sgd
 
+from darknet_py.errors import CfgError
 from darknet_py.graph import Node
 from darknet_py.network import Network
 
@@ -84,6 +85,9 @@ class DarknetAdam(DarknetSGD):
     def __init__(self, network: Network) -> None:
         super().__init__(network)
         net = network.graph.net
+        for name, value in (("B1", net.beta1), ("B2", net.beta2)):
+            if not 0 <= value < 1:
+                raise CfgError(f"[net] {name}={value:g}: Adam needs 0 or more, and less than 1", net.where)
         for group in self.param_groups:
             group.update(beta1=net.beta1, beta2=net.beta2, eps=net.eps, updates=0)
 

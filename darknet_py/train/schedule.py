@@ -21,7 +21,7 @@ def rate_at(net: Net, batch: int, generator: torch.Generator | None = None) -> f
     `generator` draws the rate of policy random. Raises `CfgError` where the policy lacks a key.
     """
     if batch < net.burn_in:
-        return net.learning_rate * (batch / net.burn_in) ** net.power
+        return net.learning_rate * _power(batch / net.burn_in, net.power)
     if net.policy == "random":
         return net.learning_rate * _power(float(torch.rand((), generator=generator, dtype=torch.float32)), net.power)
     return net.learning_rate * FORMULAS[net.policy](net, batch)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from darknet_py.cpu import after_fork
 from darknet_py.errors import DarknetError
 from darknet_py.layers.connected import Dense
 from darknet_py.layers.convolutional import ConvolutionalModule
@@ -45,6 +46,7 @@ class Stepper:
         world: World = ALONE, seed: int = 0, build: Literal["gpu", "cpu"] = "gpu",
     ) -> None:  # fmt: skip
         """Raise `DarknetError` where the cfg gives nothing to train, or a batch that cannot be shared."""
+        after_fork()
         self.network, self.world, self.amp, self.seed = network, world, amp, seed
         if compile:
             network.compile()

@@ -36,7 +36,7 @@ def opened(path: Path, *, whole: bool = False) -> StateDict:
 def _in_memory(path: Path, mapped: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors; a file that is wanted whole is read faster than it is mapped page by page."""
     read = dict(mapped)
-    with path.open("rb") as file:
+    with opened_file(path) as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         start = file.tell()
         for key, tensor in mapped.items():

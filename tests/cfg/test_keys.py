@@ -287,6 +287,12 @@ def test_lists_may_carry_blanks_and_comments(text):
     assert keys.parse_entry(keys.list_of(keys.integer), section.entries[0], section) == (1, 2, 3)
 
 
+@pytest.mark.parametrize("text", ["[route]\nlayers=#-1", "[route]\nlayers=;", "[yolo]\nmask=#1\nanchors=1,2"])
+def test_a_list_is_more_than_a_comment(text):
+    with pytest.raises(CfgError, match=r"a value before the comment was expected$"):
+        first_layer(text)
+
+
 @pytest.mark.parametrize("count", [keys.MAX_ITEMS + 1, 2_000_000])
 def test_a_list_of_too_many_values_is_refused_before_they_are_read(count):
     with pytest.raises(CfgError, match=r"^x\.cfg:6: .*: a list of at most 10000 values was expected$"):

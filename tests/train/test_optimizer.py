@@ -9,6 +9,7 @@ import pytest
 import torch
 from networks import ALL, BN, CONV, END, NET, batch, build, stored
 
+from darknet_py.errors import CfgError
 from darknet_py.train import Stepper
 from darknet_py.train.optimizer import DarknetAdam, DarknetSGD, optimizer_of
 
@@ -111,6 +112,12 @@ def test_a_saved_state_goes_on(adam):
     step(2, second, 2)
     for mine, wanted in zip(networks[2].parameters(), networks[0].parameters(), strict=True):
         assert torch.equal(mine, wanted)
+
+
+@pytest.mark.parametrize(("key", "value"), [("B1", 1), ("B2", 1), ("B1", -0.5), ("B2", 2)])
+def test_adam_divides_by_no_zero(key, value):
+    with pytest.raises(CfgError, match=rf"\[net\] {key}={value:g}: Adam needs 0 or more, and less than 1$"):
+        Stepper(build(f"{NET}adam=1\n{key}={value}\n{CONV}{END}"))
 
 
 def test_a_closure_is_called():

@@ -41,6 +41,8 @@ def net(**keys: object) -> Net:
         ({"policy": "sigmoid", "gamma": 100, "step": 20}, {21: 0, 1000: 0, 0: 0.1}),
         ({"policy": "constant", "burn_in": 4}, {0: 0, 1: 0.1 / 256, 2: 0.1 / 16, 3: 0.1 * 0.75**4, 4: 0.1}),
         ({"policy": "constant", "burn_in": 4, "power": 1}, {1: 0.025, 3: 0.075, 4: 0.1}),
+        ({"policy": "constant", "burn_in": 4, "power": -1}, {0: math.inf, 2: 0.2}),
+        ({"policy": "poly", "max_batches": 10, "power": -4}, {0: 0.1, 10: math.inf}),
         ({"policy": "exp", "gamma": 10, "burn_in": 4, "power": 1}, {3: 0.075, 4: 1000}),
         ({"policy": "nonsense"}, {7: 0.1}),
     ],

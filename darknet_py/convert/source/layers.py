@@ -128,7 +128,7 @@ def maxpool(node: Node, layer: MaxPool, x: str) -> Lines:
 
 def reorg(node: Node, layer: Reorg, x: str) -> Lines:
     """Lines of a [reorg]."""
-    if layer.extra and not layer.flatten:
+    if layer.extra:
         return [f"F.pad({flat(node, x)}, (0, {layer.extra}))"]
     if node.inputs[0].c % layer.stride**2 and not layer.flatten:
         return [call("reorg_uneven", x, layer.stride, layer.reverse)]
