@@ -14,7 +14,8 @@ from darknet_py.engine import Engine
 from darknet_py.errors import DarknetError, memory_errors
 from darknet_py.fitting import fitted
 from darknet_py.lists import Picture, each_picture
-from darknet_py.network import Network, looking
+from darknet_py.modules import looking
+from darknet_py.network import Network
 from darknet_py.picture import ImageLike
 from darknet_py.tree import WordTree
 
@@ -54,11 +55,12 @@ class Classifier:
             raise DarknetError(f"top is {top}; it must be 1 or more")
         if not images:
             return []
+        self.network.check_values()
         _, h, w = self.network.input_shape
         wanted = f"{len(images)} pictures in a network of {w} x {h}"
         with looking(self.network), torch.inference_mode(), memory_errors(wanted, "fewer at a time need less"):
             batch = fitted(images, w, h).to(self.network.device, self.network.dtype)
-            rows = self.leaves(self.engine.heads(batch)[-1].flatten(1).float())
+            rows = self.leaves(self.engine.watched(self.engine.heads(batch))[-1].flatten(1).float())
         return [self.best(row, top) for row in rows.cpu()]
 
     def classify_each(

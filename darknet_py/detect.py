@@ -19,7 +19,8 @@ from darknet_py.errors import DarknetError, memory_errors
 from darknet_py.fitting import fitted
 from darknet_py.layers.detection import Detection
 from darknet_py.lists import Picture, each_picture
-from darknet_py.network import Network, looking
+from darknet_py.modules import looking
+from darknet_py.network import Network
 from darknet_py.picture import ImageLike
 from darknet_py.tree import WordTree
 
@@ -130,12 +131,13 @@ class Detector:
 
     def heads(self, images: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The outputs (N, ...) of all heads for N pictures (C, H, W), which go through the network together."""
+        self.network.check_values()
         _, h, w = self.network.input_shape
         wanted = f"{len(images)} pictures in a network of {w} x {h}"
         with looking(self.network), torch.inference_mode(), memory_errors(wanted, ADVICE):
             there = [image.to(self.network.device) for image in images]
             batch = fitted(there, w, h, stretch=self.stretches)
-            return self.engine.heads(batch.to(self.network.dtype))
+            return self.engine.watched(self.engine.heads(batch.to(self.network.dtype)))
 
     def outputs(self, images: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
         """The same for each of the pictures."""

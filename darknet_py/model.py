@@ -232,9 +232,12 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
     """
     if device is not None:
         try:
-            return torch.empty(0, dtype=torch.float32, device=device).device
-        except (RuntimeError, AssertionError) as error:
+            found = torch.empty(0, dtype=torch.float32, device=device).device
+        except (RuntimeError, AssertionError, TypeError) as error:
             raise DarknetError(f"there is no device {str(device)!r}: {str(error).splitlines()[0]}") from error
+        if found.type == "meta":
+            raise DarknetError("the device meta holds no values, so that nothing can be computed there")
+        return found
     if torch.cuda.is_available():
         return torch.device("cuda", 0)
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from threading import Lock
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from darknet_py.cpu import after_fork
 from darknet_py.errors import CfgError, DarknetError, ImageError
-from darknet_py.graph import INPUT, Graph
+from darknet_py.graph import INPUT, Graph, Node
 from darknet_py.layers.base import Blob, Drawn, Shape
 from darknet_py.layers.recurrent import Recurrent
 from darknet_py.layout import Header
 from darknet_py.memory import require
+from darknet_py.modules import is_finite
 
 
 class Network(nn.Module):
@@ -157,6 +156,16 @@ class Network(nn.Module):
         self.graph = graph
         self._other_sizes.clear()
 
+    def check_values(self) -> None:
+        """Raise `DarknetError` on the device meta, where there are no values."""
+        if self.device.type == "meta":
+            raise DarknetError(f"{self.graph.source}: the network is on the device meta, so that it has no weights")
+
+    def not_finite(self) -> tuple[Node, ...]:
+        """The layers with weights or statistics that are infinite or NaN."""
+        pairs = zip(self.graph.nodes, self.layers, strict=True)
+        return tuple(node for node, module in pairs if not is_finite(module))
+
     def recurrent(self) -> tuple[Recurrent, ...]:
         """The modules that have a state."""
         return tuple(module for module in self.modules() if isinstance(module, Recurrent))
@@ -195,45 +204,3 @@ class Network(nn.Module):
     def dtype(self) -> torch.dtype:
         """The type of the parameters."""
         return next((parameter.dtype for parameter in self.parameters()), torch.float32)
-
-
-class _Looks:
-    """How many look at a network now, and which of its modules trained before the first did."""
-
-    def __init__(self) -> None:
-        self.count, self.trained = 0, list[nn.Module]()
-
-
-_looks: WeakKeyDictionary[nn.Module, _Looks] = WeakKeyDictionary()
-_looks_lock = Lock()
-
-
-@contextmanager
-def looking(network: nn.Module) -> Iterator[None]:
-    """Keep all modules in eval mode inside the block, or the blocks of several threads, and give each its own back."""
-    after_fork()
-    with _looks_lock:
-        looks = _looks.setdefault(network, _Looks())
-        if not looks.count:
-            looks.trained = _training(network)
-            for module in looks.trained:
-                module.training = False
-        looks.count += 1
-    try:
-        yield
-    finally:
-        with _looks_lock:
-            looks.count -= 1
-            for module in () if looks.count else looks.trained:
-                module.training = True
-
-
-def _training(module: nn.Module) -> list[nn.Module]:
-    """The modules in train mode; `Module.modules` would take several times as long."""
-    found, waiting = [], [module]
-    while waiting:
-        module = waiting.pop()
-        waiting += filter(None, module._modules.values())  # noqa: SLF001
-        if module.training:
-            found.append(module)
-    return found

@@ -89,7 +89,7 @@ def as_pixels(x: ImageLike, channels: int = 3) -> Tensor:
             x = x[:-1]  # without alpha
     elif not isinstance(x, Tensor):
         return read_pixels(x, channels)
-    if x.is_meta or x.layout != torch.strided or x.is_quantized:
+    if x.is_meta or x.layout != torch.strided or x.is_quantized or x.is_nested:
         raise ImageError(f"expected a dense tensor with values, got one of {x.layout}, {x.dtype} on {x.device}")
     x = x[None] if x.ndim == 2 else x
     if x.ndim != 3 or 0 in x.shape or x.shape[0] not in {channels, *((1,) if channels == 3 else ())}:

@@ -15,7 +15,7 @@ import darknet_py
 PACKAGE = Path(darknet_py.__file__).parent
 ORDER = (
     {"errors"},
-    {"cpu", "gpu", "locks", "memory", "overlaps", "signatures", "suppress"},
+    {"cpu", "gpu", "locks", "memory", "modules", "overlaps", "signatures", "suppress"},
     {"cfg", "charts", "files", "shipped", "transfer", "boxes", "tree", "kinds", "labelsets", "image"},
     {"arrow", "opening", "picture"},
     {"layers", "download", "draw", "video", "camera"},

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +17,17 @@ from conftest import GOLDEN, read_graph
 from PIL import Image
 
 import darknet_py
-from darknet_py import lists
+from darknet_py import convert, lists, weights
 from darknet_py.boxes import cxcywh_from_xyxy
 from darknet_py.classify import Classification
 from darknet_py.decode import Settings
 from darknet_py.detect import Detections, class_name
 from darknet_py.engine import Engine
-from darknet_py.errors import CfgError, DarknetError, ImageError, NamesError, WeightsError
+from darknet_py.errors import CfgError, DarknetError, DarknetWarning, ImageError, NamesError, WeightsError
 from darknet_py.image import letterbox, resize
 from darknet_py.model import Model, load, pick_device
-from darknet_py.network import Network, looking
+from darknet_py.modules import looking
+from darknet_py.network import Network
 
 BOXES, LAYERS = GOLDEN / "boxes", GOLDEN / "layers"
 FOUR = ("a", "b", "c", "d")
@@ -33,7 +35,7 @@ TEN = tuple(line.split()[0] for line in (BOXES / "tiny.tree").read_text().splitl
 
 
 def loaded(name: str, folder: Path = BOXES, **options) -> Model:
-    return load(folder / f"{name}.cfg", folder / f"{name}.weights", device="cpu", **options)
+    return load(folder / f"{name}.cfg", folder / f"{name}.weights", **{"device": "cpu", **options})
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +181,8 @@ def test_strict_makes_warnings_errors(tmp_path):
 
 def test_devices():
     assert pick_device("cpu") == torch.device("cpu")
-    assert pick_device(torch.device("meta")).type == "meta"
+    with pytest.raises(DarknetError, match="the device meta holds no values"):
+        pick_device(torch.device("meta"))
     expected = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     assert pick_device().type == expected
 
@@ -585,3 +588,73 @@ def test_memory_that_ends_is_one_line(region, softmax, pixels, monkeypatch):
         monkeypatch.setattr(model.engine, "heads", lambda x: torch.empty(1 << 50, dtype=torch.float32))
         with pytest.raises(DarknetError, match=r"not enough memory for 2 pictures in a network of \d+ x \d+"):
             look([pixels, pixels])
+
+
+@pytest.mark.parametrize("engine", [None, "plain"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_no_numbers_are_told_once(region, softmax, pixels, engine, value):
+    for model in (region, softmax):
+        network = copy.deepcopy(model.network)
+        name, weight = next(iter(network.named_parameters()))
+        with torch.no_grad():
+            weight[(0,) * weight.ndim] = value
+        looking_at = Model(network, engine=engine)
+        look = looking_at.detect if model is region else looking_at.classify
+        layer = network.graph.nodes[int(name.split(".")[1])]
+        message = rf"{re.escape(network.graph.source)}: the weights of {re.escape(str(layer))} are NaN or infinite"
+        with pytest.warns(DarknetWarning, match=message) as caught:
+            look([pixels, pixels])
+        assert len(caught) == 1
+        look(pixels)
+
+
+@pytest.mark.parametrize("engine", [None, "plain"])
+def test_weights_that_become_no_numbers_are_told(region, pixels, engine):
+    network = copy.deepcopy(region.network)
+    model = Model(network, engine=engine)
+    if engine is None and model.engine.name == "plain":
+        pytest.skip("there is no engine")
+    model.detect(pixels)
+    with torch.no_grad():
+        network.layers[0].conv.weight.fill_(math.nan)
+    if engine == "plain":
+        model.engine.forget()
+    with pytest.warns(DarknetWarning, match="NaN or infinite"):
+        model.detect(pixels)
+
+
+def test_nothing_is_computed_on_the_device_meta(region, softmax, pixels, tmp_path):
+    with pytest.raises(DarknetError, match=r"the device meta holds no values"):
+        loaded("boxes_region", device="meta")
+    for model in (region, softmax):
+        network = copy.deepcopy(model.network).to("meta")
+        elsewhere = Model(network)
+        look = elsewhere.detect if model is region else elsewhere.classify
+        with pytest.raises(DarknetError, match=r"the network is on the device meta, so that it has no weights"):
+            look(pixels)
+        for write in (weights.save, convert.to_torch):
+            with pytest.raises(DarknetError, match=r"the network is on the device meta"):
+                write(network, tmp_path / "a.weights")
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: torch.zeros(3, 8, 8, device="meta"),
+        lambda: torch.zeros(3, 8, 8).to_sparse(),
+        lambda: torch.quantize_per_tensor(torch.zeros(3, 8, 8), 0.1, 0, torch.quint8),
+        lambda: torch.zeros(3, 8, 8, dtype=torch.complex64),
+        lambda: torch.zeros(3, 8, 8, dtype=torch.bool),
+        lambda: torch.zeros(3, 8, 8, dtype=torch.int64),
+        lambda: torch.nested.nested_tensor([torch.zeros(8, 8)] * 3),
+        lambda: np.full((8, 8, 3), None),
+        lambda: np.zeros((8, 8, 3), complex),
+        lambda: np.zeros((8, 8, 3), np.int64),
+        lambda: np.zeros((8, 8), [("r", np.uint8)]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_tensors_and_arrays_that_are_no_pictures(region, made):
+    with pytest.raises(ImageError, match=r"^expected"):
+        region.detect(made())

@@ -22,7 +22,8 @@ from darknet_py.convert.fold import resized
 from darknet_py.convert.formats import Format, Options, heads
 from darknet_py.errors import CfgError, DarknetError, WeightsError, os_reason
 from darknet_py.files import permissions, replacing
-from darknet_py.network import Network, looking
+from darknet_py.modules import looking
+from darknet_py.network import Network
 
 BATCH: Final = 2
 TOLERANCES: Final = {
@@ -93,6 +94,7 @@ def small(network: Network) -> Network:
 @contextmanager
 def ready(network: Network) -> Iterator[Network]:
     """A network on the CPU, in float32, in eval mode and without a state: itself where it can be, else a copy."""
+    network.check_values()
     if (
         network.device.type != "cpu"
         or network.recurrent()

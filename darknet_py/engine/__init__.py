@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from threading import Lock
@@ -15,7 +16,7 @@ from darknet_py.engine import cuda, fused, native, winograd
 from darknet_py.engine.memory import Memory
 from darknet_py.engine.prepared import Prepared
 from darknet_py.engine.steps import Convolutions, Half, Step, run
-from darknet_py.errors import DarknetError
+from darknet_py.errors import DarknetError, DarknetWarning
 from darknet_py.network import Network
 
 CONVOLUTIONS: Final[Mapping[str, Callable[..., Convolutions | None]]] = {
@@ -63,6 +64,8 @@ class Engine:
         self._prepared: Prepared | None = None
         self._graphs: cuda.Graphs | None = None
         self._memories: list[Memory] = []  # one for each call at the same time
+        self._latest: tuple[Step, ...] | None = None  # the steps of the last call
+        self._watched: tuple[Step, ...] | None = None  # those whose outputs were looked at
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(Engine, half=self.half), (self.network, self._wanted)
@@ -81,7 +84,7 @@ class Engine:
         suits = x.ndim == 4 and len(x) and x.dtype == torch.float32
         graphs = self._graphs if suits and x.is_cuda else None
         early = None if graphs is None else graphs.early(x)  # a GPU computes while this looks whether that holds
-        steps = self._steps() if suits else ()
+        steps = self._latest = self._steps() if suits else ()
         if not steps:
             return network.heads(x)
         if graphs is not None and early is not None and graphs.steps is steps:
@@ -99,9 +102,22 @@ class Engine:
         self._memories.append(memory)
         return outputs
 
+    def watched(self, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The outputs for pictures; where the first for these weights are no numbers, a `DarknetWarning` says why."""
+        if self._watched is self._latest:
+            return outputs
+        self._watched = self._latest
+        if not bool(torch.stack([output.isfinite().all() for output in outputs]).all()):
+            bad = self.network.not_finite()
+            more = f" and of {len(bad) - 1} more layers" if bad[1:] else ""
+            cause = f"the weights of {bad[0]}{more}" if bad else "its outputs"
+            text = f"{self.network.graph.source}: {cause} are NaN or infinite, so that what is found means nothing"
+            warnings.warn(DarknetWarning(text), stacklevel=2)
+        return outputs
+
     def forget(self) -> None:
         """Give back the memory; the next call takes the weights anew, also those changed where torch does not see."""
-        self._prepared = self._graphs = None
+        self._prepared = self._graphs = self._watched = None
         self._memories.clear()
 
     def _chosen(self) -> str:

@@ -21,7 +21,8 @@ from darknet_py.evaluate.truths import in_pixels, read_all
 from darknet_py.layers.region import Region
 from darknet_py.layers.yolo import Yolo
 from darknet_py.model import Model
-from darknet_py.network import Network, looking
+from darknet_py.modules import looking
+from darknet_py.network import Network
 from darknet_py.tree import read_map
 
 THRESH: Final = 0.005

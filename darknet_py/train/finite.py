@@ -37,11 +37,25 @@ def blame_output(network: Network, images: Tensor, amp: torch.dtype | None = Non
 
 def blame_weights(network: Network) -> str | None:
     """Say which weights are not finite, if some are; gradients come from the end, so that the last layer is named."""
-    bad = [index for index, module in enumerate(network.layers) if not is_finite(module)]
+    bad = _layers(network)
+    return bad and f"the last update made the weights of {bad} infinite or NaN"
+
+
+def check_start(network: Network) -> None:
+    """Raise `DarknetError` for weights that are not finite before the first update."""
+    if (bad := _layers(network)) is not None:
+        raise DarknetError(
+            f"the weights of {bad} are infinite or NaN before the first update: the file they come from is damaged, "
+            "or was saved after a training went wrong"
+        )
+
+
+def _layers(network: Network) -> str | None:
+    """The layers with weights that are not finite, the last of them by name."""
+    bad = network.not_finite()
     if not bad:
         return None
-    others = f" and of {len(bad) - 1} layers before it" if len(bad) > 1 else ""
-    return f"the last update made the weights of {network.graph.nodes[bad[-1]]}{others} infinite or NaN"
+    return f"{bad[-1]} and of {len(bad) - 1} layers before it" if len(bad) > 1 else str(bad[-1])
 
 
 def diverged(when: str, cause: str, kept: Path | None) -> DarknetError:
@@ -51,12 +65,6 @@ def diverged(when: str, cause: str, kept: Path | None) -> DarknetError:
         f"the loss is no longer finite {when}: {cause}; {saved}; "
         "try a lower learning_rate, a longer burn_in or clip, and check the labels"
     )
-
-
-def is_finite(module: nn.Module) -> bool:
-    """Whether all weights and statistics of a module are finite; one answer comes from the device."""
-    values = [value for value in module.state_dict().values() if value.is_floating_point() and value.numel()]
-    return not values or bool(torch.stack([value.isfinite().all() for value in values]).all())
 
 
 def _raising(index: int) -> Callable[[nn.Module, Any, Tensor], None]:

@@ -23,7 +23,7 @@ from darknet_py.network import Network
 from darknet_py.train.backends import set_up
 from darknet_py.train.checkpoint import Checkpoint, Saver
 from darknet_py.train.distributed import ALONE, World
-from darknet_py.train.finite import blame_output, blame_weights, diverged
+from darknet_py.train.finite import blame_output, blame_weights, check_start, diverged
 from darknet_py.train.plan import Plan
 from darknet_py.train.progress import History, Observer, Observers, Update
 from darknet_py.train.settings import TrainSettings
@@ -93,6 +93,7 @@ class _Run:
             self.history.load_state_dict(checkpoint.values["history"])
             if self.saver is not None:
                 self.saver.last = checkpoint.path
+        check_start(self.network)
         self.plan = Plan.of(
             self.settings, self.network.graph, self.stepper.batch, resumed=checkpoint is not None
         )  # fmt: skip

@@ -116,6 +116,7 @@ def save(network: Network, path: str | Path, *, cutoff: int | None = None, heade
     That is version 0.2.0 with `seen` of 64 bits; another `header`, such as the `network.header` that a file was
     loaded with, gives the layout of its version.
     """
+    network.check_values()
     header = Header(seen=network.seen) if header is None else header
     try:
         with replacing(path) as file:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import mmap
 import pickle
+import pickletools
 import re
 import warnings
 import zipfile
@@ -27,6 +29,7 @@ INSIDE: Final = (
 )  # fmt: skip  # where checkpoints have the state dict; those of a name that is not here come after them
 DEPTH: Final = 5  # of dicts in each other
 DICTS: Final = 10_000  # that are looked into
+OLD: Final = 5  # pickles at the start of a file as torch wrote them before 2020
 SPARE: Final = 2  # times the bytes of the file that its tensors may have together: some are views of others
 
 
@@ -58,7 +61,9 @@ def load(path: Path, *, whole: bool) -> Any:
             archive.check(path)
             _check_pickle(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of old files torch says that they are old
+            warnings.simplefilter("ignore")  # of old files torch says that they are old, and of texts that they are odd
+            if not zipped:
+                _check_old(path)
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped and not whole)
     except (OSError, WeightsError):
         raise
@@ -72,6 +77,19 @@ def _check_pickle(path: Path) -> None:
         names = [name for name in archived.namelist() if name.endswith("/data.pkl")]
         if any(b"\nbytearray\n" in archived.read(name) for name in names):
             raise WeightsError("it holds builtins.bytearray, not only tensors")
+
+
+def _check_old(path: Path) -> None:
+    """Raise for a file of old that says it has longer texts or storages than it has bytes: torch makes room first."""
+    with opened_file(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        stream: Any = data  # of which no more is read than there is
+        for _ in range(OLD):
+            count = 0  # the last number; before BINPERSID the values of a storage
+            for opcode, argument, _ in pickletools.genops(stream) if data.tell() < len(data) else ():
+                if isinstance(argument, int) and opcode.name.startswith(("INT", "BININT", "LONG")):
+                    count = argument
+                elif opcode.name == "BINPERSID" and count > len(data):
+                    raise WeightsError(f"a storage has {count} values, but the file does not hold as many")
 
 
 def _state_dict_in(loaded: Mapping[Any, Any]) -> Mapping[Any, Any]:

@@ -146,6 +146,19 @@ def test_arrays_of_bytes_are_not_made(tmp_path):
     refused(tmp_path / "a.pt", r"it holds builtins\.bytearray, not only tensors")
 
 
+def test_old_files_that_say_they_are_large(tmp_path):
+    path = tmp_path / "a.pt"
+    torch.save({"layers.0.conv.weight": torch.ones(200)}, path, _use_new_zipfile_serialization=False)
+    good = path.read_bytes()
+    numel = b"cpuq\x06K\xc8"  # the values of the storage, after where it was
+    assert numel in good
+    assert inspect(path).values == 200
+    path.write_bytes(good.replace(numel, b"cpuq\x06J\xff\xff\xff\x7f"))
+    refused(path, "a storage has 2147483647 values, but the file does not hold as many")
+    path.write_bytes(good.replace(b"X\x03\x00\x00\x00cpu", b"X\xff\xff\xff\x7fcpu"))
+    refused(path, "cut short or broken")
+
+
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_long_keys_and_many(suffix, tmp_path, monkeypatch):
     save = torch.save if suffix == ".pt" else save_file

@@ -19,7 +19,7 @@ from darknet_py.evaluate.flip import flip_averaged
 from darknet_py.evaluate.reader import open_each
 from darknet_py.evaluate.truths import read_all
 from darknet_py.model import Model
-from darknet_py.network import looking
+from darknet_py.modules import looking
 
 BOXES = GOLDEN / "boxes"
 

@@ -292,6 +292,16 @@ def test_what_is_blamed(tmp_path, data):
     assert "layer 2 [convolutional] and of 1 layers before it" in blame_weights(network)
 
 
+@pytest.mark.parametrize("name", ["conv.weight", "bn.running_var", "bn.weight"])
+def test_weights_that_were_no_numbers_before_are_not_blamed_on_an_update(tmp_path, data, name):
+    network, samples = prepared(tmp_path, data)
+    network.layers[2].state_dict()[name][0] = math.nan
+    cause = r"^the weights of layer 2 \[convolutional\] are infinite or NaN before the first update: the file"
+    with pytest.raises(DarknetError, match=cause):
+        train(network, samples, TrainSettings(tmp_path / "saved"))
+    assert not list(tmp_path.rglob("*.weights")) + list(tmp_path.rglob("*.backup"))
+
+
 def test_deterministic_algorithms_are_asked_for_and_put_back(tmp_path, data):
     seen = []
 

@@ -102,7 +102,7 @@ def read(path: Path) -> None:
         contents = tried(inspect, path, given)
         if contents is not None and contents.problem is not None:
             check_message(WeightsError(contents.problem))
-    target = path.with_name("converted.weights")
+    target = path.with_suffix(".converted.weights")  # of this input alone
     if tried(convert.convert, cfg, path, target, check=False) is not None:
         target.unlink()
 
