@@ -18,11 +18,11 @@ BOXES = [GOLDEN / "boxes" / f"boxes_region.{suffix}" for suffix in ("cfg", "weig
 CLASSES = [GOLDEN / "layers" / f"avgpool_softmax.{suffix}" for suffix in ("cfg", "weights")]
 VERBS = {
     "detector test": ("a.data", *BOXES, "one.png", "--json"),
-    "yolo test": (*BOXES, "one.png", "--json"),
+    "yolo test": (*BOXES, "one.png", "--json", "--names-anyway"),
     "detector valid": ("a.data", *BOXES, "--json"),
     "detector recall": ("a.data", *BOXES, "--json"),
     "detector map": ("a.data", *BOXES, "--json"),
-    "classifier predict": ("a.data", *CLASSES, "one.png", "--json"),
+    "classifier predict": ("a.data", *CLASSES, "one.png", "--json", "--names-anyway"),
     "classifier valid": ("a.data", *CLASSES, "--json"),
 }
 
