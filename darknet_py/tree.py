@@ -123,7 +123,7 @@ class WordTree:
     @cached_property
     def leaves(self) -> Tensor:  # (C,) bool
         """Which nodes have no children."""
-        return _lasting([group < 0 for group in self.children])
+        return _lasting([group < 0 for group in self.children], torch.bool)
 
     def path(self, label: int) -> list[int]:
         """The ancestors of a node from the top level down, and the node itself."""
@@ -255,10 +255,10 @@ def read_map(path: str | Path) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _lasting(values: Sequence[int]) -> Tensor:
+def _lasting(values: Sequence[int], dtype: torch.dtype = torch.int64) -> Tensor:
     """Keep numbers as a tensor that autograd may use, wherever it was first asked for."""
     with torch.inference_mode(mode=False):
-        return torch.tensor(values, dtype=torch.int64, device="cpu")
+        return torch.tensor(values, dtype=dtype, device="cpu")
 
 
 def _inverse(order: Sequence[int]) -> list[int]:

@@ -580,3 +580,8 @@ def test_no_text_and_no_bytes_raise(tmp_path_factory, text, content):
     check(folder / "random.cfg", folder / "random.weights", folder / "random.cfg")
     check(folder / "sound.cfg", folder / "random.weights", folder / "random.cfg")
     check(folder / "random.weights", folder / "random.cfg", folder / "random.weights")
+
+
+def test_a_name_that_is_too_long_is_no_file(tmp_path):
+    (tmp_path / "a.data").write_text(f"classes=3\nnames={CFG / 'shapes.names'}\ntrain={'t' * 4000}\n")
+    assert any("it does not exist" in str(problem) for problem in check(CFG / "shapes.cfg", data=tmp_path / "a.data"))

@@ -90,6 +90,7 @@ def test_tiny_tree() -> None:
     assert TINY.group_offsets == (0, 3, 6, 8)
     assert TINY.group == (0, 0, 0, 1, 1, 1, 2, 2, 3, 3)
     assert TINY.children == (1, 2, -1, 3, -1, -1, -1, -1, -1, -1)
+    assert TINY.leaves.dtype == torch.bool  # it chooses columns
     assert TINY.leaves.tolist() == [False, False, True, False, True, True, True, True, True, True]
     assert TINY.depths == (0, 0, 0, 1, 1, 1, 1, 1, 2, 2)
     assert TINY.depth == 3

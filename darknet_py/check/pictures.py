@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import current_process
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -86,8 +87,10 @@ def look_at(pictures: Sequence[Listed], source: str, look: Look, done: Callable[
     """
     chunks = [pictures[at : at + A_CHUNK] for at in range(0, len(pictures), A_CHUNK)]
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = workers if workers > 1 and len(pictures) > FEW else 0
-    loader = DataLoader(_Chunks(chunks, source, look), batch_size=None, num_workers=workers, collate_fn=_as_it_is)
+    alone = workers == 1 or len(pictures) <= FEW or current_process().daemon  # a worker has no workers
+    loader = DataLoader(
+        _Chunks(chunks, source, look), batch_size=None, num_workers=0 if alone else workers, collate_fn=_as_it_is
+    )
     for found in loader:
         yield from found
         done()

@@ -13,7 +13,7 @@ from torch.export import Dim, ExportedProgram
 
 from darknet_py.convert.formats import Format, Options
 from darknet_py.convert.traceable import Traceable, comparable, expect, note, one_sequence
-from darknet_py.errors import DarknetError
+from darknet_py.errors import DarknetError, memory_errors
 from darknet_py.network import Network
 
 
@@ -41,8 +41,12 @@ def export(module: Traceable, options: Options) -> ExportedProgram:
     dims: dict[int, Any] = {} if graph.recurrent else {0: Dim("batch")}
     if options.dynamic_size:
         dims |= {axis: graph.stride * Dim(name) for axis, name in ((2, "rows"), (3, "columns"))}
+    module.network.require_memory()
     try:
-        with torch.enable_grad():  # then layers change nothing in place
+        with (
+            memory_errors(f"an example of the input of {graph.source}"),
+            torch.enable_grad(),
+        ):  # then layers change nothing in place
             x = torch.zeros(shape, dtype=torch.float32)
             return torch.export.export(module, (x,), dynamic_shapes={"images": dims}, strict=False)
     except RuntimeError as error:

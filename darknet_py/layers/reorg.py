@@ -116,5 +116,5 @@ def uneven(x: Tensor, stride: int, *, reverse: bool) -> Tensor:
     places = (rows[:, :, None] * w * stride + columns[:, None]).flatten()
     if reverse:  # of several values that are written to a place the last stays
         written = torch.zeros(depth * stride**2 * h * w, dtype=places.dtype, device=x.device)
-        places = written.scatter_reduce(0, places, torch.arange(len(places), device=x.device), "amax")
+        places = written.scatter_reduce(0, places, torch.arange(places.shape[0], device=x.device), "amax")
     return x.flatten(1)[:, places]

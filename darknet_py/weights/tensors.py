@@ -29,6 +29,8 @@ def opened(path: Path, *, whole: bool = False) -> StateDict:
             return StateDict(_in_memory(path, tensors) if whole else tensors, file.metadata() or {}, "safetensors")
     except SafetensorError as error:
         raise WeightsError(f"this is no whole safetensors file: {error}") from error
+    except (TypeError, ValueError, RuntimeError) as error:  # of torch, for sizes beyond its integers
+        raise WeightsError("this is no whole safetensors file: it has a shape that cannot be") from error
 
 
 def _in_memory(path: Path, mapped: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -209,6 +209,7 @@ def test_safetensors_that_lie(tmp_path):
         {"a": tensor([2], 0, 8), "b": tensor([2], 0, 8)},
         {"a": tensor([1 << 33, 1 << 33], 0, 8)},
         {"a": tensor([2], 8, 0)},
+        {"a": tensor([0, (1 << 64) - 1], 0, 0), "b": tensor([2], 0, 8)},
         {"a": tensor([2], 0, 1 << 40)},
         {"a": tensor([2], 0, 8), "__metadata__": {"a": [1]}},
         b'{"a": {"dtype": "F32"',

@@ -229,4 +229,4 @@ def test_what_does_not_suit():
 def test_the_sources_are_a_part_of_the_package():
     text = Path(winograd.__file__).parents[2].joinpath("pyproject.toml").read_text(encoding="utf-8")
     assert all(source.is_file() for source in compiled.SOURCES)
-    assert {f'"engine/*{source.suffix}"' in text for source in compiled.SOURCES} == {True}
+    assert {f'"*{source.suffix}"' in text for source in compiled.SOURCES} == {True}

@@ -147,7 +147,19 @@ def starting(setup: Setup) -> Iterator[Row]:
     """`detector test`, a process, beyond importing torch and reading the weights."""
     python, files = sys.executable, (str(setup.cfg), str(setup.weights))
     reading = f"import torch, numpy; numpy.fromfile({files[1]!r}, numpy.float32)"
-    test = (python, "-m", "darknet_py", "detector", "test", str(DATA), *files, setup.paths[0], "--json", "-nogpu")
+    test = (
+        python,
+        "-m",
+        "darknet_py",
+        "detector",
+        "test",
+        str(DATA),
+        *files,
+        setup.paths[0],
+        "--json",
+        "-nogpu",
+        "--names-anyway",
+    )
     works = {"idle": command(python, "-c", reading), "test": command(*test)}
     found = sample(works, setup.rounds)
     idle = "import torch, read the weights"

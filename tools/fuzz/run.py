@@ -83,7 +83,7 @@ def run(kind: Kind, indexes: range, work: Run) -> Iterator[tuple[int, Finding | 
 
 def _started(kind: Kind, block: range, work: Run) -> _Worker:
     inbox, outbox = FORK.Pipe(duplex=False)
-    process = FORK.Process(target=_try_all, args=(kind, block, work, outbox), daemon=True)
+    process = FORK.Process(target=_try_all, args=(kind, block, work, outbox))
     process.start()
     outbox.close()
     return _Worker(process, inbox, block)
