@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
 from darknet_py import files
+from darknet_py.errors import DarknetError
+from darknet_py.files import cache_folder
 
 
 def test_a_file_is_opened(tmp_path: Path):
@@ -36,3 +39,20 @@ def test_folders_devices_and_sockets_are_refused(tmp_path: Path, monkeypatch: py
         server.bind("socket")
         with pytest.raises(OSError, match="No such device|no regular file"):
             files.opened("socket")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has LOCALAPPDATA")
+def test_where_what_is_kept_goes(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("DARKNET_PY_CACHE", raising=False)
+    usual = tmp_path / ".cache" / "darknet_py"
+    for text, folder in (("", usual), ("here", usual), ("../x", usual), ("~/c", tmp_path / "c/darknet_py")):
+        monkeypatch.setenv("XDG_CACHE_HOME", text)
+        assert cache_folder() == folder
+    monkeypatch.chdir(tmp_path)
+    for text, folder in (("~/own", tmp_path / "own"), ("own", tmp_path / "own"), ("/own", Path("/own"))):
+        monkeypatch.setenv("DARKNET_PY_CACHE", text)
+        assert cache_folder() == folder
+    monkeypatch.setenv("DARKNET_PY_CACHE", "~nobody-has-this-name/own")
+    with pytest.raises(DarknetError, match="DARKNET_PY_CACHE can name a folder"):
+        cache_folder()
