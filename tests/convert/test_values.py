@@ -245,6 +245,8 @@ def test_values_that_are_no_numbers_are_told_of_every_kind(folder):
     convert.to_torch(network, "net.pt", check=False)
     messages = [problem.message for problem in check("net.cfg", "net.pt")]
     assert "NaN or infinity in layers.0.bn.bias, and in 1 more layers" in messages
+    with pytest.warns(DarknetWarning, match=r"^net\.pt: values of layer 0 \[convolutional\] are NaN or infinite"):
+        convert.convert("net.cfg", "net.pt", "net.weights")
 
 
 def other_classes(text: str) -> str:
