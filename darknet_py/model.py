@@ -197,7 +197,10 @@ def load(
     if weights is None:
         network = Network(graph)
     else:
-        network, _ = weights_file.made(graph, weights, weights_file.Reading(partial=partial))
+        network, loaded = weights_file.made(graph, weights, weights_file.Reading(partial=partial))
+        if not (loaded.whole or partial):
+            text = f"{weights} has weights up to layer {loaded.layers - 1}; those of later layers are random"
+            warnings.warn(DarknetWarning(text), stacklevel=2)
     network.to(target).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.require_memory()
     return Model(network, names, engine, half=half)

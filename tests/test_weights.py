@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import darknet_py
 from darknet_py import weights
 from darknet_py.cli import main
-from darknet_py.errors import WeightsError
+from darknet_py.errors import DarknetWarning, WeightsError
 from darknet_py.graph import Graph
 from darknet_py.network import Network
 from darknet_py.weights import Header
@@ -307,7 +307,8 @@ def test_another_backbone_is_refused_by_check_train_and_load(tmp_path, monkeypat
     with pytest.raises(WeightsError, match="the beginning of another network; --partial takes what there is"):
         darknet_py.load("net.cfg", "other.conv.2")
     darknet_py.load("net.cfg", "other.conv.2", partial=True)
-    darknet_py.load("other.cfg", "other.conv.2")
+    with pytest.warns(DarknetWarning, match=r"^other\.conv\.2 has weights up to layer 0; those of later"):
+        darknet_py.load("other.cfg", "other.conv.2")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,6 +29,7 @@ Report = Callable[[str, Location], None]
 Parser = Callable[[str, Complain], T]
 
 COMMENT: Final = "#;"
+LARGEST: Final = (2 - 2**-23) * 2.0**127  # of a float of 32 bits
 MAX_ITEMS: Final = 10_000
 _COMMENT = re.compile(f"[{COMMENT}]")
 _NOTHING = re.compile(rf"(?:\.0*)?(?:[{COMMENT}]|\Z)")  # that stands behind a number: such as .0 behind a whole one
@@ -72,8 +72,8 @@ def integer(text: str, complain: Complain = _quiet) -> int:
 def number(text: str, complain: Complain = _quiet) -> float:
     """A number."""
     match = _NUMBER.match(text)
-    if match is None or not math.isfinite(value := float(match.group())):
-        raise ValueError("a finite number")
+    if match is None or abs(value := float(match.group())) > LARGEST:
+        raise ValueError("a number of 32 bits")
     _whole(text, match, complain)
     return value
 

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from darknet_py.cfg import dumps
 from darknet_py.convert.fold import beginning, fold
 from darknet_py.convert.formats import Format, Options, check_options, format_in, format_of
 from darknet_py.convert.proof import Proof, placing, prove, ready
-from darknet_py.errors import DarknetError
+from darknet_py.errors import DarknetError, DarknetWarning
 from darknet_py.files import read_text
 from darknet_py.graph import Graph
 from darknet_py.layers.batchnorm import EPS
@@ -96,7 +97,9 @@ def convert(
     keys = Reading(layout=None if to_keys else layout, bn_eps=bn_eps) if from_keys else Reading()
     reading = replace(keys, partial=partial, assign=True)
     network, loaded = weights.made(graph, source, reading, generator=torch.Generator().manual_seed(0))
-    network.eval()
+    if bad := network.eval().not_finite():
+        text = f"{source}: values of {bad[0]} are NaN or infinite, so that the outputs compared mean nothing"
+        warnings.warn(DarknetWarning(text), stacklevel=2)
     network = beginning(network, _layers(len(network.layers) if partial else loaded.held, source, target, upto))
     network.seen = network.seen if seen is None else seen
     written = fold(network) if fold_bn else network

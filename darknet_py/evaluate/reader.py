@@ -83,7 +83,8 @@ def _run(engine: Engine, views: Views) -> list[Outputs]:
     together = len({view.shape[1:] for view in views}) == 1
     groups = [torch.cat(views)] if together else views
     with torch.inference_mode():
-        outputs = [engine.heads(group.to(engine.network.device, engine.network.dtype)) for group in groups]
+        device, dtype = engine.network.device, engine.network.dtype
+        outputs = [engine.watched(engine.heads(group.to(device, dtype))) for group in groups]
     if not together:
         return outputs
     parts = [head.split([len(view) for view in views]) for head in outputs[0]]

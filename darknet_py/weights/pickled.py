@@ -64,6 +64,9 @@ def load(path: Path, *, whole: bool) -> Any:
             warnings.simplefilter("ignore")  # of old files torch says that they are old, and of texts that they are odd
             if not zipped:
                 _check_old(path)
+            if path.suffix == ".safetensors":  # of a path torch believes that
+                with opened_file(path) as file:
+                    return torch.load(file, map_location="cpu", weights_only=True)
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped and not whole)
     except (OSError, WeightsError):
         raise

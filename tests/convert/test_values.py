@@ -123,6 +123,7 @@ def write(text: str) -> Network:
         to = convert.to_torch if ".pt" in name else convert.to_safetensors
         to(network, name, check=False, **options)
     shutil.copy("net.pt", "pt.weights")  # what it is its bytes say
+    shutil.copy("net.pt", "pt.safetensors")
     shutil.copy("net.safetensors", "safetensors.backup")
     shutil.copy("net.weights", "weights.pt")
     return network
@@ -134,7 +135,7 @@ def same(some: Network, others: Network, tolerance: float = 0) -> bool:
     return all(torch.allclose(mine[key], theirs[key], rtol=tolerance, atol=tolerance) for key in keys)
 
 
-@pytest.mark.parametrize("name", [*KINDS, "pt.weights", "safetensors.backup", "weights.pt"])
+@pytest.mark.parametrize("name", [*KINDS, "pt.weights", "pt.safetensors", "safetensors.backup", "weights.pt"])
 def test_every_kind_is_loaded(name, folder):
     network = write(DETECTOR)
     for loaded in (load("net.cfg", name, device="cpu").network, drawn(DETECTOR, seed=2)):
@@ -244,6 +245,8 @@ def test_values_that_are_no_numbers_are_told_of_every_kind(folder):
     convert.to_torch(network, "net.pt", check=False)
     messages = [problem.message for problem in check("net.cfg", "net.pt")]
     assert "NaN or infinity in layers.0.bn.bias, and in 1 more layers" in messages
+    with pytest.warns(DarknetWarning, match=r"^net\.pt: values of layer 0 \[convolutional\] are NaN or infinite"):
+        convert.convert("net.cfg", "net.pt", "net.weights")
 
 
 def other_classes(text: str) -> str:

@@ -13,7 +13,7 @@ from PIL import Image
 from scored import PICTURES, draw_pictures
 
 import darknet_py
-from darknet_py.errors import DarknetError
+from darknet_py.errors import DarknetError, DarknetWarning
 from darknet_py.evaluate import measure
 from darknet_py.evaluate.flip import flip_averaged
 from darknet_py.evaluate.reader import open_each
@@ -113,6 +113,14 @@ def test_what_cannot_be_used_is_told_and_left_out(paths):
     assert missing == f"1 of 4 pictures have no label file, the first of them {label_of(paths[0])} or {beside}"
     assert wrong.startswith(f"{label_of(paths[1])}:1: the class is 7")
     assert broken.startswith(f"{paths[2]}: not a picture")
+
+
+def test_weights_that_are_no_numbers_are_told(paths):
+    damaged = network()
+    with torch.no_grad():
+        next(damaged.parameters()).fill_(torch.nan)
+    with pytest.warns(DarknetWarning, match=r"the weights of layer 0 \[convolutional\] are NaN or infinite"):
+        measure(damaged, paths)
 
 
 def test_nothing_to_measure(paths, tmp_path, monkeypatch):
