@@ -98,7 +98,7 @@ def opened_source(path: str | Path, *, whole: bool = False) -> Iterator[Binary |
     try:
         with opened(path) as file:
             head = file.read(HEAD)
-            reader = "pickled" if is_archive(head) else "tensors" if is_safetensors(head) else None
+            reader = "tensors" if is_safetensors(head) else "pickled" if is_archive(head) else None
             if reader is None:
                 yield Binary(path, file)
                 return
