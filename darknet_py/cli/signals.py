@@ -15,14 +15,27 @@ GRACE = 2.0  # seconds in which several processes may get the same wish twice
 WISHES = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
+class Wish:
+    """Whether somebody wished for an end.
+
+    Unlike `threading.Event` it takes no lock, in which a signal that comes inside the handler would wait for ever.
+    """
+
+    def __init__(self) -> None:
+        self.since: float | None = None  # time.monotonic() of the wish
+
+    def is_set(self) -> bool:
+        return self.since is not None
+
+
 @contextmanager
-def stop_signals(processes: int, *, tell: bool = True) -> Iterator[threading.Event]:
-    """Set an event at the first Ctrl-C, SIGTERM or SIGHUP; the next ends the process at once.
+def stop_signals(processes: int, *, tell: bool = True) -> Iterator[Wish]:
+    """Note a wish at the first Ctrl-C, SIGTERM or SIGHUP; the next ends the process at once.
 
     With several processes both the terminal and their launcher send one, so that a second right after the first is
     none. What is ignored already, as nohup has SIGHUP ignored, stays so.
     """
-    told, first = threading.Event(), [0.0]
+    told = Wish()
     grace = GRACE if processes > 1 else 0.0
     if threading.current_thread() is not threading.main_thread():
         yield told
@@ -34,12 +47,11 @@ def stop_signals(processes: int, *, tell: bool = True) -> Iterator[threading.Eve
         if number not in (signal.SIGINT, signal.SIGTERM):  # the terminal has gone, and writing to it would fail
             _drop(terminals)
         now = time.monotonic()
-        if told.is_set() and now - first[0] >= grace:
+        if told.since is not None and now - told.since >= grace:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        elif not told.is_set():
-            told.set()
-            first[0] = now
+        elif told.since is None:
+            told.since = now
             with suppress(RuntimeError):  # where this came in the middle of another line
                 if tell:
                     complain("finishing this batch, then saving; once more ends at once")

@@ -259,6 +259,21 @@ def test_a_signal_sent_twice_to_many_processes_is_one():
         assert told.is_set()
 
 
+def test_signals_inside_the_handler_do_not_wait_for_each_other():
+    """While the first is handled another comes whenever something that it calls has called something of C."""
+    code = (
+        "import os, signal, sys\nfrom darknet_py.cli.signals import stop_signals\n"
+        "def again(frame, event, argument):\n"
+        "    below = []\n    while frame is not None and frame.f_code.co_name != 'handle':\n"
+        "        below.append(frame)\n        frame = frame.f_back\n"
+        "    if frame is not None and below and event == 'c_return':\n        os.kill(os.getpid(), signal.SIGHUP)\n"
+        "with stop_signals(2) as told:\n    sys.setprofile(again)\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    sys.setprofile(None)\n    print(told.is_set())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "True\n")
+
+
 def test_not_finite(kit, capsys):
     assert command("--batches", "2") == 0
     before = Path("backup/tiny.backup").read_bytes()
