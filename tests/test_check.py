@@ -151,6 +151,7 @@ FOUND = [
     ("section", REGION, "[region]", "[regoin]", "[regoin]", "did you mean 'region'"),
     ("shape", REGION, "[region]", "[route]\nlayers=0,-7\n[region]", "[route]", "layer -7 does not exist"),
     ("coords", REGION, "coords=4", "coords=3", ("filters=14", 0), r"has to be 12"),
+    ("step", REGION, "[net]", "[net]\npolicy=step\nstep=0", "step=0", "policy=step needs at least 1"),
     ("scales", REGION, "[net]", "[net]\npolicy=steps\nsteps=1,2\nscales=.1", "scales=.1", "1 scales, but 2 steps"),
     ("no scales", REGION, "[net]", "[net]\npolicy=steps\nsteps=1,2", "[net]", "needs steps and scales"),
     ("no size", REGION, "width=64\n", "", "[net]", "needs width, height"),

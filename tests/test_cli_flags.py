@@ -245,6 +245,7 @@ def test_pictures_without_boxes(run):
         ("some/new/r.json", "some/new/r.json: No such file or directory"),
         ("c.data/x.png", "c.data/x.png: Not a directory"),
         ("c.data/", "c.data: File exists"),
+        (os.devnull, f"{os.devnull}: no picture format has the suffix ''; use .png or .jpg"),
         ("c.data/x/", "c.data/x: Not a directory"),
     ],
 )

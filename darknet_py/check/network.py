@@ -35,6 +35,8 @@ def check_training(outline: Outline, problems: Problems) -> None:
         problems.error(unequal, outline.where(INPUT, "scales"))
     if net.policy == "steps" and any(after <= before for before, after in pairwise(net.steps)):
         problems.warning("the steps do not rise", outline.where(INPUT, "steps"))
+    if net.policy == "step" and net.step < 1:
+        problems.error(f"step={net.step}: policy=step needs at least 1", outline.where(INPUT, "step"))
     if 0 < net.max_batches < net.burn_in:
         late = f"burn_in={net.burn_in} is more than max_batches={net.max_batches}: the rate never reaches its value"
         problems.warning(late, outline.where(INPUT, "burn_in"))

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from darknet_py.errors import Location
 from darknet_py.graph import Graph, Node
-from darknet_py.layers.region import TRUTHS, Region
+from darknet_py.layers.region import MOST_TRUTHS, TRUTHS, Region
+from darknet_py.layers.yolo import Yolo
 from darknet_py.train.settings import Manner
 from darknet_py.train.sizes import Sizes
 
@@ -25,7 +26,10 @@ class Advice(NamedTuple):
 def differences(graph: Graph) -> Iterator[Advice]:
     """Keys that training obeys and the original does not."""
     for node in graph.nodes:
-        if isinstance(node.layer, Region) and node.layer.max > TRUTHS:
+        if isinstance(node.layer, (Region, Yolo)) and node.layer.max > MOST_TRUTHS:
+            beyond = f"max={node.layer.max}: training takes at most {MOST_TRUTHS} truths a picture, and refuses this"
+            yield Advice(beyond, _key(graph, node, "max"))
+        elif isinstance(node.layer, Region) and node.layer.max > TRUTHS:
             many = f"max={node.layer.max} in [region]: training takes so many truths a picture, the original {TRUTHS}"
             yield Advice(many, _key(graph, node, "max"))
 

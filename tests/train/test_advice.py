@@ -89,6 +89,8 @@ def test_more_truths_than_anybody_means_are_an_error(head):
     graph = Graph.parse(
         CFG.format(side=64, batch=1, batches=1, random=0).replace("region", head) + "max=2000000000\n", "x.cfg"
     )
+    (found,) = differences(graph)
+    assert found.message == "max=2000000000: training takes at most 10000 truths a picture, and refuses this"
     with pytest.raises(CfgError, match="more than 10000 truths a picture are not accepted"):
         truth_size(graph)
     with pytest.raises(CfgError, match="more than 10000 truths"):
