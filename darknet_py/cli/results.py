@@ -44,8 +44,8 @@ class Places:
         draws = results is None and not (args.json and out is None)
         path = Path(out or "predictions")
         in_folder = pictures > 1 or (out is not None and (out.endswith(("/", os.sep)) or path.is_dir()))
-        named = path.suffix or in_folder or (path.exists() and not path.is_file())  # a device gets no suffix
-        file = path if named else path.with_suffix(".png")
+        is_device = path.exists() and not (path.is_file() or path.is_dir())
+        file = path if path.suffix or in_folder or is_device else path.with_suffix(".png")
         if draws and not in_folder:
             format_of(file)
         for folder in {path if in_folder else file.parent, (results or file).parent}:
