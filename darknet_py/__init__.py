@@ -11,34 +11,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from darknet_py.classify import Classification as Classification
-    from darknet_py.detect import Detections as Detections
     from darknet_py.errors import CfgError as CfgError
     from darknet_py.errors import CfgWarning as CfgWarning
     from darknet_py.errors import DarknetError as DarknetError
     from darknet_py.errors import DownloadError as DownloadError
     from darknet_py.errors import ImageError as ImageError
     from darknet_py.errors import WeightsError as WeightsError
-    from darknet_py.graph import Graph as Graph
     from darknet_py.model import Model as Model
     from darknet_py.model import load as load
-    from darknet_py.network import Network as Network
+    from darknet_py.network.graph import Graph
+    from darknet_py.network.module import Network
+    from darknet_py.predict.detections import Classification, Detections
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Classification": "classify",
-    "Detections": "detect",
+    "Classification": "predict.detections",
+    "Detections": "predict.detections",
     "CfgError": "errors",
     "CfgWarning": "errors",
     "DarknetError": "errors",
     "DownloadError": "errors",
     "ImageError": "errors",
     "WeightsError": "errors",
-    "Graph": "graph",
+    "Graph": "network.graph",
     "Model": "model",
     "load": "model",
-    "Network": "network",
+    "Network": "network.module",
 }
 __all__ = [
     "CfgError",

@@ -13,25 +13,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_py import frames
 from darknet_py import weights as weights_file
 from darknet_py.cfg import DataFile, read_data, read_names
-from darknet_py.classify import Classification, Classifier
-from darknet_py.cpu import after_fork
-from darknet_py.decode import DECODERS, Settings
-from darknet_py.detect import Detections, Detector, class_name
-from darknet_py.download import MODELS
-from darknet_py.engine import Engine, native
+from darknet_py.devices import after_fork, pick_device
+from darknet_py.download.registry import MODELS
+from darknet_py.engine import Engine
 from darknet_py.engine.steps import Half
 from darknet_py.errors import DarknetError, DarknetWarning, ImageError
 from darknet_py.files import legible
-from darknet_py.graph import Graph
-from darknet_py.lists import each_picture
-from darknet_py.naming import check_names
-from darknet_py.network import Network
-from darknet_py.picture import ImageLike
+from darknet_py.kernels import native
+from darknet_py.network.graph import Graph
+from darknet_py.network.module import Network
+from darknet_py.network.naming import check_names
+from darknet_py.pictures.files import ImageLike
+from darknet_py.pictures.video import VideoReader
+from darknet_py.predict import frames
+from darknet_py.predict.classifier import Classifier
+from darknet_py.predict.decode import DECODERS, Settings
+from darknet_py.predict.detections import Classification, Detections
+from darknet_py.predict.detector import Detector, class_name
+from darknet_py.predict.stream import each_picture
 from darknet_py.shipped import is_name
-from darknet_py.video import VideoReader
 
 T = TypeVar("T")
 Images: TypeAlias = "list[ImageLike] | tuple[ImageLike, ...]"
@@ -226,21 +228,3 @@ def _weights_of(cfg: str | Path) -> Path | None:
     how = f"darknet-py download {cfg} fetches those of the original" if str(cfg) in MODELS else "say which to load"
     warnings.warn(DarknetWarning(f"there are no weights called {cfg} here, so they are random; {how}"), stacklevel=3)
     return None
-
-
-def pick_device(device: str | torch.device | None = None) -> torch.device:
-    """The device asked for, or else the first GPU (CUDA, then MPS), or else the CPU.
-
-    Raises `DarknetError` for one that is not there.
-    """
-    if device is not None:
-        try:
-            found = torch.empty(0, dtype=torch.float32, device=device).device
-        except (RuntimeError, AssertionError, TypeError) as error:
-            raise DarknetError(f"there is no device {str(device)!r}: {str(error).splitlines()[0]}") from error
-        if found.type == "meta":
-            raise DarknetError("the device meta holds no values, so that nothing can be computed there")
-        return found
-    if torch.cuda.is_available():
-        return torch.device("cuda", 0)
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -14,7 +14,7 @@ import pytest
 import darknet_py
 
 PACKAGE = Path(darknet_py.__file__).parent
-WORKER = Path(__file__).with_name("under_defaults.py")
+WORKER = Path(__file__).parent / "support" / "under_defaults.py"
 TYPED = {  # what makes values of torch's default dtype, unless it is told another; `arange` only for floats
     "torch": {
         "arange", "as_tensor", "asarray", "bartlett_window", "blackman_window", "empty", "empty_strided", "eye", "full",
@@ -28,8 +28,8 @@ TYPED = {  # what makes values of torch's default dtype, unless it is told anoth
     "": {"Conv2d", "ConvTranspose2d", "Linear"},  # those of layers/blank.py
 }  # fmt: skip
 FORBIDDEN = {"Tensor", "FloatTensor", "set_default_dtype", "get_default_dtype", "set_default_device"}
-GENERATED = PACKAGE / "convert" / "source" / "helpers.py"  # text of files that belong to users, and to their defaults
-LABELS = (PACKAGE / "draw.py", "torch.as_tensor(labels)")  # whole numbers of any type
+GENERATED = PACKAGE / "convert" / "python" / "helpers.py"  # text of files that belong to users, and to their defaults
+LABELS = (PACKAGE / "pictures" / "draw.py", "torch.as_tensor(labels)")  # whole numbers of any type
 
 
 def untyped(path: Path) -> list[str]:

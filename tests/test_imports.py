@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -11,28 +12,14 @@ from pathlib import Path
 import pytest
 
 import darknet_py
+from tests.support.places import ROOT
 
 PACKAGE = Path(darknet_py.__file__).parent
-ORDER = (
-    {"errors"},
-    {"cpu", "gpu", "locks", "memory", "modules", "overlaps", "signatures", "suppress"},
-    {"cfg", "charts", "files", "shipped", "transfer", "boxes", "tree", "kinds", "labelsets", "image"},
-    {"arrow", "opening", "picture"},
-    {"layers", "download", "draw", "video", "camera"},
-    {"net"},
-    {"graph"},
-    {"network", "summary", "layout", "naming"},
-    {"engine"},
-    {"fitting", "pipeline", "lists"},
-    {"weights", "loss", "decode", "detect", "frames", "classify"},
-    {"model", "data", "train", "evaluate", "convert", "anchors", "joint", "surgery", "check"},
-    {"cli"},
-    {"__main__"},
-)
+DESIGN = ROOT / "docs" / "design.md"
+ROW = re.compile(r"(?m)^\d+\. ((?:`\w+`(?:, )?)+)$")
+ORDER = [row.replace("`", "").split(", ") for row in ROW.findall(DESIGN.read_text(encoding="utf-8"))] + [["__main__"]]
 RANKS = {name: place for place, names in enumerate(ORDER) for name in names}
-PURE = {
-    f"darknet_py.{name}" for name in ("boxes", "cpu", "errors", "files", "gpu", "image", "overlaps", "suppress", "tree")
-}
+PURE = ("errors", "files", "devices", "kernels", "charts", "tree", "pictures", "boxes")  # nothing of networks
 
 
 def module_name(path: Path) -> str:
@@ -61,31 +48,41 @@ def ours(name: str) -> set[str]:
     return {module.removeprefix("darknet_py.") for module in imports(name) if module.startswith("darknet_py.")}
 
 
-def rank(name: str) -> int:
-    return RANKS.get(name.split(".", maxsplit=1)[0], 0)
+def room(name: str) -> str:
+    return name.split(".", maxsplit=1)[0]
 
 
-def test_every_module_has_its_place():
-    new = {name.split(".")[0] for name in SOURCES} - RANKS.keys()
-    assert not new, "say in ORDER where they belong"
+def test_every_room_has_its_place():
+    rooms = {room(name) for name in SOURCES}
+    assert rooms == RANKS.keys(), "say in docs/design.md where it belongs"
+    assert len(RANKS) == sum(map(len, ORDER)) <= 30
 
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_imports_point_one_way(name):
-    assert not {module for module in ours(name) if rank(module) > rank(name)}
+    """A module imports from its own package and the rows before it."""
+    others = {room(module) for module in ours(name)} - {room(name)}
+    assert not {other for other in others if RANKS[other] >= RANKS[room(name)]}
 
 
 def test_no_imports_go_in_circles():
     assert tuple(TopologicalSorter({name: ours(name) for name in SOURCES}).static_order())
 
 
-@pytest.mark.parametrize("name", ["boxes", "cpu", "gpu", "overlaps", "suppress", "tree", "image"])
-def test_pure_functions_need_nothing_of_the_rest(name):
-    foreign = {module.split(".")[0] for module in imports(name) - PURE} - set(sys.stdlib_module_names)
-    assert foreign <= {"torch", "numpy"}
+@pytest.mark.parametrize("name", [name for name in SOURCES if room(name) in PURE])
+def test_some_know_nothing_of_networks(name):
+    assert {room(module) for module in ours(name)} <= set(PURE)
 
 
-@pytest.mark.parametrize("name", [name for name in SOURCES if name.split(".")[0] in ("errors", "shipped", "cfg")])
+@pytest.mark.parametrize("name", [name for name in SOURCES if room(name) in ("devices", "tree", "boxes")])
+def test_numbers_need_torch_and_numpy_only(name):
+    foreign = {module.split(".")[0] for module in imports(name)} - set(sys.stdlib_module_names)
+    assert foreign <= {"torch", "numpy", "darknet_py"}
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in SOURCES if room(name) in ("errors", "files", "shipped", "cfg", "download")]
+)
 def test_texts_need_no_torch(name):
     assert not {module.split(".")[0] for module in imports(name)} & {"torch", "numpy"}
 

@@ -13,21 +13,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN, read_graph
 from PIL import Image
 
 import darknet_py
-from darknet_py import convert, lists, weights
-from darknet_py.boxes import cxcywh_from_xyxy
-from darknet_py.classify import Classification
-from darknet_py.decode import Settings
-from darknet_py.detect import Detections, class_name
+from darknet_py import convert, weights
+from darknet_py.boxes.formats import cxcywh_from_xyxy
+from darknet_py.devices import pick_device
 from darknet_py.engine import Engine
 from darknet_py.errors import CfgError, DarknetError, DarknetWarning, ImageError, NamesError, WeightsError
-from darknet_py.image import letterbox, resize
-from darknet_py.model import Model, load, pick_device
-from darknet_py.modules import looking
+from darknet_py.model import Model, load
 from darknet_py.network import Network
+from darknet_py.network.modes import looking
+from darknet_py.pictures.operations import letterbox, resize
+from darknet_py.predict import stream as streams
+from darknet_py.predict.decode import Settings
+from darknet_py.predict.detections import Classification, Detections
+from darknet_py.predict.detector import class_name
+from tests.support.places import GOLDEN
+from tests.support.recordings import read_graph
 
 BOXES, LAYERS = GOLDEN / "boxes", GOLDEN / "layers"
 FOUR = ("a", "b", "c", "d")
@@ -256,7 +259,7 @@ def test_the_batch_changes_nothing(region, softmax, batch):
 def test_lists_go_through_the_network_a_batch_at_a_time(region, pixels, monkeypatch):
     sizes, heads = [], Engine.heads
     monkeypatch.setattr(Engine, "heads", lambda self, x: sizes.append(len(x)) or heads(self, x))
-    monkeypatch.setattr(lists, "lanes", lambda engine: 1)
+    monkeypatch.setattr(streams, "lanes", lambda engine: 1)
     region.detect([pixels] * 11, batch=4)
     region.detect([pixels] * 5)
     assert sizes == [4, 4, 3, 4, 1]

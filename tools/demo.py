@@ -23,14 +23,14 @@ from torch import Tensor
 
 import darknet_py
 from darknet_py import DarknetError, Detections, Model
-from darknet_py.decode import Settings
-from darknet_py.draw import draw_detections
 from darknet_py.errors import ImageError
 from darknet_py.evaluate import Scores
 from darknet_py.evaluate.alexeyab import Table
-from darknet_py.evaluate.rows import Rows
-from darknet_py.picture import read, save
-from darknet_py.summary import as_dict
+from darknet_py.evaluate.table import Rows
+from darknet_py.network.summary import as_dict
+from darknet_py.pictures.draw import draw_detections
+from darknet_py.pictures.files import read, save
+from darknet_py.predict.decode import Settings
 from tools.datasets.drawing import COLOURS, Shape, draw
 from tools.datasets.drawing import SHAPES as KINDS
 from tools.datasets.shapes import MOST_PICTURES, Classes, count

@@ -15,8 +15,8 @@ from typing import Any
 
 from darknet_py.cfg.keys import fields_of
 from darknet_py.layers import REGISTRY, Layer
-from darknet_py.layers.activation import ACTIVATIONS, activation_name
-from darknet_py.net import NAMES, Net
+from darknet_py.layers.parts.activations import ACTIVATIONS, activation_name
+from darknet_py.network.net import NAMES, Net
 
 TARGET = Path(__file__).parents[1] / "docs" / "layers.md"
 INTRODUCTION = """\

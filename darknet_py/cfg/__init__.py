@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from darknet_py.cfg.data import DataFile, read_data, read_list, read_listed, read_names, read_pictures
+from darknet_py.cfg.datafile import DataFile, read_data, read_list, read_listed, read_names, read_pictures
 from darknet_py.cfg.grammar import parse
 from darknet_py.cfg.places import file_of, find_file, find_listed
 from darknet_py.cfg.section import Entry, Section

@@ -11,8 +11,8 @@ from darknet_py.cfg.keys import nearest
 from darknet_py.check.outline import Outline
 from darknet_py.check.problems import Problems
 from darknet_py.errors import Location
-from darknet_py.graph import Graph
-from darknet_py.tree import WordTree, read_map
+from darknet_py.network.graph import Graph
+from darknet_py.tree.wordtree import WordTree, read_map
 
 NEEDED: Final = ("names", "labels", "tree", "map")
 FOR_TRAINING: Final = {"train": "training", "valid": "validation", "leaves": "validation", "backup": "training"}

@@ -12,7 +12,7 @@ from darknet_py.cfg import DataFile, read_listed, read_names
 from darknet_py.check.outline import Outline
 from darknet_py.check.pictures import A_CHUNK, Boxes, Classes, Listed, Look, look_at
 from darknet_py.check.problems import Problems
-from darknet_py.data.detection import box_head
+from darknet_py.data.boxes import box_head
 from darknet_py.errors import CfgError, Location
 from darknet_py.layers.base import Layer
 from darknet_py.layers.detection import Detection

@@ -10,14 +10,14 @@ from darknet_py.cfg import Section
 from darknet_py.cfg.keys import Gathered, Report
 from darknet_py.check.problems import Problems
 from darknet_py.errors import Location
-from darknet_py.graph import INPUT, MAX_VALUES, Graph, connect, read_layer
 from darknet_py.layers.base import Layer, Shape
 from darknet_py.layers.convolutional import Convolutional
 from darknet_py.layers.detection import Detection
 from darknet_py.layers.region import Region
 from darknet_py.layers.softmax import Softmax
 from darknet_py.layers.yolo import Yolo
-from darknet_py.net import Net
+from darknet_py.network.graph import INPUT, MAX_VALUES, Graph, connect, read_layer
+from darknet_py.network.net import Net
 
 
 class Outline:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from darknet_py.data.labels import MOST, LabelError, label_path, read_labels, unlabelled
 from darknet_py.errors import CfgError, ImageError, Location
-from darknet_py.picture import picture_file
+from darknet_py.pictures.files import picture_file
 
 A_CHUNK: Final = 256  # pictures
 FEW: Final = 4096  # pictures that are not worth other processes

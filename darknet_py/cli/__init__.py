@@ -28,8 +28,8 @@ from darknet_py.cli import (
 )  # fmt: skip
 from darknet_py.cli.alexeyab import take_flags
 from darknet_py.cli.caret import point
-from darknet_py.cli.common import Verb, complain, one_line
-from darknet_py.cli.output import plain_output
+from darknet_py.cli.options import Verb
+from darknet_py.cli.output import complain, one_line, plain_output
 from darknet_py.errors import MESSAGE, DarknetError, DarknetWarning, memory_errors, os_reason, shown
 
 GROUPS: dict[str, dict[str, Verb]] = {

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from darknet_py.cli.common import Verb, cfg_arguments, complain, count, option, switch
-from darknet_py.cli.output import bar
+from darknet_py.cli.options import Verb, cfg_arguments, count, option, switch
+from darknet_py.cli.output import bar, complain
 from darknet_py.errors import CfgError, DarknetError, Location
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from darknet_py.anchors import Anchors
+    from darknet_py.data.anchors import Anchors
 
 SIZE, STRIDE, NUM = 416, 32, 5
 SHOWN = 10  # problems with label files
@@ -97,9 +97,9 @@ def _head(args: Namespace) -> _Head:
     if args.cfg is None:
         width, height = args.width or SIZE, args.height or SIZE
         return _Head((width, height), "pixels") if args.pixels else _cells(width, height, STRIDE, STRIDE)
-    from darknet_py.graph import Graph
     from darknet_py.layers.region import Region, pair_anchors
     from darknet_py.layers.yolo import Yolo
+    from darknet_py.network.graph import Graph
 
     graph = Graph.read(args.cfg, strict=args.strict, dialect=args.dialect)
     node = next((node for node in graph.nodes if isinstance(node.layer, (Region, Yolo))), None)
@@ -122,8 +122,8 @@ def _cells(width: int, height: int, across: int, down: int) -> _Head:
 
 def _read(args: Namespace) -> tuple[Tensor, int]:
     """The sizes of all boxes as shares of their pictures, and of how many pictures; problems go to stderr."""
-    from darknet_py.anchors import label_sizes
     from darknet_py.cfg import find_file, read_data, read_list
+    from darknet_py.data.anchors import label_sizes
 
     data = read_data(args.data)
     listed = data.path("train") if args.boxes_from is None else find_file(args.boxes_from, args.data)
@@ -142,7 +142,7 @@ def _read(args: Namespace) -> tuple[Tensor, int]:
 
 
 def _found(args: Namespace, head: _Head, sizes: Tensor, scale: Tensor) -> Iterator[Anchors]:
-    from darknet_py import anchors
+    from darknet_py.data import anchors
 
     def fit(name: str, boxes: Tensor) -> Anchors:
         return anchors.Anchors(name, boxes, anchors.average_iou(sizes, boxes))

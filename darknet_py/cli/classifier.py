@@ -7,27 +7,25 @@ import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from darknet_py.cli.common import (
+from darknet_py.cli.options import (
     Verb,
-    complain,
     count,
     data_arguments,
     device_arguments,
     engine_argument,
     image_arguments,
-    image_paths,
     load_model,
     option,
-    progress,
-    sources,
     switch,
-)  # fmt: skip
+)
+from darknet_py.cli.output import complain
+from darknet_py.cli.paths import image_paths, progress, sources  # fmt: skip
 from darknet_py.errors import ImageError
 
 if TYPE_CHECKING:
     from darknet_py.cfg import DataFile
-    from darknet_py.classify import Classification
-    from darknet_py.lists import Picture
+    from darknet_py.predict.detections import Classification
+    from darknet_py.predict.stream import Picture
 
 IMAGENET = "cfg/imagenet1k.data"
 

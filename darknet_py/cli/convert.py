@@ -9,10 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
-from darknet_py.cli.common import (
+from darknet_py.cli.options import (
     Verb,
     cfg_arguments,
-    complain,
     count,
     dialect_argument,
     fraction,
@@ -21,6 +20,7 @@ from darknet_py.cli.common import (
     partial_of,
     switch,
 )
+from darknet_py.cli.output import complain
 from darknet_py.errors import shown
 
 if TYPE_CHECKING:

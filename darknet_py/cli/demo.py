@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darknet_py.cli.common import (
+from darknet_py.cli.options import (  # fmt: skip
     Verb,
     count,
     data_arguments,
@@ -25,16 +25,16 @@ from darknet_py.cli.common import (
     natural,
     option,
     switch,
-)  # fmt: skip
+)
 from darknet_py.cli.output import bar, raw
 from darknet_py.cli.results import detection_lines, drawing
 from darknet_py.errors import DarknetError
 
 if TYPE_CHECKING:
-    from darknet_py.camera import Camera
-    from darknet_py.detect import Detector
-    from darknet_py.frames import Seen
-    from darknet_py.video import VideoReader, VideoWriter
+    from darknet_py.pictures.camera import Camera
+    from darknet_py.pictures.video import VideoReader, VideoWriter
+    from darknet_py.predict.detector import Detector
+    from darknet_py.predict.frames import Seen
 
 CLEAR = "\033[2J\033[1;1H"  # what the C program does before each frame, here where a terminal shows it
 
@@ -72,10 +72,10 @@ def _run(args: Namespace) -> int:
         raise DarknetError(f"{args.out} is the video that is read; choose another name for the new one")
     model = load_model(args, data)
     detector = replace(model.detector, as_printed=not args.json)
-    from darknet_py.camera import Camera
-    from darknet_py.decode import Settings
-    from darknet_py.frames import detect_frames
-    from darknet_py.video import VideoReader, VideoWriter
+    from darknet_py.pictures.camera import Camera
+    from darknet_py.pictures.video import VideoReader, VideoWriter
+    from darknet_py.predict.decode import Settings
+    from darknet_py.predict.frames import detect_frames
 
     with ExitStack() as stack:
         source: Camera | VideoReader = Camera(args.c) if args.video is None else VideoReader(args.video)
@@ -138,8 +138,8 @@ class _Output:
         """Write and show the frame with its boxes, where asked for."""
         if self.writer is None and self.args.prefix is None and not self.args.show:
             return True
-        from darknet_py.camera import show
-        from darknet_py.picture import save
+        from darknet_py.pictures.camera import show
+        from darknet_py.pictures.files import save
 
         drawn = drawing(one.frame.image, one.found, self.detector, boxes=not self.args.dontdraw_bbox)
         if self.writer is not None:

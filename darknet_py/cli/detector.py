@@ -10,29 +10,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darknet_py.cli.common import (
+from darknet_py.cli.options import (
     Verb,
-    complain,
     count,
     data_arguments,
     device_arguments,
     engine_argument,
     fraction,
     image_arguments,
-    image_paths,
     load_model,
     option,
-    progress,
-    sources,
     switch,
-)  # fmt: skip
+)
+from darknet_py.cli.output import complain
+from darknet_py.cli.paths import image_paths, progress, sources  # fmt: skip
 from darknet_py.cli.results import Give, Places, detection_lines, drawing, result_file
 from darknet_py.errors import ImageError, NamesError
 
 if TYPE_CHECKING:
     from darknet_py.cfg import DataFile
-    from darknet_py.detect import Detections, Detector
-    from darknet_py.lists import Picture
+    from darknet_py.predict.detections import Detections
+    from darknet_py.predict.detector import Detector
+    from darknet_py.predict.stream import Picture
 
 COCO = "cfg/coco.data"
 VOC_NAMES = (
@@ -90,7 +89,7 @@ def _run(args: Namespace, names: Sequence[str] | DataFile, verb: str = "") -> in
         raise NamesError(
             f"{error}; {verb!r} has names of its own: use 'detector test DATA' with those of {args.cfg}"
         ) from None
-    from darknet_py.decode import Settings
+    from darknet_py.predict.decode import Settings
 
     detector = replace(model.detector, as_printed=not args.json)
     batch = 1 if paths is None else args.batch or model.batch
@@ -139,7 +138,7 @@ class _Output:
         if not (self.places.draws or self.args.save_labels or self.args.crop):
             return
         from darknet_py.files import replacing
-        from darknet_py.picture import save, to_pil
+        from darknet_py.pictures.files import save, to_pil
 
         target = self.target(path)
         if self.places.draws:

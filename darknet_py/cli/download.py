@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
-from darknet_py.cli.common import Verb, natural, switch
+from darknet_py.cli.options import Verb, natural, switch
 from darknet_py.cli.output import raw
 
 
@@ -27,7 +27,7 @@ def _run(args: Namespace) -> int:
     from dataclasses import asdict
     from pathlib import Path
 
-    from darknet_py.download import MODELS, bars_of, download
+    from darknet_py.download.registry import MODELS, bars_of, download
 
     if not args.names:
         print(json.dumps(sorted(MODELS)) if args.json else "\n".join(sorted(MODELS)))
@@ -49,7 +49,7 @@ def _run(args: Namespace) -> int:
 
 
 def _expected_bytes(cfg: object) -> tuple[int, ...]:
-    from darknet_py.graph import Graph
+    from darknet_py.network.graph import Graph
     from darknet_py.weights import expected_bytes
 
     return expected_bytes(Graph.read(str(cfg)))

@@ -12,9 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darknet_py.cli.common import (
+from darknet_py.cli.options import (
     Verb,
-    complain,
     count,
     data_arguments,
     device_arguments,
@@ -23,13 +22,16 @@ from darknet_py.cli.common import (
     load_model,
     option,
     switch,
-)  # fmt: skip
-from darknet_py.cli.output import bar
+)
+from darknet_py.cli.output import (
+    bar,
+    complain,  # fmt: skip
+)
 from darknet_py.errors import CfgError, ImageError, Location
 
 if TYPE_CHECKING:
     from darknet_py.cfg import DataFile
-    from darknet_py.evaluate.run import Seen
+    from darknet_py.evaluate.measuring import Seen
     from darknet_py.evaluate.writers import Row
     from darknet_py.model import Model
 
@@ -67,7 +69,7 @@ def _classifier_arguments(parser: ArgumentParser) -> None:
 
 
 def _valid(args: Namespace, *, flip: bool = False) -> int:
-    from darknet_py.evaluate.run import look
+    from darknet_py.evaluate.measuring import look
     from darknet_py.evaluate.truths import valid_paths
     from darknet_py.evaluate.writers import WRITERS, Target, check_pictures
 
@@ -179,8 +181,8 @@ def _classifier(args: Namespace, views: str) -> int:
 
 def prepared(args: Namespace, thresh: float) -> tuple[DataFile, Model, Any]:
     """The .data file, the network, and how to decode what it says."""
-    from darknet_py.decode import Settings
-    from darknet_py.tree import read_map
+    from darknet_py.predict.decode import Settings
+    from darknet_py.tree.wordtree import read_map
 
     data = _read_data(args)
     path = data.path("map")

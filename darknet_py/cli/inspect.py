@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from argparse import ArgumentParser, Namespace
 
-from darknet_py.cli.common import Verb, cfg_arguments, switch
+from darknet_py.cli.options import Verb, cfg_arguments, switch
 
 
 def _summary_arguments(parser: ArgumentParser) -> None:
@@ -15,8 +15,8 @@ def _summary_arguments(parser: ArgumentParser) -> None:
 
 
 def _summary(args: Namespace) -> int:
-    from darknet_py.graph import Graph
-    from darknet_py.summary import as_dict, table
+    from darknet_py.network.graph import Graph
+    from darknet_py.network.summary import as_dict, table
 
     graph = Graph.read(args.cfg, strict=args.strict, dialect=args.dialect)
     print(json.dumps(as_dict(graph)) if args.json else table(graph))

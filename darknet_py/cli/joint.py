@@ -8,14 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from darknet_py.cli.common import Verb, complain, count
-from darknet_py.cli.output import bar
+from darknet_py.cli.options import Verb, count
+from darknet_py.cli.output import bar, complain
 from darknet_py.cli.tree import names_argument
 from darknet_py.errors import DarknetError
 
 if TYPE_CHECKING:
-    from darknet_py.joint import LabelFinder
-    from darknet_py.tree import WordTree
+    from darknet_py.data.joint import LabelFinder
+    from darknet_py.tree.wordtree import WordTree
 
 SHOWN = 10  # problems with pictures
 
@@ -38,9 +38,9 @@ def _join_arguments(parser: ArgumentParser) -> None:
 
 
 def _join(args: Namespace) -> int:
+    from darknet_py.data.joint import join
     from darknet_py.files import replacing
-    from darknet_py.joint import join
-    from darknet_py.tree import WordTree, read_map
+    from darknet_py.tree.wordtree import WordTree, read_map
 
     tree = WordTree.read(args.tree)
     problems: list[str] = []
@@ -66,8 +66,8 @@ def _join(args: Namespace) -> int:
 
 def _finder(args: Namespace, tree: WordTree) -> LabelFinder:
     from darknet_py.cfg import read_names
-    from darknet_py.joint import LabelFinder
-    from darknet_py.tree import read_map
+    from darknet_py.data.joint import LabelFinder
+    from darknet_py.tree.wordtree import read_map
 
     labels = tree.names if args.labels is None else read_names(args.labels)
     nodes: Sequence[int] = range(len(labels)) if args.labels_map is None else read_map(args.labels_map)

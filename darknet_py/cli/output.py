@@ -1,4 +1,7 @@
-"""What commands print, fit for a terminal: nothing that files and paths say can control it."""
+"""What the verbs share: how they are declared, the options of the device, and where pictures come from.
+
+Nothing here imports torch at the top, so that --help and mistakes in the arguments answer at once.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,20 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from darknet_py.errors import shown
+from darknet_py.errors import MESSAGE, shown
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+
+def complain(message: object) -> None:
+    """A line on stderr about one of several things that went wrong."""
+    print(f"darknet-py: {one_line(message)}", file=sys.stderr)
+
+
+def one_line(message: object) -> str:
+    """A message on one line, whatever the names of files in it hold."""
+    return shown(" ".join(str(message).split("\n")), MESSAGE)
 
 
 class Plain:

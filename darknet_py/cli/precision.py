@@ -6,8 +6,8 @@ import json
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from darknet_py.cli.common import Verb, fraction, option, switch
 from darknet_py.cli.evaluate import arguments, decoding_arguments, prepared, progress_bar, tell
+from darknet_py.cli.options import Verb, fraction, option, switch
 from darknet_py.errors import CfgError, Location
 
 if TYPE_CHECKING:

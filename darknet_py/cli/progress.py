@@ -12,11 +12,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from darknet_py.cli.common import complain
-from darknet_py.cli.output import bar
+from darknet_py.cli.output import bar, complain
 from darknet_py.data.amounts import Amounts
 from darknet_py.evaluate import Scores
-from darknet_py.graph import Graph
+from darknet_py.network.graph import Graph
 from darknet_py.train import Observer, Update, base_name
 
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-    from darknet_py.detect import Detections, Detector
+    from darknet_py.predict.detections import Detections
+    from darknet_py.predict.detector import Detector
 
 Give = Callable[[int, str, "Detections"], None]
 
@@ -34,7 +35,7 @@ class Places:
     def of(cls, args: Namespace, pictures: int) -> Places:
         """What the arguments say for so many pictures; raises `DarknetError` or `OSError` if that cannot be written."""
         from darknet_py.files import check_folder, check_writable, clear_parts
-        from darknet_py.picture import format_of
+        from darknet_py.pictures.files import format_of
 
         out: str | None = args.out
         results = None
@@ -92,7 +93,7 @@ def _objects(found: Detections) -> list[dict[str, object]]:
 
 def drawing(image: Tensor, found: Detections, detector: Detector, *, boxes: bool) -> Image:
     """A picture (3, H, W) with its boxes drawn, or without."""
-    from darknet_py.draw import draw_detections
+    from darknet_py.pictures.draw import draw_detections
 
     end = len(found) if boxes else 0
     return draw_detections(

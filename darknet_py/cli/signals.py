@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from darknet_py.cli.common import complain
+from darknet_py.cli.output import complain
 
 GRACE = 2.0  # seconds in which several processes may get the same wish twice
 WISHES = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]

@@ -11,10 +11,10 @@ import torch
 
 from darknet_py import weights
 from darknet_py.cfg import DataFile
-from darknet_py.cli.common import partial_of
+from darknet_py.cli.options import partial_of
 from darknet_py.data import ClassifierData, DetectionData, PictureData
-from darknet_py.graph import Graph
-from darknet_py.network import Network
+from darknet_py.network.graph import Graph
+from darknet_py.network.module import Network
 from darknet_py.train import Checkpoint, TrainSettings, base_name, resume_beside
 from darknet_py.train.advice import advice, differences
 

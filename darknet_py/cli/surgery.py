@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from darknet_py.cli.common import (
+from darknet_py.cli.options import (
     Verb,
     cfg_arguments,
     count,
@@ -25,8 +25,8 @@ from darknet_py.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from darknet_py.graph import Graph
-    from darknet_py.network import Network
+    from darknet_py.network.graph import Graph
+    from darknet_py.network.module import Network
 
 TICS = 1000
 FILTERS = "filters.png"
@@ -106,8 +106,8 @@ def _load(args: Namespace, path: str | None, check: Callable[[Graph], object] | 
     import torch
 
     from darknet_py import weights
-    from darknet_py.graph import Graph
-    from darknet_py.network import Network
+    from darknet_py.network.graph import Graph
+    from darknet_py.network.module import Network
 
     graph, generator = Graph.read(args.cfg, strict=args.strict, dialect=args.dialect), torch.Generator().manual_seed(0)
     if check is not None:
@@ -149,7 +149,7 @@ def _partial(args: Namespace) -> int:
 
 def _average(args: Namespace) -> int:
     from darknet_py import weights
-    from darknet_py.network import Network
+    from darknet_py.network.module import Network
     from darknet_py.surgery import average
 
     first, *rest = args.weights
@@ -218,7 +218,7 @@ def _print(args: Namespace) -> int:
 
 
 def _visualize(args: Namespace) -> int:
-    from darknet_py.picture import save
+    from darknet_py.pictures.files import save
     from darknet_py.surgery import filters_picture
 
     save(filters_picture(_load(args, args.weights), args.layer), args.out)
@@ -227,7 +227,7 @@ def _visualize(args: Namespace) -> int:
 
 
 def _ops(args: Namespace) -> int:
-    from darknet_py.graph import Graph
+    from darknet_py.network.graph import Graph
     from darknet_py.surgery import operations
 
     total = operations(Graph.read(args.cfg, strict=args.strict, dialect=args.dialect))

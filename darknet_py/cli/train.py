@@ -11,24 +11,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from darknet_py.cli.common import (
-    Verb,
-    complain,
-    count,
-    data_arguments,
-    device_arguments,
-    device_of,
-    option,
-    switch,
-    use_reading,
-)  # fmt: skip
+from darknet_py.cli.options import Verb, count, data_arguments, device_arguments, device_of, option, switch, use_reading
+from darknet_py.cli.output import complain  # fmt: skip
 from darknet_py.cli.signals import stop_signals
 
 if TYPE_CHECKING:
     from darknet_py.cfg import DataFile
     from darknet_py.cli.start import Start
     from darknet_py.data import PictureData
-    from darknet_py.graph import Graph
+    from darknet_py.network.graph import Graph
     from darknet_py.train import History, Observer, TrainSettings, World
 
 EPOCHS = 4  # between two measurements
@@ -102,8 +93,8 @@ def _run(args: Namespace, manner: str) -> int:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from darknet_py.cfg import read_data
     from darknet_py.cli.start import folder_of
-    from darknet_py.graph import Graph
-    from darknet_py.naming import check_names
+    from darknet_py.network.graph import Graph
+    from darknet_py.network.naming import check_names
     from darknet_py.train import check_gpus, check_place, joined, launch
 
     if args.clear and args.resume:
@@ -139,7 +130,7 @@ def _train(args: Namespace, manner: str, data: DataFile, graph: Graph, world: Wo
 
     from darknet_py.cli.progress import STYLES, Printer
     from darknet_py.cli.start import Start, advise, folder_of, samples_of
-    from darknet_py.model import pick_device
+    from darknet_py.devices import pick_device
     from darknet_py.train import STOPPED, History, check_place, train, tune_malloc
 
     tell = complain if world.is_first else _say_nothing

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from darknet_py.cli.common import Verb, complain, count, switch
+from darknet_py.cli.options import Verb, count, switch
+from darknet_py.cli.output import complain
 from darknet_py.errors import DarknetError
 
 if TYPE_CHECKING:
-    from darknet_py.labelsets import Merged
-    from darknet_py.tree import WordTree
+    from darknet_py.tree.merge import Merged
+    from darknet_py.tree.wordtree import WordTree
 
 LINES = (
     "lines such as `dog animal` (a dog is a kind of animal; a tab between names of several words), "
@@ -35,8 +36,8 @@ def _check_arguments(parser: ArgumentParser) -> None:
 
 def _check(args: Namespace) -> int:
     from darknet_py.cfg import read_names
-    from darknet_py.labelsets import faults
-    from darknet_py.tree import WordTree, read_map
+    from darknet_py.tree.merge import faults
+    from darknet_py.tree.wordtree import WordTree, read_map
 
     tree = WordTree.read(args.tree)
     problems = list(faults(tree, read_names(args.names) if args.names else None))
@@ -65,7 +66,7 @@ def _print_arguments(parser: ArgumentParser) -> None:
 
 
 def _print(args: Namespace) -> int:
-    from darknet_py.tree import WordTree
+    from darknet_py.tree.wordtree import WordTree
 
     tree = WordTree.read(args.tree)
     names = _names(tree, args.names)
@@ -124,8 +125,8 @@ def _build_arguments(parser: ArgumentParser) -> None:
 
 
 def _build(args: Namespace) -> int:
-    from darknet_py.kinds import Kinds
-    from darknet_py.labelsets import merge
+    from darknet_py.tree.hypernyms import Kinds
+    from darknet_py.tree.merge import merge
 
     return _write(args, merge(Kinds.read(args.lines)), ())
 
@@ -142,9 +143,9 @@ def _merge_arguments(parser: ArgumentParser) -> None:
 
 def _merge(args: Namespace) -> int:
     from darknet_py.cfg import read_names
-    from darknet_py.kinds import Kinds
-    from darknet_py.labelsets import merge
-    from darknet_py.tree import WordTree
+    from darknet_py.tree.hypernyms import Kinds
+    from darknet_py.tree.merge import merge
+    from darknet_py.tree.wordtree import WordTree
 
     if args.tree is None and args.lines is None:
         complain("merge needs --tree, --lines or both; see darknet-py tree merge --help")
@@ -171,7 +172,7 @@ def _stem(path: str) -> str:
 def _write(args: Namespace, merged: Merged, maps: Sequence[tuple[str, Sequence[int]]]) -> int:
     """Write the tree, its names and the maps, each under the name of its label set."""
     from darknet_py.files import replacing
-    from darknet_py.labelsets import tree_text
+    from darknet_py.tree.merge import tree_text
 
     out = Path(args.out)
     texts = {f"{out}.tree": tree_text(merged.tree), f"{out}.names": "".join(f"{name}\n" for name in merged.names)}

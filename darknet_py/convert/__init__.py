@@ -22,12 +22,12 @@ from darknet_py.convert.formats import Format, Options, check_options, format_in
 from darknet_py.convert.proof import Proof, placing, prove, ready
 from darknet_py.errors import DarknetError, DarknetWarning
 from darknet_py.files import read_text
-from darknet_py.graph import Graph
-from darknet_py.layers.batchnorm import EPS
-from darknet_py.layout import cutoff_of
-from darknet_py.network import Network
+from darknet_py.layers.parts.batchnorm import EPS
+from darknet_py.network.graph import Graph
+from darknet_py.network.module import Network
 from darknet_py.weights import Loaded, Partial, Reading
-from darknet_py.weights.layouts import COUNTER
+from darknet_py.weights.projects import COUNTER
+from darknet_py.weights.slots import cutoff_of
 
 __all__ = [
     "Options", "Proof", "Report", "beginning", "convert", "fold", "read_into", "to_export", "to_onnx", "to_python",

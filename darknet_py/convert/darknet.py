@@ -12,10 +12,11 @@ from torch import Tensor
 from darknet_py import weights
 from darknet_py.convert.formats import Format, Options, heads
 from darknet_py.errors import DarknetError, WeightsError
-from darknet_py.graph import Graph
-from darknet_py.layout import Header, Slot
-from darknet_py.network import Network
+from darknet_py.network.graph import Graph
+from darknet_py.network.header import Header
+from darknet_py.network.module import Network
 from darknet_py.weights import FLOAT
+from darknet_py.weights.slots import Slot
 
 
 def write(network: Network, path: Path, options: Options) -> None:

@@ -14,7 +14,7 @@ from torch.export import Dim, ExportedProgram
 from darknet_py.convert.formats import Format, Options
 from darknet_py.convert.traceable import Traceable, comparable, expect, note, one_sequence
 from darknet_py.errors import DarknetError, memory_errors
-from darknet_py.network import Network
+from darknet_py.network.module import Network
 
 
 def write(network: Network, path: Path, options: Options) -> None:

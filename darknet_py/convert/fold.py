@@ -10,9 +10,9 @@ from torch import nn
 
 from darknet_py.cfg import Section
 from darknet_py.errors import DarknetError
-from darknet_py.graph import Graph, Node, connect
 from darknet_py.layers.base import Layer
-from darknet_py.network import Network
+from darknet_py.network.graph import Graph, Node, connect
+from darknet_py.network.module import Network
 
 
 def sharing(network: Network, graph: Graph) -> Network:

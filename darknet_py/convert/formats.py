@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from darknet_py.errors import DarknetError
-from darknet_py.layers.batchnorm import EPS
-from darknet_py.layout import cutoff_of
-from darknet_py.network import Network
+from darknet_py.layers.parts.batchnorm import EPS
+from darknet_py.network.module import Network
+from darknet_py.weights.slots import cutoff_of
 
 MODULES: Final = {
     ".weights": "darknet",
@@ -26,7 +26,7 @@ MODULES: Final = {
     ".onnx": "onnx",
     ".pt2": "export",
     ".ts": "torchscript",
-    ".py": "source",
+    ".py": "python",
 }  # by suffix: the module in this package that has the FORMAT; each is imported when it is asked for
 
 

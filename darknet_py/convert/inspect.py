@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from darknet_py.errors import CfgError, CfgWarning, DarknetError
-from darknet_py.graph import Graph
-from darknet_py.layout import VALUE_SIZE, Header, Slot, cutoff_of, layout
+from darknet_py.network.graph import Graph
+from darknet_py.network.header import Header
 from darknet_py.shipped import ROOT
 from darknet_py.weights import CHUNK, FLOAT, Binary, Reading, StateDict, find, opened_source
-from darknet_py.weights.layouts import COUNTER
 from darknet_py.weights.named import name_of, outline
+from darknet_py.weights.projects import COUNTER
+from darknet_py.weights.slots import VALUE_SIZE, Slot, cutoff_of, layout
 
 NOTED: Final = ("version", "seen", "layers")  # of what `note_of` writes
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from darknet_py.cfg import dumps
 from darknet_py.convert.formats import Options, heads
 from darknet_py.errors import DarknetError
-from darknet_py.layers.batchnorm import EPS
-from darknet_py.network import Network
+from darknet_py.layers.parts.batchnorm import EPS
+from darknet_py.network.module import Network
 from darknet_py.weights import Reading, read
-from darknet_py.weights.layouts import Key, layout_named
+from darknet_py.weights.projects import Key, layout_named
 
 
 def note_of(network: Network, options: Options) -> dict[str, str]:

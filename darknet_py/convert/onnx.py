@@ -21,7 +21,7 @@ from darknet_py.convert.export import export
 from darknet_py.convert.formats import Format, Options
 from darknet_py.convert.traceable import Traceable, comparable, expect, note, one_sequence
 from darknet_py.errors import DarknetError
-from darknet_py.network import Network
+from darknet_py.network.module import Network
 
 MAX_BYTES: Final = 2**31 - 2**24  # of a protobuf message, less some for what is not weights
 AXES: Final = {0: "batch", 2: "rows", 3: "columns"}  # of the input: what free axes are called

@@ -22,8 +22,8 @@ from darknet_py.convert.fold import resized
 from darknet_py.convert.formats import Format, Options, heads
 from darknet_py.errors import CfgError, DarknetError, WeightsError, os_reason
 from darknet_py.files import permissions, replacing
-from darknet_py.modules import looking
-from darknet_py.network import Network
+from darknet_py.network.modes import looking
+from darknet_py.network.module import Network
 
 BATCH: Final = 2
 TOLERANCES: Final = {

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from darknet_py.convert.formats import Format, Options
 from darknet_py.convert.named import named, note_of, run
 from darknet_py.errors import WeightsError
-from darknet_py.network import Network
+from darknet_py.network.module import Network
 
 
 def write(network: Network, path: Path, options: Options) -> None:

@@ -11,9 +11,9 @@ from torch import Tensor
 from darknet_py.convert.formats import Format, Options
 from darknet_py.convert.named import named, note_of, run
 from darknet_py.errors import WeightsError
-from darknet_py.network import Network
-from darknet_py.weights.layouts import layout_named
+from darknet_py.network.module import Network
 from darknet_py.weights.pickled import NOTE
+from darknet_py.weights.projects import layout_named
 
 
 def write(network: Network, path: Path, options: Options) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from darknet_py.convert.export import example_shape
 from darknet_py.convert.formats import Format, Options
 from darknet_py.convert.traceable import Traceable, comparable, expect, note, one_sequence
-from darknet_py.network import Network
+from darknet_py.network.module import Network
 
 
 def write(network: Network, path: Path, options: Options) -> None:

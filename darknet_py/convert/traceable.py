@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py import __version__
-from darknet_py.convert.dense import DENSE, Dense, Walk
+from darknet_py.convert.boxes import DENSE, Dense, Walk
 from darknet_py.convert.formats import Options
 from darknet_py.convert.named import note_of
-from darknet_py.decode import Settings
 from darknet_py.errors import DarknetError
 from darknet_py.layers.crop import Crop
 from darknet_py.layers.detection import Detection
-from darknet_py.network import Network
-from darknet_py.tree import WordTree
+from darknet_py.network.module import Network
+from darknet_py.predict.decode import Settings
+from darknet_py.tree.wordtree import WordTree
 
 
 class Traceable(nn.Module):

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import torch
 
-from darknet_py.net import Net
+from darknet_py.network.net import Net
 
 ROLLS: Final = 12  # the most that a draw takes
 Float = np.float32

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from darknet_py.data.amounts import Amounts, Float, Size, coin, factor, uniform
-from darknet_py.data.pixels import Axis, distort, resample, turn
 from darknet_py.data.truth import Frame
+from darknet_py.pictures.resample import Axis, distort, resample, turn
 
 GREY: Final = 0.5
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from darknet_py import opening
 from darknet_py.cfg import DataFile, find_listed
 from darknet_py.data.labels import LabelError
 from darknet_py.data.problems import Problems, Report, warn
 from darknet_py.errors import CfgError, DarknetError, ImageError, Location
+from darknet_py.pictures import opening
 
 DRAWS: Final = 50  # at random, before pictures are tried one after another
 TRIES: Final = 1000

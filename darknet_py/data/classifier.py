@@ -7,18 +7,18 @@ from collections.abc import Sequence
 import torch
 
 from darknet_py.cfg import DataFile, find_file
-from darknet_py.cfg.data import read_list, read_names
+from darknet_py.cfg.datafile import read_list, read_names
 from darknet_py.data.amounts import Amounts, Size, roll
 from darknet_py.data.augment import ClassifierDraw
 from darknet_py.data.base import Key, PictureData, Sample, train_list
 from darknet_py.data.labels import LabelError
-from darknet_py.data.pixels import read
 from darknet_py.data.problems import Report, warn
 from darknet_py.data.truth import classified
 from darknet_py.errors import CfgError, Location
-from darknet_py.graph import Graph
 from darknet_py.layers.softmax import Softmax
-from darknet_py.tree import WordTree
+from darknet_py.network.graph import Graph
+from darknet_py.pictures.resample import read
+from darknet_py.tree.wordtree import WordTree
 
 
 class ClassifierData(PictureData):

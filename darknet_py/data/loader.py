@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from darknet_py import opening
 from darknet_py.data.base import Key, PictureData, Sample
 from darknet_py.errors import DarknetError
-from darknet_py.opening import Reading
+from darknet_py.pictures import opening
+from darknet_py.pictures.opening import Reading
 
 Batch: TypeAlias = "tuple[Tensor, Tensor, tuple[str, ...]]"
 

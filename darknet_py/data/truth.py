@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.loss.base import UNLABELLED
-from darknet_py.tree import WordTree
+from darknet_py.tree.wordtree import WordTree
 
 NO_BOX: Final = 999999.0  # x, y, w, h of an object that is somewhere
 SMALLEST: Final = 0.001

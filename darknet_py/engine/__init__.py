@@ -11,13 +11,15 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from darknet_py.cpu import after_fork
-from darknet_py.engine import cuda, fused, native, winograd
+from darknet_py.devices import after_fork
+from darknet_py.engine import cuda, fused, winograd
+from darknet_py.engine import graphs as cuda_graphs
 from darknet_py.engine.memory import Memory
 from darknet_py.engine.prepared import Prepared
 from darknet_py.engine.steps import Convolutions, Half, Step, run
 from darknet_py.errors import DarknetError, DarknetWarning
-from darknet_py.network import Network
+from darknet_py.kernels import native
+from darknet_py.network.module import Network
 
 CONVOLUTIONS: Final[Mapping[str, Callable[..., Convolutions | None]]] = {
     "winograd": winograd.convolutions,
@@ -62,7 +64,7 @@ class Engine:
         self.network, self.half, self._wanted = network, half, name
         self._lock = Lock()
         self._prepared: Prepared | None = None
-        self._graphs: cuda.Graphs | None = None
+        self._graphs: cuda_graphs.Graphs | None = None
         self._memories: list[Memory] = []  # one for each call at the same time
         self._watched: int | None = None  # the number of the preparation whose outputs were looked at
 
@@ -91,7 +93,7 @@ class Engine:
         network.check_input(x)
         if x.device.type == "cuda":
             if graphs is None or graphs.steps is not steps:
-                self._graphs = graphs = cuda.Graphs(steps, network.graph.outputs)
+                self._graphs = graphs = cuda_graphs.Graphs(steps, network.graph.outputs)
             return graphs.heads(x)
         try:
             memory = self._memories.pop()

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_py.engine.folded import Folded, add
 from darknet_py.engine.memory import Memory
+from darknet_py.engine.plain import Folded, add
 from darknet_py.engine.steps import Convolution, Convolutions, Half
-from darknet_py.layers.activation import Activation
+from darknet_py.layers.parts.activations import Activation
 
 USUAL_SIDE = 26  # the picture for which oneDNN orders the weights; others take them as they are
 

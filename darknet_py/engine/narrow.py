@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_py.engine.folded import Folded, add
 from darknet_py.engine.memory import Memory
-from darknet_py.engine.native import Job, call, floats
+from darknet_py.engine.plain import Folded, add
+from darknet_py.kernels.native import Job, call, floats
 
 CHANNELS = (1, 3)
 

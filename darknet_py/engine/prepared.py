@@ -9,15 +9,15 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from darknet_py.engine.folded import folded, is_plain_convolution
 from darknet_py.engine.memory import give_back_free
+from darknet_py.engine.plain import folded, is_plain_convolution
 from darknet_py.engine.steps import Convolution, Convolutions, Step, steps_of
 from darknet_py.engine.watch import Watch
-from darknet_py.graph import Graph
 from darknet_py.layers.convolutional import ConvolutionalModule
 from darknet_py.layers.maxpool import MaxPoolModule
 from darknet_py.layers.shortcut import ShortcutModule
-from darknet_py.network import Network
+from darknet_py.network.graph import Graph
+from darknet_py.network.module import Network
 
 JOINED = ShortcutModule, MaxPoolModule  # may become a part of the convolution before
 

@@ -10,14 +10,14 @@ from typing import Protocol, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from darknet_py.engine.folded import SLOPES, Folded, is_plain_sum
 from darknet_py.engine.memory import Memory
-from darknet_py.graph import INPUT, Graph, Node
+from darknet_py.engine.plain import SLOPES, Folded, is_plain_sum
 from darknet_py.layers.maxpool import MaxPoolModule
 from darknet_py.layers.reorg import ReorgModule
 from darknet_py.layers.route import RouteModule
 from darknet_py.layers.shortcut import ShortcutModule
 from darknet_py.layers.upsample import UpsampleModule
+from darknet_py.network.graph import INPUT, Graph, Node
 
 IN_NEW_MEMORY = MaxPoolModule, ShortcutModule, UpsampleModule  # write their outputs; others may give parts of inputs
 OF_ANY_TYPE = MaxPoolModule, ReorgModule, RouteModule, ShortcutModule, UpsampleModule  # the others take float32

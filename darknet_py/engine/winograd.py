@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_py.engine import fused, narrow, native
-from darknet_py.engine.folded import Folded
+from darknet_py.engine import fused, narrow
 from darknet_py.engine.memory import Memory
 from darknet_py.engine.narrow import Narrow, in_columns
-from darknet_py.engine.native import Job, call, floats, library
+from darknet_py.engine.plain import Folded
 from darknet_py.engine.steps import Convolution, Convolutions, Half
+from darknet_py.kernels import native
+from darknet_py.kernels.native import Job, call, floats, library
 
 PACKED_BYTES = 5 << 20  # weights that are kept transformed, if they are no larger then
 TILES_BYTES = 32 << 20  # transformed tiles at a time, which threads share

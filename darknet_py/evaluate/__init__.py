@@ -1,6 +1,6 @@
 """How good a network is: detections and classes against labels."""
 
-from darknet_py.evaluate.run import measure as measure
+from darknet_py.evaluate.measuring import measure
 from darknet_py.evaluate.scores import Scores as Scores
 
 __all__ = ["Scores", "measure"]

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from darknet_py.detect import class_name
 from darknet_py.evaluate.matching import ALEXEYAB, Pairs
+from darknet_py.predict.detector import class_name
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from darknet_py.classify import Classifier
 from darknet_py.errors import DarknetError, ImageError
 from darknet_py.evaluate.reader import Progress, Views, each_output
-from darknet_py.image import center_crop, crop, resize, resize_max, resize_min
 from darknet_py.layers.base import Shape
-from darknet_py.tree import WordTree
+from darknet_py.pictures.operations import center_crop, crop, resize, resize_max, resize_min
+from darknet_py.predict.classifier import Classifier
+from darknet_py.tree.wordtree import WordTree
 
 SHIFT: Final = 32  # pixels
 SCALES: Final = (224, 256, 288, 320)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from darknet_py.evaluate.curves import COCO_IOUS, COCO_RECALLS, average, precision_recall
 from darknet_py.evaluate.matching import COCO, Pairs
-from darknet_py.evaluate.rows import Rows
+from darknet_py.evaluate.table import Rows
 
 MOST: Final = (1, 10, 100)  # detections of a class in a picture
 AREAS: Final = {  # least and largest area in pixels, both inside

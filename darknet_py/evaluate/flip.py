@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from darknet_py.errors import DarknetError
-from darknet_py.graph import Node
 from darknet_py.layers.region import Region
 from darknet_py.layers.yolo import Yolo
+from darknet_py.network.graph import Node
 
 MIRRORS: Final = (Region, Yolo)
 

@@ -9,7 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from darknet_py.evaluate.rows import Rows
+from darknet_py.evaluate.table import Rows
 
 PAIRS_AT_ONCE: Final = 1 << 20
 

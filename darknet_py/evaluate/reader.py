@@ -11,12 +11,12 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from darknet_py import pipeline
-from darknet_py.decode import Size
 from darknet_py.engine import Engine
 from darknet_py.errors import DarknetError, ImageError
-from darknet_py.picture import read_pixels
-from darknet_py.pipeline import in_batches, lanes
+from darknet_py.pictures.files import read_pixels
+from darknet_py.predict import ahead as reading
+from darknet_py.predict.ahead import in_batches, lanes
+from darknet_py.predict.candidates import Size
 
 Views: TypeAlias = "list[Tensor]"  # what the network sees of one picture: (V, C, H, W) each
 Outputs: TypeAlias = "tuple[Tensor, ...]"  # of the heads: (V, ...) each
@@ -67,7 +67,7 @@ def open_each(
     def work(path: str) -> Opened:
         return _open(path, channels, views)
 
-    yield from pipeline.ahead(paths, work, count=max(ahead, 1), threads=threads or pipeline.readers())
+    yield from reading.ahead(paths, work, count=max(ahead, 1), threads=threads or reading.readers())
 
 
 def _open(path: str, channels: int, views: Callable[[Tensor], Views]) -> Opened:

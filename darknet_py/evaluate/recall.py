@@ -9,12 +9,14 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from darknet_py.boxes import nms_objectness, pairwise_iou
-from darknet_py.decode import Settings, Size, decode
-from darknet_py.detect import Detector
+from darknet_py.boxes.overlap import pairwise_iou
+from darknet_py.boxes.suppress import nms_objectness
 from darknet_py.errors import ImageError
 from darknet_py.evaluate.reader import Progress, each_output
-from darknet_py.image import resize
+from darknet_py.pictures.operations import resize
+from darknet_py.predict.candidates import Size
+from darknet_py.predict.decode import Settings, decode
+from darknet_py.predict.detector import Detector
 
 THRESH: Final = 0.001
 NMS: Final = 0.4

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from darknet_py.cpu import one_thread
-from darknet_py.detect import class_name
+from darknet_py.devices import one_thread
 from darknet_py.errors import DarknetError
 from darknet_py.evaluate.alexeyab import Table
 from darknet_py.evaluate.coco import summary
 from darknet_py.evaluate.curves import COCO_IOUS, METHODS, Method, alexeyab, average, precision_recall
 from darknet_py.evaluate.matching import ALEXEYAB, COCO, Pairs, Rules
-from darknet_py.evaluate.rows import Rows
+from darknet_py.evaluate.table import Rows
+from darknet_py.predict.detector import class_name
 
 
 @dataclass(frozen=True, eq=False)

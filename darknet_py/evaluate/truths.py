@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from darknet_py.boxes import xyxy_from_cxcywh
+from darknet_py.boxes.formats import xyxy_from_cxcywh
 from darknet_py.cfg import DataFile, read_pictures
 from darknet_py.data.labels import MOST, LabelError, label_path, read_labels, unlabelled
-from darknet_py.decode import Size
 from darknet_py.errors import CfgError, DarknetError, Location, os_reason
+from darknet_py.predict.candidates import Size
 
 
 def valid_paths(data: DataFile) -> list[str]:

@@ -11,10 +11,10 @@ from typing import Final
 
 from torch import Tensor
 
-from darknet_py.boxes import cxcywh_from_xyxy
-from darknet_py.detect import Detections
+from darknet_py.boxes.formats import cxcywh_from_xyxy
 from darknet_py.errors import DarknetError
 from darknet_py.files import replacing
+from darknet_py.predict.detections import Detections
 
 COCO_IDS: Final = (
     *range(1, 12), *range(13, 26), 27, 28, *range(31, 45), *range(46, 66), 67, 70, *range(72, 83), *range(84, 91),

@@ -1,29 +1,16 @@
-"""``[connected]``, and the dense rows that recurrent layers are made of."""
+"""``[connected]``."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from darknet_py.cfg.keys import flag, key, positive
-from darknet_py.layers.activation import Activate, activation_name
 from darknet_py.layers.base import Blob, Layer, Shape, register
-from darknet_py.layers.batchnorm import batch_norm_1d, norm_blobs, normalize
-from darknet_py.layers.blank import Linear
-
-
-def dense_blobs(inputs: int, outputs: int, *, batch_normalize: bool) -> tuple[Blob, ...]:
-    """A `Dense` in a file: bias, weights, and only then scales, means and variances."""
-    return (
-        Blob("bn.bias" if batch_normalize else "linear.bias", (outputs,), "bias"),
-        Blob("linear.weight", (outputs, inputs), "weight", transposed=True),
-        *(norm_blobs(outputs, "bn") if batch_normalize else ()),
-    )
+from darknet_py.layers.parts.activations import activation_name
+from darknet_py.layers.parts.dense import Dense, dense_blobs
 
 
 @register("connected", "conn")
@@ -54,53 +41,6 @@ class Connected(Layer):
     def operations(self, inputs: Sequence[Shape]) -> int:
         (shape,) = inputs
         return 2 * shape.size * self.output
-
-
-class Limited(torch.autograd.Function):
-    """The same values, whose gradients are cut to plus or minus `limit`."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, limit: float) -> Tensor:
-        """Any shape."""
-        ctx.limit = limit
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        """The gradient, cut."""
-        return grad.clamp(-ctx.limit, ctx.limit), None
-
-
-class Dense(nn.Module):
-    """Matrix product, batch normalization or bias, activation; rows (N, inputs) -> (N, outputs).
-
-    While training, the gradient of every output is cut to plus or minus `gradient_limit` where there is one: 1 in the
-    GPU builds of the C program (connected_layer.c).
-    """
-
-    def __init__(self, inputs: int, outputs: int, activation: str, *, batch_normalize: bool) -> None:
-        super().__init__()
-        self.linear = Linear(inputs, outputs, bias=not batch_normalize, dtype=torch.float32)
-        self.bn = batch_norm_1d(outputs) if batch_normalize else None
-        self.activate = Activate(activation)
-        self.gradient_limit: float | None = None
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.linear(x)
-        if self.bn is not None:
-            x = normalize(self.bn, x)
-        x = self.activate(x)
-        if self.training and self.gradient_limit:
-            x = Limited.apply(x, self.gradient_limit)  # type: ignore[no-untyped-call]
-        return x
-
-    def initialize(self, generator: torch.Generator | None) -> None:
-        """Draw the weights as Darknet does: evenly within the root of 2 / inputs."""
-        with torch.no_grad():
-            bound = math.sqrt(2 / self.linear.in_features)
-            self.linear.weight.uniform_(-bound, bound, generator=generator)
-            if self.linear.bias is not None:
-                self.linear.bias.zero_()
 
 
 class ConnectedModule(Dense):

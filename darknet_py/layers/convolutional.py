@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darknet_py.cfg.keys import flag, integer, key, number, positive
-from darknet_py.layers.activation import Activate, activation_name
 from darknet_py.layers.base import Blob, Layer, Reach, Shape, register
-from darknet_py.layers.batchnorm import batch_norm_2d, norm_blobs, normalize
-from darknet_py.layers.blank import Conv2d
-from darknet_py.layers.workspace import SLOPES, NormActivate, Workspace
+from darknet_py.layers.parts.activations import Activate, activation_name
+from darknet_py.layers.parts.batchnorm import batch_norm_2d, norm_blobs, normalize
+from darknet_py.layers.parts.training_memory import SLOPES, NormActivate, Workspace
+from darknet_py.layers.parts.uninitialized import Conv2d
 
 
 @register("convolutional", "conv")

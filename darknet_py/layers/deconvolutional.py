@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.cfg.keys import flag, key, natural, positive
-from darknet_py.layers.activation import Activate, activation_name
 from darknet_py.layers.base import Blob, Layer, Shape, register
-from darknet_py.layers.batchnorm import batch_norm_2d, norm_blobs, normalize
-from darknet_py.layers.blank import ConvTranspose2d
+from darknet_py.layers.parts.activations import Activate, activation_name
+from darknet_py.layers.parts.batchnorm import batch_norm_2d, norm_blobs, normalize
+from darknet_py.layers.parts.uninitialized import ConvTranspose2d
 
 
 @register("deconvolutional", "deconv")

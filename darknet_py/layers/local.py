@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darknet_py.cfg.keys import key, natural, positive
-from darknet_py.layers.activation import Activate, activation_name
 from darknet_py.layers.base import Blob, Layer, Reach, Shape, register
+from darknet_py.layers.parts.activations import Activate, activation_name
 
 
 @register("local")

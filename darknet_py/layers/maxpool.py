@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from darknet_py.cfg.keys import key, natural, positive
 from darknet_py.layers.base import Layer, Reach, Shape, register
-from darknet_py.layers.workspace import MaxPooled, Workspace
+from darknet_py.layers.parts.training_memory import MaxPooled, Workspace
 
 WIDE: Final = 256  # windows above that are cut down to what their input can use of them
 

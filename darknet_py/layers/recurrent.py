@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.cfg.keys import flag, key, positive
-from darknet_py.layers.activation import activation_name
 from darknet_py.layers.base import Blob, Layer, Shape, register
-from darknet_py.layers.connected import Dense, dense_blobs
 from darknet_py.layers.convolutional import Convolutional
+from darknet_py.layers.parts.activations import activation_name
+from darknet_py.layers.parts.dense import Dense, dense_blobs
 
 STATE = ("input", "self", "output")  # the parts of rnn and crnn, in the order of the file
 

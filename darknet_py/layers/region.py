@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from darknet_py.cfg import find_file
 from darknet_py.cfg.keys import file_name, flag, integer, key, list_of, number, positive
 from darknet_py.layers.base import Layer, Shape, register
-from darknet_py.tree import TreeSoftmax, WordTree, read_map
+from darknet_py.tree.walk import TreeSoftmax
+from darknet_py.tree.wordtree import WordTree, read_map
 
 DEFAULT_ANCHOR = 0.5
 TRUTHS: Final = 30  # of a picture in the C program, whatever its cfg says

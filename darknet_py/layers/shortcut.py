@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.cfg.keys import integer, key, number
-from darknet_py.layers.activation import Activate, activation_name
 from darknet_py.layers.base import Layer, Shape, register
+from darknet_py.layers.parts.activations import Activate, activation_name
 
 
 @register("shortcut")

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from darknet_py.cfg import find_file
 from darknet_py.cfg.keys import file_name, flag, key, number, positive
 from darknet_py.layers.base import Layer, Shape, register
-from darknet_py.tree import TreeSoftmax, WordTree
+from darknet_py.tree.walk import TreeSoftmax
+from darknet_py.tree.wordtree import WordTree
 
 
 @register("softmax", "soft")

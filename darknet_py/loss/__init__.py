@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from darknet_py.graph import Graph, Node
 from darknet_py.layers.base import Layer
 from darknet_py.layers.cost import Cost
 from darknet_py.layers.detection import Detection
@@ -20,6 +19,7 @@ from darknet_py.loss.logistic import LogisticLoss
 from darknet_py.loss.region import RegionLoss
 from darknet_py.loss.softmax import SoftmaxLoss
 from darknet_py.loss.yolo import YoloLoss
+from darknet_py.network.graph import Graph, Node
 
 LOSSES: Final[Mapping[type[Layer], Callable[[Node, Graph], Loss]]] = {
     Region: RegionLoss,

@@ -8,9 +8,9 @@ from typing import Final, cast
 import torch
 from torch import Tensor
 
-from darknet_py.graph import Graph, Node
 from darknet_py.layers.cost import Cost
 from darknet_py.loss.base import UNLABELLED, HeadLoss, Loss
+from darknet_py.network.graph import Graph, Node
 
 Kind = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # prediction and truth -> delta and error of each value
 

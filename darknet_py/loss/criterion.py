@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.errors import DarknetError
-from darknet_py.graph import INPUT, Graph, Node
 from darknet_py.layers.base import Layer
 from darknet_py.layers.cost import Cost
 from darknet_py.layers.detection import Detection
@@ -20,7 +19,8 @@ from darknet_py.layers.softmax import Softmax
 from darknet_py.layers.yolo import Yolo
 from darknet_py.loss import LOSSES
 from darknet_py.loss.base import HeadLoss, Loss
-from darknet_py.network import Network
+from darknet_py.network.graph import INPUT, Graph, Node
+from darknet_py.network.module import Network
 
 TRUTHS: Final[Mapping[type[Layer], Callable[[Any], int]]] = {  # l.truths of the C program; other heads state none
     Region: lambda layer: layer.truths * (layer.coords + 1),

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from darknet_py.boxes import iou
-from darknet_py.graph import Graph, Node
+from darknet_py.boxes.overlap import iou
 from darknet_py.layers.detection import Detection
 from darknet_py.loss.base import HeadLoss, Loss, printed
+from darknet_py.network.graph import Graph, Node
 
 RANDOM_UNTIL = 64000  # pictures seen; from then on random=1 changes nothing
 

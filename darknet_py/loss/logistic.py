@@ -6,8 +6,8 @@ from typing import Final
 
 from torch import Tensor
 
-from darknet_py.graph import Graph, Node
 from darknet_py.loss.base import HeadLoss, Loss
+from darknet_py.network.graph import Graph, Node
 
 LEAST: Final = 1e-7  # what the GPU build adds before it takes the logarithm; only the cost has it
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from darknet_py.boxes import iou
-from darknet_py.graph import Graph, Node
+from darknet_py.boxes.overlap import iou
 from darknet_py.layers.region import Region, RegionModule
 from darknet_py.loss.base import HeadLoss, Loss, printed
-from darknet_py.loss.labels import Labels, TreeLabels
+from darknet_py.loss.classes import Labels, TreeLabels
+from darknet_py.network.graph import Graph, Node
 
 PRIOR_PICTURES: Final = 12_800  # so long all boxes also learn their anchor, in the middle of their cell
 PRIOR_SCALE: Final = 0.01

@@ -7,9 +7,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from darknet_py.graph import Graph, Node
 from darknet_py.layers.softmax import Softmax
 from darknet_py.loss.base import UNLABELLED, HeadLoss, Loss
+from darknet_py.network.graph import Graph, Node
 
 
 class SoftmaxLoss(Loss):

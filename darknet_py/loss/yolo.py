@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from darknet_py.boxes import iou
+from darknet_py.boxes.overlap import iou
 from darknet_py.cfg import find_file
-from darknet_py.graph import Graph, Node
 from darknet_py.layers.region import pair_anchors
 from darknet_py.layers.yolo import Yolo
 from darknet_py.loss.base import HeadLoss, Loss, printed
-from darknet_py.tree import read_map
+from darknet_py.network.graph import Graph, Node
+from darknet_py.tree.wordtree import read_map
 
 ROW = 5  # values a truth: x, y, w, h relative to the input, class
 

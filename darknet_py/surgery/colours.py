@@ -7,7 +7,7 @@ from torch import Tensor
 
 from darknet_py.errors import DarknetError
 from darknet_py.layers.convolutional import ConvolutionalModule
-from darknet_py.network import Network
+from darknet_py.network.module import Network
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from darknet_py.errors import DarknetError
 from darknet_py.layers.convolutional import ConvolutionalModule
-from darknet_py.network import Network
+from darknet_py.network.module import Network
 
 SIDE: Final = 1024  # pixels that small filters are enlarged to
 MOST: Final = 1 << 26  # values of a picture

@@ -12,9 +12,9 @@ from torch import nn
 from darknet_py.cfg import Entry, Section
 from darknet_py.cfg.keys import fields_of
 from darknet_py.convert.fold import fold
-from darknet_py.graph import Graph, Node, connect
 from darknet_py.layers.base import REGISTRY, Layer
-from darknet_py.network import Network
+from darknet_py.network.graph import Graph, Node, connect
+from darknet_py.network.module import Network
 
 KEY = "batch_normalize"
 

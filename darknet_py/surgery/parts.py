@@ -9,12 +9,12 @@ import torch
 
 from darknet_py import weights
 from darknet_py.errors import DarknetError, WeightsError
-from darknet_py.graph import Graph, connect
 from darknet_py.layers.convolutional import Convolutional
 from darknet_py.layers.region import Region
 from darknet_py.layers.yolo import Yolo
-from darknet_py.layout import Header
-from darknet_py.network import Network
+from darknet_py.network.graph import Graph, connect
+from darknet_py.network.header import Header
+from darknet_py.network.module import Network
 
 
 def partial(network: Network, path: str | Path, layers: int) -> None:

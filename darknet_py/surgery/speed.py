@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from darknet_py.engine import Engine
-from darknet_py.graph import Graph
-from darknet_py.network import Network
+from darknet_py.network.graph import Graph
+from darknet_py.network.module import Network
 
 
 @dataclass(frozen=True)

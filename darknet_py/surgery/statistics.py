@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.errors import DarknetError
-from darknet_py.network import Network
+from darknet_py.network.module import Network
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 from darknet_py.train.checkpoint import Checkpoint, Saver, check_place, resume_beside
 from darknet_py.train.distributed import ALONE, Share, World, joined, share_of
+from darknet_py.train.environment import tune_malloc
 from darknet_py.train.launch import STOPPED, check_gpus, launch
 from darknet_py.train.loop import Result, base_name, train
-from darknet_py.train.malloc import tune_malloc
+from darknet_py.train.observers import History, Observer, Update
 from darknet_py.train.optimizer import DarknetAdam, DarknetSGD, optimizer_of
-from darknet_py.train.progress import History, Observer, Update
 from darknet_py.train.report import Chart, CsvLog, TensorBoard
 from darknet_py.train.schedule import rate_at
 from darknet_py.train.settings import MANNERS, Manner, TrainSettings, default_workers

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from darknet_py.errors import Location
-from darknet_py.graph import Graph, Node
 from darknet_py.layers.region import MOST_TRUTHS, TRUTHS, Region
 from darknet_py.layers.yolo import Yolo
+from darknet_py.network.graph import Graph, Node
 from darknet_py.train.settings import Manner
 from darknet_py.train.sizes import Sizes
 

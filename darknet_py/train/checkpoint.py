@@ -16,8 +16,8 @@ from torch import Tensor
 from darknet_py import weights
 from darknet_py.errors import WeightsError, os_reason
 from darknet_py.files import check_folder, clear_parts, opened, replacing, settle
-from darknet_py.locks import FolderLock
-from darknet_py.network import Network
+from darknet_py.files.locks import FolderLock
+from darknet_py.network.module import Network
 from darknet_py.weights import pickled
 
 FORMAT: Final = 1

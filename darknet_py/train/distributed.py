@@ -15,9 +15,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from darknet_py.errors import DarknetError
-from darknet_py.layers.batchnorm import MOMENTUM
-from darknet_py.net import Net
-from darknet_py.network import Network
+from darknet_py.layers.parts.batchnorm import MOMENTUM
+from darknet_py.network.module import Network
+from darknet_py.network.net import Net
 
 VARIABLES: Final = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")  # torchrun sets them
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.errors import DarknetError
-from darknet_py.network import Network
+from darknet_py.network.module import Network
 
 
 class _FoundError(Exception):

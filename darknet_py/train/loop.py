@@ -17,15 +17,15 @@ from torch import Tensor
 from darknet_py.data import PictureData, batches
 from darknet_py.errors import DarknetError
 from darknet_py.evaluate import measure
-from darknet_py.graph import Graph
 from darknet_py.loss.criterion import Losses
-from darknet_py.network import Network
-from darknet_py.train.backends import set_up
+from darknet_py.network.graph import Graph
+from darknet_py.network.module import Network
 from darknet_py.train.checkpoint import Checkpoint, Saver
 from darknet_py.train.distributed import ALONE, World
+from darknet_py.train.environment import set_up
 from darknet_py.train.finite import blame_output, blame_weights, check_start, diverged
+from darknet_py.train.observers import History, Observer, Observers, Update
 from darknet_py.train.plan import Plan
-from darknet_py.train.progress import History, Observer, Observers, Update
 from darknet_py.train.settings import TrainSettings
 from darknet_py.train.step import Stepper
 

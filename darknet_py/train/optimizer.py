@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.optim.sgd import sgd
 
 from darknet_py.errors import CfgError
-from darknet_py.graph import Node
-from darknet_py.network import Network
+from darknet_py.network.graph import Node
+from darknet_py.network.module import Network
 
 UNTRAINED: Final = ("batchnorm",)  # no update function in the C program: scales and biases stay
 SCALE_KEY_IGNORED: Final = ("rnn", "gru", "lstm", "crnn")  # their parts do not get the key learning_rate

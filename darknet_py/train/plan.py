@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from darknet_py.data import Key
 from darknet_py.errors import CfgError
-from darknet_py.graph import Graph
+from darknet_py.network.graph import Graph
 from darknet_py.train.distributed import Share
-from darknet_py.train.progress import Update
+from darknet_py.train.observers import Update
 from darknet_py.train.settings import TrainSettings
 from darknet_py.train.sizes import Sizes, size_at
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 from darknet_py.charts import loss_chart
 from darknet_py.errors import DarknetError, os_reason
 from darknet_py.files import clear_parts, replacing
-from darknet_py.train.progress import History, Observer, Update
+from darknet_py.train.observers import History, Observer, Update
 
 if TYPE_CHECKING:
     from darknet_py.evaluate import Scores

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from darknet_py.errors import CfgError
-from darknet_py.net import Net
+from darknet_py.network.net import Net
 
 MAX_EXPONENT: Final = 700.0  # e to more than that is no double
 

@@ -10,10 +10,10 @@ from typing import Final
 
 import torch
 
-from darknet_py.graph import Graph
 from darknet_py.layers.region import Region
 from darknet_py.layers.yolo import Yolo
-from darknet_py.train.progress import Update
+from darknet_py.network.graph import Graph
+from darknet_py.train.observers import Update
 from darknet_py.train.sizes import CLASSIFIER as CLASSIFIER_SIZES
 from darknet_py.train.sizes import DETECTOR as DETECTOR_SIZES
 from darknet_py.train.sizes import Sizes

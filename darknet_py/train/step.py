@@ -12,16 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from darknet_py.cpu import after_fork
+from darknet_py.devices import after_fork
 from darknet_py.errors import DarknetError
-from darknet_py.layers.connected import Dense
 from darknet_py.layers.convolutional import ConvolutionalModule
 from darknet_py.layers.crop import CropModule
+from darknet_py.layers.parts.dense import Dense
 from darknet_py.loss.base import Loss
 from darknet_py.loss.criterion import Criterion, Losses
-from darknet_py.network import Network
-from darknet_py.train.arrange import arrange, release
+from darknet_py.network.module import Network
 from darknet_py.train.distributed import ALONE, RunningStatistics, World, share_of
+from darknet_py.train.memory import arrange, release
 from darknet_py.train.optimizer import cpu_optimizer_of, optimizer_of
 from darknet_py.train.schedule import rate_at
 

@@ -15,15 +15,16 @@ import torch
 
 from darknet_py.errors import DarknetError, DarknetWarning, WeightsError, os_reason
 from darknet_py.files import opened
-from darknet_py.graph import Graph
-from darknet_py.layout import Header, expected_bytes, layout
-from darknet_py.network import Network
-from darknet_py.signatures import HEAD, is_archive, is_safetensors
+from darknet_py.files.signatures import HEAD, is_archive, is_safetensors
+from darknet_py.network.graph import Graph
+from darknet_py.network.header import Header
+from darknet_py.network.module import Network
 from darknet_py.weights.binary import CHUNK, FLOAT, Binary, save
 from darknet_py.weights.fit import left_out
 from darknet_py.weights.named import StateDict
 from darknet_py.weights.names import find, hint
 from darknet_py.weights.reading import Loaded, Partial, Reading
+from darknet_py.weights.slots import expected_bytes, layout
 
 __all__ = [
     "CHUNK", "FLOAT", "Binary", "Header", "Loaded", "Partial", "Reading", "StateDict", "expected_bytes", "find",

@@ -19,13 +19,14 @@ from torch import Tensor
 
 from darknet_py.errors import WeightsError, os_reason
 from darknet_py.files import replacing
-from darknet_py.graph import Graph
-from darknet_py.layers.batchnorm import EPS
-from darknet_py.layout import VALUE_SIZE, Header, Slot, cutoff_of, layout
-from darknet_py.network import Network
-from darknet_py.signatures import HEAD
+from darknet_py.files.signatures import HEAD
+from darknet_py.layers.parts.batchnorm import EPS
+from darknet_py.network.graph import Graph
+from darknet_py.network.header import Header
+from darknet_py.network.module import Network
 from darknet_py.weights.fit import check_size, matching
 from darknet_py.weights.reading import Loaded, Reading
+from darknet_py.weights.slots import VALUE_SIZE, Slot, cutoff_of, layout
 
 FLOAT = np.dtype("<f4")
 LARGE_PAGE = 2 << 20

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from darknet_py.errors import WeightsError
-from darknet_py.graph import Graph
 from darknet_py.layers.region import Region
 from darknet_py.layers.yolo import Yolo
-from darknet_py.layout import NONE, VALUE_SIZE, Slot, layout, outputs_of
+from darknet_py.network.graph import Graph
+from darknet_py.weights.slots import NONE, VALUE_SIZE, Slot, layout, outputs_of
 
 WAYS = "take the cfg it is from, or what fits with --transfer (partial='matching') or from `darknet-py partial`"
 MOST = 3  # layers that a message names

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from darknet_py.errors import WeightsError, shown
-from darknet_py.graph import Graph
-from darknet_py.layers.batchnorm import EPS
-from darknet_py.layout import Header
-from darknet_py.network import Network
+from darknet_py.layers.parts.batchnorm import EPS
+from darknet_py.network.graph import Graph
+from darknet_py.network.header import Header
+from darknet_py.network.module import Network
 from darknet_py.weights.fit import WAYS, class_layers, described
-from darknet_py.weights.layouts import COUNTER, COUNTERS, Key, Layout, detect, layout_named, unwrapped
+from darknet_py.weights.projects import COUNTER, COUNTERS, Key, Layout, detect, layout_named, unwrapped
 from darknet_py.weights.reading import Loaded, Reading
 
 FLOATS: Final = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

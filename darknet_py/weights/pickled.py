@@ -19,8 +19,8 @@ from torch import Tensor
 from darknet_py.errors import WeightsError
 from darknet_py.files import opened as opened_file
 from darknet_py.weights import archive
-from darknet_py.weights.layouts import looks_like, unwrapped
 from darknet_py.weights.named import StateDict, name_of
+from darknet_py.weights.projects import looks_like, unwrapped
 
 NOTE: Final = "darknet_py"  # the entry of `_metadata`, which every state dict has, that holds the note
 INSIDE: Final = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from darknet_py.layers.batchnorm import EPS
-from darknet_py.layout import Header
+from darknet_py.layers.parts.batchnorm import EPS
+from darknet_py.network.header import Header
 
 Partial: TypeAlias = bool | Literal["matching"]
 

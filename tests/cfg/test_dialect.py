@@ -6,7 +6,6 @@ import warnings
 from pathlib import Path
 
 import pytest
-from conftest import OFFICIAL, official_cfgs
 
 from darknet_py import load
 from darknet_py.cfg import dialect
@@ -14,10 +13,11 @@ from darknet_py.cfg.keys import fields_of
 from darknet_py.check import check
 from darknet_py.cli import main
 from darknet_py.errors import CfgError, CfgWarning, DarknetError
-from darknet_py.graph import Graph
 from darknet_py.layers import REGISTRY
-from darknet_py.layers.activation import ACTIVATIONS
-from darknet_py.net import POLICIES, Net
+from darknet_py.layers.parts.activations import ACTIVATIONS
+from darknet_py.network.graph import Graph
+from darknet_py.network.net import POLICIES, Net
+from tests.support.places import OFFICIAL, official_cfgs
 
 OTHERS = OFFICIAL / "ax" / "cfg"
 ANOTHER_NETWORK = [

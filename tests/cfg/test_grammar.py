@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import GOLDEN, needs_official, official_cfgs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +16,8 @@ from darknet_py import cfg
 from darknet_py.cfg.grammar import MAX_BYTES, MAX_LINES, MAX_SECTIONS, parse, parse_data
 from darknet_py.cfg.section import Entry, Section
 from darknet_py.errors import CfgError, CfgWarning, Location
-from darknet_py.graph import Graph
+from darknet_py.network.graph import Graph
+from tests.support.places import GOLDEN, needs_official, official_cfgs
 
 SHIPPED = sorted((Path(__file__).parents[2] / "cfg").glob("*.cfg"))
 RECORDED = sorted((GOLDEN / "layers").glob("*.cfg"))

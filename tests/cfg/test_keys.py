@@ -17,9 +17,9 @@ from darknet_py.cfg import keys
 from darknet_py.cfg.grammar import parse
 from darknet_py.cfg.keys import fields_of
 from darknet_py.errors import CfgError, CfgWarning, Location
-from darknet_py.graph import Graph
 from darknet_py.layers import REGISTRY, Layer
-from darknet_py.net import Net
+from darknet_py.network.graph import Graph
+from darknet_py.network.net import Net
 
 NEEDED = dataclasses.MISSING
 LAYERS = {layer.type: layer for layer in REGISTRY.values()}

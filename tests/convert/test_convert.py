@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN, OFFICIAL, load_network, needs_official, read_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -22,9 +21,11 @@ from safetensors.torch import save_file
 from darknet_py import convert, weights
 from darknet_py.convert import formats, proof, state_dict
 from darknet_py.errors import CfgWarning, DarknetError, WeightsError
-from darknet_py.graph import Graph
 from darknet_py.network import Network
+from darknet_py.network.graph import Graph
 from darknet_py.weights import Header
+from tests.support.places import GOLDEN, OFFICIAL, needs_official
+from tests.support.recordings import load_network, read_graph
 
 LAYERS = GOLDEN / "layers"
 CASES = sorted(path.stem for path in LAYERS.glob("*.npz"))

@@ -6,19 +6,20 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import GOLDEN, load_network
-from rows import BOXES, candidates, dense_rows, golden_cases, recorded, rows_of
 from torch import Tensor
 
 from darknet_py import convert
 from darknet_py.convert import export, torchscript
-from darknet_py.convert.dense import Walk
+from darknet_py.convert.boxes import Walk
 from darknet_py.convert.formats import Options
 from darknet_py.convert.traceable import Traceable
 from darknet_py.errors import DarknetError
-from darknet_py.graph import Graph
 from darknet_py.network import Network
+from darknet_py.network.graph import Graph
 from darknet_py.tree import TreeSoftmax, WordTree
+from tests.support.places import GOLDEN
+from tests.support.recordings import load_network
+from tests.support.rows import BOXES, candidates, dense_rows, golden_cases, recorded, rows_of
 
 FORMATS = {".pt2": export, ".ts": torchscript}
 SIZED = """

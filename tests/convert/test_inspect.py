@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN, load_network, read_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -18,9 +17,11 @@ from darknet_py import convert, weights
 from darknet_py.convert import inspect as inspecting
 from darknet_py.convert.inspect import inspect
 from darknet_py.errors import WeightsError
-from darknet_py.graph import Graph
 from darknet_py.network import Network
+from darknet_py.network.graph import Graph
 from darknet_py.weights import Header
+from tests.support.places import GOLDEN
+from tests.support.recordings import load_network, read_graph
 
 LAYERS = GOLDEN / "layers"
 SHIPPED = Path(__file__).parents[2] / "cfg"

@@ -8,9 +8,6 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import GOLDEN, load_network
-from rows import BOXES, are_alike, candidates, dense_rows, recorded, rows_of
-from test_export import SIZED, assert_same, heads, pictures
 from torch import Tensor
 
 from darknet_py import convert
@@ -18,8 +15,12 @@ from darknet_py.convert import onnx as target
 from darknet_py.convert.formats import Options
 from darknet_py.convert.traceable import Traceable
 from darknet_py.errors import DarknetError
-from darknet_py.graph import Graph
 from darknet_py.network import Network
+from darknet_py.network.graph import Graph
+from tests.convert.test_export import SIZED, assert_same, heads, pictures
+from tests.support.places import GOLDEN
+from tests.support.recordings import load_network
+from tests.support.rows import BOXES, are_alike, candidates, dense_rows, recorded, rows_of
 
 EVERYTHING = f"""
 [net]

@@ -10,16 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import read_graph
-from engines import MIXED, difference, parsed, picture, sane
 
 from darknet_py import engine as engines
 from darknet_py.engine import CONVOLUTIONS, DEVICES, Engine, cuda
-from darknet_py.engine.folded import Folded
+from darknet_py.engine import graphs as cuda_graphs
 from darknet_py.engine.memory import Memory
+from darknet_py.engine.plain import Folded
 from darknet_py.engine.steps import run
 from darknet_py.errors import DarknetError
 from darknet_py.network import Network
+from tests.support.engines import MIXED, difference, parsed, picture, sane
+from tests.support.recordings import read_graph
 
 CFGS = sorted((Path(__file__).parents[2] / "cfg").glob("*.cfg"))
 CFGS = [path for path in CFGS if path.stem != "yolo9000"]  # whose tree is not here
@@ -56,7 +57,7 @@ def test_an_activation_that_is_no_leaky():
 class Recorder:
     """Stands for a CUDA graph: computes anew what was captured."""
 
-    def __init__(self, graphs: cuda.Graphs, x: torch.Tensor) -> None:
+    def __init__(self, graphs: cuda_graphs.Graphs, x: torch.Tensor) -> None:
         self.graphs, self.x, self.outputs = graphs, x, run(graphs.steps, x, graphs.outputs, Memory())
 
     def replay(self) -> None:
@@ -78,17 +79,17 @@ class Mark:
 def test_a_graph_a_shape(monkeypatch):
     captured = []
 
-    def capture(graphs: cuda.Graphs, x: torch.Tensor) -> cuda.Captured:
+    def capture(graphs: cuda_graphs.Graphs, x: torch.Tensor) -> cuda_graphs.Captured:
         recorder = Recorder(graphs, x.clone())
         captured.append(tuple(x.shape))
-        return cuda.Captured(recorder, recorder.x, recorder.outputs)
+        return cuda_graphs.Captured(recorder, recorder.x, recorder.outputs)
 
-    monkeypatch.setattr(cuda.Graphs, "_capture", capture)
+    monkeypatch.setattr(cuda_graphs.Graphs, "_capture", capture)
     monkeypatch.setattr(torch.cuda, "device", torch.device)
     monkeypatch.setattr(torch.cuda, "Event", Mark)
     network = parsed()
-    graphs = cuda.Graphs(Engine(network)._steps(), network.graph.outputs)
-    sizes = [(32, 32 + 8 * n) for n in range(cuda.MOST_GRAPHS + 1)]
+    graphs = cuda_graphs.Graphs(Engine(network)._steps(), network.graph.outputs)
+    sizes = [(32, 32 + 8 * n) for n in range(cuda_graphs.MOST_GRAPHS + 1)]
     for size in (*sizes, sizes[-1], sizes[0]):
         x = picture(network, 1, size)
         (wanted,), (found,) = network.heads(x), graphs.heads(x)
@@ -100,11 +101,11 @@ def test_a_graph_a_shape(monkeypatch):
 
 
 def test_what_cannot_be_captured_runs_step_by_step(monkeypatch):
-    monkeypatch.setattr(cuda.Graphs, "_capture", lambda graphs, x: None)
+    monkeypatch.setattr(cuda_graphs.Graphs, "_capture", lambda graphs, x: None)
     monkeypatch.setattr(torch.cuda, "device", torch.device)
     network = parsed()
     x = picture(network)
-    (found,) = cuda.Graphs(Engine(network)._steps(), network.graph.outputs).heads(x)
+    (found,) = cuda_graphs.Graphs(Engine(network)._steps(), network.graph.outputs).heads(x)
     torch.testing.assert_close(found, network.heads(x)[0], rtol=1e-3, atol=1e-4)
 
 

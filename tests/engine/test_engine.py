@@ -8,18 +8,30 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from conftest import GOLDEN, load_network
-from engines import AVAILABLE, CLOSE, HEAD, MIXED, all_engines, difference, every_engine, needs_engine, parsed, picture
 
 import darknet_py
 from darknet_py import engine as engines
-from darknet_py.classify import Classifier
-from darknet_py.detect import Detector
 from darknet_py.engine import CONVOLUTIONS, ENGINES, Engine
 from darknet_py.errors import DarknetError, ImageError
-from darknet_py.graph import Graph
 from darknet_py.model import Model
 from darknet_py.network import Network
+from darknet_py.network.graph import Graph
+from darknet_py.predict.classifier import Classifier
+from darknet_py.predict.detector import Detector
+from tests.support.engines import (
+    AVAILABLE,
+    CLOSE,
+    HEAD,
+    MIXED,
+    all_engines,
+    difference,
+    every_engine,
+    needs_engine,
+    parsed,
+    picture,
+)
+from tests.support.places import GOLDEN
+from tests.support.recordings import load_network
 
 LAYERS = sorted(path.stem for path in (GOLDEN / "layers").glob("*.cfg"))
 BOXES = sorted(path.stem for path in (GOLDEN / "boxes").glob("*.cfg"))
@@ -296,7 +308,7 @@ def test_models_and_what_they_give_use_it(tmp_path, monkeypatch):
     assert model.detector.engine is model.detector.engine is model.engine
     assert model.detector == model.detector
     model.detect(torch.rand(3, 50, 70))
-    Detector(model.network).detect([torch.rand(3, 50, 70)], darknet_py.decode.Settings(), 0.45)
+    Detector(model.network).detect([torch.rand(3, 50, 70)], darknet_py.predict.decode.Settings(), 0.45)
     classifier = Model(parsed())
     assert classifier.classifier.engine is classifier.engine
     classifier.classify(torch.rand(3, 50, 70))

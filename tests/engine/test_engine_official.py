@@ -8,20 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import (
-    MODELS,
-    OFFICIAL,
-    load_network,
-    needs_models,
-    needs_official,
-    official_cfgs,
-    read_graph,
-    relative_difference,
-    use_cpu_formula,
-)
-from engines import CLOSE, all_engines, difference, needs_engine, own_bytes, picture, sane
 
 from darknet_py.network import Network
+from tests.support.engines import CLOSE, all_engines, difference, needs_engine, own_bytes, picture, sane
+from tests.support.places import MODELS, OFFICIAL, needs_models, needs_official, official_cfgs
+from tests.support.recordings import load_network, read_graph, relative_difference, use_cpu_formula
 
 pytestmark = needs_engine
 EVERYTHING = bool(os.environ.get("DARKNET_PY_ALL_TESTS"))

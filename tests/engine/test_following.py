@@ -8,7 +8,6 @@ import weakref
 
 import pytest
 import torch
-from engines import CLOSE, HEAD, MIXED, all_engines, difference, needs_engine, own_bytes, parsed, picture, sane
 from torch import nn
 
 from darknet_py import weights
@@ -16,6 +15,18 @@ from darknet_py.engine import Engine, prepared
 from darknet_py.engine.watch import Watch
 from darknet_py.model import Model
 from darknet_py.network import Network
+from tests.support.engines import (
+    CLOSE,
+    HEAD,
+    MIXED,
+    all_engines,
+    difference,
+    needs_engine,
+    own_bytes,
+    parsed,
+    picture,
+    sane,
+)
 
 pytestmark = needs_engine
 

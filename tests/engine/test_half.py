@@ -6,11 +6,22 @@ import pickle
 
 import pytest
 import torch
-from engines import AVAILABLE, HEAD, MIXED, difference, every_engine, needs_winograd, own_bytes, parsed, picture
 
 from darknet_py import engine as engines
-from darknet_py.engine import Engine, fastest, native, winograd
+from darknet_py.engine import Engine, fastest, winograd
 from darknet_py.errors import DarknetError
+from darknet_py.kernels import native
+from tests.support.engines import (
+    AVAILABLE,
+    HEAD,
+    MIXED,
+    difference,
+    every_engine,
+    needs_winograd,
+    own_bytes,
+    parsed,
+    picture,
+)
 
 WIDE = "[net]\nwidth=16\nheight=16\nchannels=256\n" + 2 * (
     "[convolutional]\nfilters=256\nsize=3\npad=1\nbatch_normalize=1\nactivation=leaky\n"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from engines import AVAILABLE, CLOSE, difference, needs_engine, needs_winograd, parsed, picture
 
 from darknet_py.engine import Engine
 from darknet_py.engine.memory import Memory
+from tests.support.engines import AVAILABLE, CLOSE, difference, needs_engine, needs_winograd, parsed, picture
 
 
 def test_what_is_given_back_is_lent_again():

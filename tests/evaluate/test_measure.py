@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN, load_network
 from PIL import Image
-from scored import PICTURES, draw_pictures
 
 import darknet_py
 from darknet_py.errors import DarknetError, DarknetWarning
@@ -19,7 +17,10 @@ from darknet_py.evaluate.flip import flip_averaged
 from darknet_py.evaluate.reader import open_each
 from darknet_py.evaluate.truths import read_all
 from darknet_py.model import Model
-from darknet_py.modules import looking
+from darknet_py.network.modes import looking
+from tests.support.places import GOLDEN
+from tests.support.recordings import load_network
+from tests.support.scored import PICTURES, draw_pictures
 
 BOXES = GOLDEN / "boxes"
 

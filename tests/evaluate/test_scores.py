@@ -8,10 +8,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from scored import cocoeval, drawn_scores, scores_of
 
 from darknet_py.errors import DarknetError
 from darknet_py.evaluate.curves import COCO_IOUS, alexeyab
+from tests.support.scored import cocoeval, drawn_scores, scores_of
 
 # Two pictures of one class, truths of 10 x 10 pixels; to VOC a box from 0 to 9 is 10 pixels wide.
 TRUTHS = [[(0, (0, 0, 9, 9)), (0, (20, 0, 29, 9))], [(0, (0, 0, 9, 9))]]

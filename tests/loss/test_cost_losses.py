@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from conftest import relative_difference
-from losses import delta_of, first_step, loss_of
 
 from darknet_py.loss.base import UNLABELLED
+from tests.support.losses import delta_of, first_step, loss_of
+from tests.support.recordings import relative_difference
 
 SEED = 0
 

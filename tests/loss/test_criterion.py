@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import needs_official, official_cfgs, read_graph, relative_difference
-from losses import TRAIN, first_step
 
 from darknet_py.errors import CfgError, DarknetError
-from darknet_py.graph import Graph
 from darknet_py.layers.cost import COSTS
 from darknet_py.loss import LOSSES
 from darknet_py.loss.criterion import Criterion, truth_size
 from darknet_py.network import Network
+from darknet_py.network.graph import Graph
+from tests.support.losses import TRAIN, first_step
+from tests.support.places import needs_official, official_cfgs
+from tests.support.recordings import read_graph, relative_difference
 
 NET = "[net]\nwidth=4\nheight=4\nchannels=3\n"
 CONV = "[convolutional]\nfilters={}\nsize=1\nactivation=linear\n"

@@ -8,12 +8,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import relative_difference
-from losses import delta_of, first_step, loss_of
-from slow_heads import SlowDetection
 
 from darknet_py.errors import CfgError
 from darknet_py.loss.detection import DetectionLoss
+from tests.support.losses import delta_of, first_step, loss_of
+from tests.support.recordings import relative_difference
+from tests.support.slow_heads import SlowDetection
 
 SCALES = "object_scale=1.5\nnoobject_scale=0.4\nclass_scale=0.7\ncoord_scale=5"
 

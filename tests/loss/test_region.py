@@ -12,10 +12,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from region_loops import Rules, region_loss
 
-from darknet_py.graph import Graph
 from darknet_py.loss.region import RegionLoss
+from darknet_py.network.graph import Graph
+from tests.support.region_loops import Rules, region_loss
 
 PARENTS = [-1, -1, 0, 0, 0, 1, 1, 3, 3]  # two levels below the top one
 MAP = [4, 0, 2, 8, 1]

@@ -7,14 +7,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import relative_difference
-from losses import delta_of, first_step, loss_of
-from slow_heads import SlowYolo
 
-from darknet_py.graph import Graph
 from darknet_py.loss.criterion import Criterion
 from darknet_py.loss.yolo import YoloLoss
 from darknet_py.network import Network
+from darknet_py.network.graph import Graph
+from tests.support.losses import delta_of, first_step, loss_of
+from tests.support.recordings import relative_difference
+from tests.support.slow_heads import SlowYolo
 
 ANCHORS = (0.05, 0.07, 0.6, 0.2, 0.3, 0.9, 2.0, 2.5)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from darknet_py.errors import CfgError, DarknetWarning
-from darknet_py.graph import Graph
 from darknet_py.layers import REGISTRY
 from darknet_py.network import Network
+from darknet_py.network.graph import Graph
 from tools.fuzz import __main__ as tool
 from tools.fuzz import cfgs, networks
 from tools.fuzz import judge as judging

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from darknet_py.cfg.keys import fields_of
 from darknet_py.layers import REGISTRY
-from darknet_py.net import Net
+from darknet_py.network.net import Net
 from tools import make_layer_docs as tool
 
 ROOT = Path(__file__).parents[2]

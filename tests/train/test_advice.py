@@ -6,9 +6,9 @@ import pytest
 
 from darknet_py import CfgError
 from darknet_py.check import check
-from darknet_py.data.detection import box_head
-from darknet_py.graph import Graph
+from darknet_py.data.boxes import box_head
 from darknet_py.loss.criterion import truth_size
+from darknet_py.network.graph import Graph
 from darknet_py.train.advice import advice, differences
 from darknet_py.train.settings import CLASSIFIER, DETECTOR
 from darknet_py.train.sizes import Sizes

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from drawn import classifier, detector
 
 from darknet_py import weights
 from darknet_py.errors import WeightsError
-from darknet_py.graph import Graph
 from darknet_py.network import Network
+from darknet_py.network.graph import Graph
 from darknet_py.train.checkpoint import Checkpoint, Saver, digest, resume_beside
+from tests.support.drawn import classifier, detector
 
 STATE = {"seed": 3, "average": 0.5, "stepper": {"seen": 4}, "history": {}}
 

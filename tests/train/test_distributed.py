@@ -9,17 +9,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from networks import CONV, END, NET, build
-from worker import CASES, result
 
 import darknet_py
 from darknet_py.errors import DarknetError
-from darknet_py.graph import Graph
+from darknet_py.network.graph import Graph
 from darknet_py.train import ALONE, World, distributed, joined, launch, share_of
 from darknet_py.train.launch import _free_port
 from darknet_py.train.step import _has_unused
+from tests.support.networks import CONV, END, NET, build
+from tests.support.places import ROOT
+from tests.support.worker import CASES, result
 
-HERE = Path(__file__).parent
+WORKER = Path(__file__).parents[1] / "support" / "worker.py"
 
 
 def net_of(batch: int, subdivisions: int, more: str = ""):
@@ -33,10 +34,9 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, to
     out = tmp_path_factory.mktemp("together") / "states.pt"
     port = f"--master-port={_free_port()}"
     options = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1", port]
-    paths = os.pathsep.join((str(Path(darknet_py.__file__).parents[1]), str(HERE)))
     ended = subprocess.run(
-        [sys.executable, *options, str(HERE / "worker.py"), str(out)],
-        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        [sys.executable, *options, str(WORKER), str(out)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         check=False, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr

@@ -7,10 +7,11 @@ import re
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN, load_network
 
 from darknet_py.network import Network
 from darknet_py.train import Stepper
+from tests.support.places import GOLDEN
+from tests.support.recordings import load_network
 
 FOLDER = GOLDEN / "train"
 CASES = sorted(path.stem for path in FOLDER.glob("*.npz") if path.stem != "region_tree")  # which was never updated
@@ -20,8 +21,7 @@ CHANGE, CHANGE_BN = 1e-4, 0.1  # what weights may differ by, as a share of what 
 WEIGHT, WEIGHT_BN = 1e-4, 1e-2  # and as a share of the largest weight
 
 
-def test_all_recordings_are_here():
-    assert len(CASES) == 22
+def test_one_case_was_not_updated():
     start, end = ((FOLDER / f"region_tree.{at}.weights").read_bytes() for at in ("start", "end"))
     assert start == end
 

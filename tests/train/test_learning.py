@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from drawn import data_file, detector, pictures
 
 from darknet_py.cfg import read_data
 from darknet_py.data import DetectionData
 from darknet_py.evaluate import measure
 from darknet_py.evaluate.truths import valid_paths
-from darknet_py.graph import Graph
 from darknet_py.network import Network
+from darknet_py.network.graph import Graph
 from darknet_py.train import History, Observer, TrainSettings, train
+from tests.support.drawn import data_file, detector, pictures
 
 SIZE = (112, 96)
 NET = {"widths": (8, 16, 32, 32), "side": 96, "batch": 8, "subdivisions": 1, "anchors": "3,3, 5,5"}

@@ -8,14 +8,13 @@ import sys
 
 import pytest
 import torch
-from drawn import classifier, data_file, detector, pictures
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from darknet_py.cfg import read_data
 from darknet_py.data import ClassifierData, DetectionData, Key
 from darknet_py.errors import CfgError, DarknetError
-from darknet_py.graph import Graph
 from darknet_py.network import Network
+from darknet_py.network.graph import Graph
 from darknet_py.train import (
     MANNERS,
     Chart,
@@ -31,8 +30,9 @@ from darknet_py.train import (
     train,
 )
 from darknet_py.train.finite import blame_output, blame_weights
+from darknet_py.train.observers import POINTS
 from darknet_py.train.plan import Plan
-from darknet_py.train.progress import POINTS
+from tests.support.drawn import classifier, data_file, detector, pictures
 
 
 @pytest.fixture(scope="module")

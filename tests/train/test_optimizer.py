@@ -7,11 +7,11 @@ import math
 
 import pytest
 import torch
-from networks import ALL, BN, CONV, END, NET, batch, build, stored
 
 from darknet_py.errors import CfgError
 from darknet_py.train import Stepper
 from darknet_py.train.optimizer import DarknetAdam, DarknetSGD, optimizer_of
+from tests.support.networks import ALL, BN, CONV, END, NET, batch, build, stored
 
 DECAY, MOMENTUM, RATE, ROWS = 0.01, 0.9, 0.1, 8
 SCALES = {1: 0.5, 4: 2.0}  # learning_rate of the layers of ALL

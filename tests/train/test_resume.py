@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 
 import pytest
-from drawn import data_file, detector, pictures
 
 from darknet_py.cli import main
 from darknet_py.train import Checkpoint
+from tests.support.drawn import data_file, detector, pictures
 
 DROPOUT = "\n[dropout]\nprobability=.2\n"
 BATCHES = 30

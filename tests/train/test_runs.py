@@ -14,16 +14,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from drawn import data_file, detector, pictures
 
-from darknet_py import files, locks
+from darknet_py import files
 from darknet_py.cli import main
 from darknet_py.cli.progress import Printer
 from darknet_py.cli.signals import stop_signals
 from darknet_py.errors import DarknetError, DarknetWarning, WeightsError
-from darknet_py.locks import FolderLock
+from darknet_py.files import locks
+from darknet_py.files.locks import FolderLock
 from darknet_py.train import Saver, check_gpus, launch
 from darknet_py.train.launch import _visible
+from tests.support.drawn import data_file, detector, pictures
 
 pytestmark = pytest.mark.skipif(locks.fcntl is None, reason="there are no such locks here")
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from darknet_py.errors import CfgError, CfgWarning
-from darknet_py.graph import Graph
-from darknet_py.net import POLICIES, Net
+from darknet_py.network.graph import Graph
+from darknet_py.network.net import POLICIES, Net
 from darknet_py.train.schedule import FORMULAS, rate_at
 
 

@@ -9,14 +9,14 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from networks import ALL, BN, CONV, END, NET, batch, build, stored
 
 from darknet_py.errors import DarknetError
-from darknet_py.graph import Graph
-from darknet_py.layers.connected import Dense
 from darknet_py.layers.convolutional import Smoothed
+from darknet_py.layers.parts.dense import Dense
 from darknet_py.network import Network
+from darknet_py.network.graph import Graph
 from darknet_py.train import Stepper, share_of
+from tests.support.networks import ALL, BN, CONV, END, NET, batch, build, stored
 
 RNN = (
     "[net]\nbatch=2\ntime_steps=3\ninputs=4\nlearning_rate=.1\n"

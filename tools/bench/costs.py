@@ -17,8 +17,8 @@ import numpy as np
 
 from darknet_py import cfg, weights
 from darknet_py.convert import convert
-from darknet_py.graph import Graph
 from darknet_py.network import Network
+from darknet_py.network.graph import Graph
 from tools.bench import limits
 from tools.bench.decoding import decoding
 from tools.bench.harness import Bench

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from darknet_py.decode import Settings
-from darknet_py.detect import Detector
-from darknet_py.graph import Graph
 from darknet_py.layers.region import Region
 from darknet_py.network import Network
+from darknet_py.network.graph import Graph
+from darknet_py.predict.decode import Settings
+from darknet_py.predict.detector import Detector
 from tools.bench import limits
 from tools.bench.made import Setup, tree_graph
 from tools.bench.measuring import BenchError, sample, timed

@@ -26,12 +26,12 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from darknet_py.decode import Settings
-from darknet_py.detect import Detections
-from darknet_py.fitting import fitted
-from darknet_py.graph import Graph
 from darknet_py.model import Model, load
-from darknet_py.picture import read_pixels
+from darknet_py.network.graph import Graph
+from darknet_py.pictures.files import read_pixels
+from darknet_py.pictures.letterbox import fitted
+from darknet_py.predict.decode import Settings
+from darknet_py.predict.detections import Detections
 from tools.bench import limits
 from tools.bench.harness import Bench
 from tools.bench.made import draw_pictures, make_sure_weights

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 
 from darknet_py.engine import Engine
 from darknet_py.errors import CfgWarning
-from darknet_py.graph import Graph
 from darknet_py.network import Network
+from darknet_py.network.graph import Graph
 from tools.bench import limits
 from tools.bench.measuring import CLEAR, MB, STATUS, in_process, memory
 from tools.bench.rows import Row, spread

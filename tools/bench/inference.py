@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from darknet_py.engine import Engine, fastest
-from darknet_py.graph import Graph
+from darknet_py.network.graph import Graph
 from tools.bench.contest import options
 from tools.bench.contest.cases import Case, Task, at_size, make_network
 from tools.bench.contest.contest import PAUSE, Result, contest, rows_of

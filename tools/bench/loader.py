@@ -18,16 +18,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from darknet_py import picture
 from darknet_py.cfg import read_data
 from darknet_py.data import DetectionData, Key, batches
 from darknet_py.data.amounts import Amounts, Size, roll
 from darknet_py.data.augment import Colours, DetectionDraw
 from darknet_py.data.base import generator_for
 from darknet_py.data.labels import read_labels
-from darknet_py.data.pixels import distort, read
-from darknet_py.graph import Graph
 from darknet_py.network import Network
+from darknet_py.network.graph import Graph
+from darknet_py.pictures import files
+from darknet_py.pictures.resample import distort, read
 from darknet_py.train import Stepper
 from tools.bench import limits
 from tools.bench.harness import Bench
@@ -81,7 +81,7 @@ def parts(folder: Path, size: int, rounds: int) -> Iterator[Row]:
     drawn = DetectionDraw.of(AMOUNTS, PICTURE, canvas, roll(generator_for(0, 0)))
     works: dict[str, Callable[[], object]] = {
         "read labels": partial(read_labels, labels),
-        "read a picture as floats (picture.read)": partial(picture.read, path),
+        "read a picture as floats (picture.read)": partial(files.read, path),
         "read a picture": partial(read, path, 3),
         "place it": partial(plain.apply, pixels),
         "colours, if all of the canvas": partial(distort, image, COLOURS.hue, COLOURS.saturation, COLOURS.exposure),

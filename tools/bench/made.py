@@ -13,11 +13,11 @@ from torch import Tensor
 
 from darknet_py import weights
 from darknet_py.cfg import find_file
-from darknet_py.fitting import fitted
-from darknet_py.graph import Graph
 from darknet_py.layers.region import Region
 from darknet_py.layers.yolo import Yolo
 from darknet_py.network import Network
+from darknet_py.network.graph import Graph
+from darknet_py.pictures.letterbox import fitted
 from tools.bench.measuring import ROOT, BenchError
 from tools.datasets.drawing import draw
 

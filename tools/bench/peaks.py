@@ -14,8 +14,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from darknet_py.errors import CfgWarning
-from darknet_py.graph import Graph
 from darknet_py.network import Network
+from darknet_py.network.graph import Graph
 from tools.bench import limits
 from tools.bench.made import Setup
 from tools.bench.measuring import CLEAR, MB, in_process, memory

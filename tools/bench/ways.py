@@ -20,9 +20,9 @@ from torch import Tensor
 from darknet_py.cfg import read_data
 from darknet_py.data import DetectionData, Key, batches
 from darknet_py.errors import DarknetError
-from darknet_py.graph import Graph
 from darknet_py.loss.criterion import Criterion, Losses
 from darknet_py.network import Network
+from darknet_py.network.graph import Graph
 from darknet_py.train import Stepper, rate_at, tune_malloc
 from tools.bench import limits
 from tools.bench.measuring import MB, STATUS, BenchError, memory

@@ -10,14 +10,14 @@ from typing import Final
 
 import torch
 
-from darknet_py import summary, weights
+from darknet_py import weights
 from darknet_py.cfg.keys import fields_of
 from darknet_py.check import check
-from darknet_py.graph import Graph
 from darknet_py.layers import REGISTRY
-from darknet_py.layers.activation import ACTIVATIONS
-from darknet_py.net import Net
-from darknet_py.network import Network
+from darknet_py.layers.parts.activations import ACTIVATIONS
+from darknet_py.network import Network, summary
+from darknet_py.network.graph import Graph
+from darknet_py.network.net import Net
 from tools.fuzz.changes import changed, number, one_of, word
 from tools.fuzz.judge import AnswerError, Kind, Sample, check_message, tried
 from tools.fuzz.networks import BODIES, NET, STEPS

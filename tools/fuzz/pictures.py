@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from darknet_py import picture
+from darknet_py.pictures import files
 from tools.fuzz.changes import INTEGERS, changed, one_of
 from tools.fuzz.judge import AnswerError, Kind, Sample, tried
 
@@ -71,17 +71,17 @@ def make(rng: Random) -> Sample:
 def read(path: Path) -> None:
     """Read it from the file and from its bytes: both times the same, of as many channels as were asked for."""
     for channels in (1, 3, 4):
-        image = tried(picture.read_pixels, path, channels)
+        image = tried(files.read_pixels, path, channels)
         if image is not None:
             _compare(image, path, channels)
-    tried(picture.read_pixels, path.read_bytes())
+    tried(files.read_pixels, path.read_bytes())
 
 
 def _compare(image: torch.Tensor, path: Path, channels: int) -> None:
     if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != channels or not image.numel():
         raise AnswerError(f"a picture of {image.dtype} {tuple(image.shape)}, and {channels} channels were asked for")
     if image.numel() < 1 << 20:
-        again = tried(picture.read, path, channels)
+        again = tried(files.read, path, channels)
         if again is None or not torch.equal((again * 255).round().to(torch.uint8), image):
             raise AnswerError("it is another picture when it is read again")
 

@@ -20,10 +20,10 @@ from darknet_py import convert, weights
 from darknet_py.convert.inspect import inspect
 from darknet_py.convert.named import named
 from darknet_py.errors import DarknetError, WeightsError
-from darknet_py.layout import Header
+from darknet_py.network.header import Header
 from darknet_py.train.checkpoint import FORMAT, Checkpoint
-from darknet_py.weights.layouts import LAYOUTS
 from darknet_py.weights.pickled import INSIDE
+from darknet_py.weights.projects import LAYOUTS
 from tools.fuzz.changes import INTEGERS, changed, one_of
 from tools.fuzz.judge import AnswerError, Kind, Sample, check_message, tried
 from tools.fuzz.weights import OTHERS, PARTIAL, networks, written

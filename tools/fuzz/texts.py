@@ -12,9 +12,9 @@ import torch
 from darknet_py.cfg import read_data, read_list, read_names
 from darknet_py.check import check
 from darknet_py.data.labels import MOST, label_path, read_labels
-from darknet_py.kinds import Kinds
-from darknet_py.labelsets import merge
 from darknet_py.tree import WordTree, read_map
+from darknet_py.tree.hypernyms import Kinds
+from darknet_py.tree.merge import merge
 from tools.fuzz.changes import changed, one_of
 from tools.fuzz.judge import AnswerError, Kind, Sample, check_message, tried
 from tools.fuzz.networks import BODIES, NET

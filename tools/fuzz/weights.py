@@ -16,9 +16,9 @@ import torch
 from darknet_py import weights
 from darknet_py.convert.inspect import inspect
 from darknet_py.errors import WeightsError
-from darknet_py.graph import Graph
-from darknet_py.layout import HEADER_SIZES, Header
 from darknet_py.network import Network
+from darknet_py.network.graph import Graph
+from darknet_py.network.header import HEADER_SIZES, Header
 from tools.fuzz.changes import changed, one_of
 from tools.fuzz.judge import AnswerError, Kind, Sample, check_message, tried
 from tools.fuzz.networks import BODIES, NET

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from darknet_py.engine import ENGINES, fastest
-from darknet_py.graph import Graph
 from darknet_py.network import Network
+from darknet_py.network.graph import Graph
 from tools.bench import engine_costs as costs
 from tools.bench import inference as tool
 from tools.bench import measuring

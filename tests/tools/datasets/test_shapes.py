@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from darknet_py import cfg
-from darknet_py.graph import Graph
 from darknet_py.layers.region import Region
 from darknet_py.network import Network
+from darknet_py.network.graph import Graph
 from darknet_py.tree import WordTree
 from darknet_py.weights import expected_bytes
 from tools.datasets import drawing as shapes

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from darknet_py import weights
 from darknet_py.convert.fold import resized, sharing
-from darknet_py.graph import Graph
 from darknet_py.network import Network
+from darknet_py.network.graph import Graph
 from tools.bench.measuring import BenchError
 
 CHECKED = 8  # pictures of a batch whose outputs are compared

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from darknet_py.convert.fold import fold
-from darknet_py.engine.folded import SLOPES
-from darknet_py.graph import INPUT, Graph, Node
+from darknet_py.engine.plain import SLOPES
 from darknet_py.layers.convolutional import Convolutional
 from darknet_py.layers.maxpool import MaxPool
 from darknet_py.layers.reorg import Reorg
@@ -18,6 +17,7 @@ from darknet_py.layers.route import Route
 from darknet_py.layers.shortcut import Shortcut
 from darknet_py.layers.upsample import Upsample
 from darknet_py.network import Network
+from darknet_py.network.graph import INPUT, Graph, Node
 from tools.bench.measuring import BenchError
 
 MAGIC, FLOATS = "7767517", b"\0\0\0\0"  # of a .param file; in a .bin file before weights of 32 bits

@@ -8,11 +8,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from darknet_py.boxes import nms, xyxy_from_cxcywh
-from darknet_py.decode import Settings
-from darknet_py.detect import Detections, Detector
-from darknet_py.graph import Graph
+from darknet_py.boxes.formats import xyxy_from_cxcywh
+from darknet_py.boxes.suppress import nms
 from darknet_py.network import Network
+from darknet_py.network.graph import Graph
+from darknet_py.predict.decode import Settings
+from darknet_py.predict.detections import Detections
+from darknet_py.predict.detector import Detector
 from tools.bench.peers.runner import needed
 from tools.bench.trials.trial import Entrant, Results, Setup, Trial, invited
 

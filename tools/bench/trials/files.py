@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from darknet_py import cfg, weights
 from darknet_py.convert import convert
-from darknet_py.graph import Graph
 from darknet_py.network import Network
+from darknet_py.network.graph import Graph
 from tools.bench.measuring import BenchError, find_cfg, give_back_memory
 from tools.bench.peers.runner import needed
 from tools.bench.trials.trial import Entrant, Results, Setup, Trial, invited

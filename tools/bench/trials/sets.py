@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_py.anchors import SAMPLE, average_iou, cluster
+from darknet_py.data.anchors import SAMPLE, average_iou, cluster
 from darknet_py.evaluate import Scores
-from darknet_py.evaluate.rows import Rows
+from darknet_py.evaluate.table import Rows
 from tools.bench.peers.runner import needed
 from tools.bench.trials.trial import Built, Entrant, Results, Setup, Trial, invited
 

@@ -1,0 +1,1 @@
+"""Boxes as numbers: formats, overlap, suppression. Knows nothing of networks."""

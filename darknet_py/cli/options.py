@@ -1,0 +1,173 @@
+"""What the verbs share: how they are declared, the options of the device and of pictures.
+
+Nothing here imports torch at the top, so that --help and mistakes in the arguments answer at once.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from darknet_py.errors import DarknetError
+
+if TYPE_CHECKING:
+    from darknet_py.cfg import DataFile
+    from darknet_py.model import Model
+    from darknet_py.weights import Partial
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command: its line of help, its arguments and what it does; `run` gives the exit code."""
+
+    help: str
+    arguments: Callable[[ArgumentParser], None]
+    run: Callable[[Namespace], int]
+
+
+def option(
+    parser: ArgumentParser, name: str, kind: Callable[[str], object], default: object, text: str, *others: str
+) -> None:  # fmt: skip
+    """An option with a value, under Darknet's `-name` and under `--name`, and under other names the same way."""
+    flags, dest = _spelled(name, *others), name.replace("-", "_")
+    parser.add_argument(*flags, type=kind, default=default, metavar=name.upper(), dest=dest, help=text)
+
+
+def switch(parser: ArgumentParser, name: str, text: str, *others: str) -> None:
+    """An option without a value, under `-name` and under `--name`, and under other names the same way."""
+    parser.add_argument(*_spelled(name, *others), action="store_true", dest=name.replace("-", "_"), help=text)
+
+
+def _spelled(*names: str) -> list[str]:
+    return [f"{dashes}{name}" for name in names for dashes in ("-", "--")]
+
+
+def image_arguments(parser: ArgumentParser) -> None:
+    """The pictures, any number of them."""
+    text = "pictures, folders or .txt lists of them; without, asks for paths"
+    parser.add_argument("images", metavar="IMAGE", nargs="*", default=[], help=text)
+
+
+def cfg_arguments(parser: ArgumentParser, strict: str = "unknown and repeated keys in the cfg are errors") -> None:
+    """The options --strict and --dialect: how the cfg is read."""
+    switch(parser, "strict", strict)
+    dialect_argument(parser)
+
+
+def dialect_argument(parser: ArgumentParser) -> None:
+    """The option --dialect."""
+    text = "darknet: read a cfg that is for AlexeyAB's Darknet as the original would (default: refuse it)"
+    parser.add_argument("--dialect", type=_dialect, metavar="DIALECT", help=text)
+
+
+def device_arguments(parser: ArgumentParser) -> None:
+    """The options -i, -nogpu, --strict, --dialect, --partial and --transfer."""
+    option(parser, "i", int, None, "the GPU to use, counted from 0 (default: the first, if there is one)")
+    switch(parser, "nogpu", "use the CPU")
+    cfg_arguments(parser)
+    weights_arguments(parser)
+
+
+def weights_arguments(parser: ArgumentParser) -> None:
+    """The options --partial and --transfer."""
+    switch(parser, "partial", "take a weights file that ends early or goes on")
+    switch(parser, "transfer", "take the layers that fit of weights for other classes, and say which do not")
+
+
+def partial_of(args: Namespace) -> Partial:
+    """What the options say about weights that do not fit as they are."""
+    return "matching" if args.transfer else bool(args.partial)
+
+
+def data_arguments(parser: ArgumentParser) -> None:
+    """The options --names-anyway, --max-pixels and --exif."""
+    switch(parser, "names-anyway", "take names of classes that are more or fewer than the network has classes")
+    option(parser, "max-pixels", count, 512_000_000, "the largest picture that is read (default: 512000000)")
+    switch(parser, "exif", "turn pictures upright as their EXIF orientation says, which Darknet ignores")
+
+
+def engine_argument(parser: ArgumentParser) -> None:
+    """The options --engine and --half."""
+    option(parser, "engine", str, None, "how to compute: plain, fused, winograd, cuda (default: the fastest there is)")
+    switch(parser, "half", "compute with 16 bits where that is faster; scores differ in the third digit")
+
+
+def load_model(args: Namespace, names: Sequence[str] | DataFile, *, some: bool = False) -> Model:
+    """The network that the arguments name, on the device that they name; `names` may be those of `some` classes."""
+    _import_torch()
+    from darknet_py.cfg import DataFile
+    from darknet_py.model import load
+
+    use_reading(args)
+    named: Any = {"data": names} if isinstance(names, DataFile) else {"names": names}
+    return load(
+        args.cfg, args.weights, **named, device=device_of(args), strict=args.strict, partial=partial_of(args),
+        engine=args.engine, half=args.half, dialect=args.dialect, names_anyway=args.names_anyway or some,
+    )  # fmt: skip
+
+
+def use_reading(args: Namespace) -> None:
+    """Read pictures as the options say."""
+    from darknet_py.pictures.opening import Reading, use
+
+    use(Reading(args.max_pixels, args.exif))
+
+
+def _import_torch() -> None:
+    """Import torch and what is used with it, without looking for garbage: all of it stays, and looking takes longer."""
+    if "torch" in sys.modules:
+        return
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        import_module("darknet_py.model")
+    finally:
+        gc.freeze()
+        if before:
+            gc.enable()
+
+
+def device_of(args: Namespace) -> str | None:
+    """The device that the options name; None is the default."""
+    if args.nogpu or (args.i is not None and args.i < 0):
+        return "cpu"
+    return None if args.i is None else f"cuda:{args.i}"
+
+
+def _dialect(text: str) -> str | None:
+    from darknet_py.cfg.dialect import known
+
+    try:
+        return known(text)
+    except DarknetError as error:
+        raise ArgumentTypeError(str(error)) from None
+
+
+def fraction(text: str) -> float:
+    """A number from 0 to 1."""
+    with suppress(ValueError):
+        if 0 <= (value := float(text)) <= 1:
+            return value
+    raise ArgumentTypeError(f"{text!r} is no number from 0 to 1")
+
+
+def count(text: str) -> int:
+    """A number from 1."""
+    with suppress(ValueError):
+        if (value := int(text)) >= 1:
+            return value
+    raise ArgumentTypeError(f"{text!r} is no whole number from 1")
+
+
+def natural(text: str) -> int:
+    """A number from 0."""
+    with suppress(ValueError):
+        if (value := int(text)) >= 0:
+            return value
+    raise ArgumentTypeError(f"{text!r} is no whole number from 0")

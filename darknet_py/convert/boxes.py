@@ -1,0 +1,122 @@
+"""Heads to boxes without a step that depends on the values, so that it can be part of a graph.
+
+`darknet_py.predict.decode` picks the boxes above a threshold: how many it gives depends on the picture. Here nothing
+is picked: all boxes of a head come out, in the order in which `decode` counts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from darknet_py.boxes.formats import xyxy_from_cxcywh
+from darknet_py.layers.detection import Detection
+from darknet_py.layers.region import Region
+from darknet_py.layers.yolo import Yolo
+from darknet_py.tree.wordtree import WordTree
+
+
+class Dense(NamedTuple):
+    """All boxes of N pictures: K a picture, with C classes."""
+
+    boxes: Tensor  # (N, K, 4) left, top, right, bottom as shares of the network's input
+    scores: Tensor  # (N, K, C) objectness times class; with a tree (N, K), the objectness
+    labels: Tensor | None = None  # with a tree (N, K) int64: where the walk down it ends, with the usual threshold
+    probabilities: Tensor | None = None  # with a tree (N, K, C): the absolute ones, for a walk with another
+
+
+class Walk(nn.Module):
+    """`WordTree.walk` for all rows alike: a row whose walk has ended goes on in vain, as a graph has no other way."""
+
+    starts: Tensor  # of every group
+    sizes: Tensor
+    below: Tensor  # of every node, the group of its children or -1
+
+    def __init__(self, tree: WordTree, threshold: float) -> None:
+        super().__init__()
+        self.tree, self.threshold = tree, threshold
+        self.widths = [0] * tree.depth  # the largest group of every level
+        for first, size in zip(tree.group_offsets, tree.group_sizes, strict=True):
+            self.widths[tree.depths[first]] = max(self.widths[tree.depths[first]], size)
+        tables = {"starts": tree.group_offsets, "sizes": tree.group_sizes, "below": tree.children}
+        for name, table in tables.items():
+            self.register_buffer(name, torch.tensor(table, dtype=torch.int64), persistent=False)
+
+    def forward(self, absolute: Tensor) -> Tensor:  # (..., C) -> (...) int64
+        top = torch.zeros_like(absolute[..., 0], dtype=torch.int64)
+        product, label = self.best_child(absolute, top, self.widths[0])
+        going = product > self.threshold
+        for width in self.widths[1:]:
+            group = self.below[label]
+            best, node = self.best_child(absolute, group.clamp(min=0), width)
+            product = product * best
+            going = going & (group >= 0) & (product > self.threshold)
+            label = torch.where(going, node, label)
+        return label
+
+    def best_child(self, absolute: Tensor, group: Tensor, width: int) -> tuple[Tensor, Tensor]:
+        """The largest value in a group of every row, and its node; 0 and the first node where none is above 0."""
+        step = torch.arange(width, device=absolute.device)
+        nodes = (self.starts[group][..., None] + step).clamp(max=absolute.shape[-1] - 1)  # (..., width)
+        found = absolute.gather(-1, nodes)
+        best, nth = found.where((step < self.sizes[group][..., None]) & (found > 0), 0.0).max(-1)
+        return best, self.starts[group] + nth
+
+
+Side = int | Tensor  # a tensor without dimensions while something is traced
+
+
+def dense_region(layer: Region, output: Tensor, _size: tuple[Side, Side], walk: Walk | None) -> Dense:
+    """Boxes of [region] outputs (N, num * entries, H, W); K counts anchors, then rows, then columns."""
+    entries = output.unflatten(1, (layer.num, layer.entries))  # (N, num, entries, H, W)
+    boxes = grid_boxes(entries, layer.anchor_boxes, entries.shape[3:]).permute(0, 1, 3, 4, 2).flatten(1, 3)
+    rows = entries[:, :, layer.coords :].permute(0, 1, 3, 4, 2).flatten(1, 3)  # (N, K, 1 + classes)
+    objectness, classes = rows[..., :1], rows[..., 1:]
+    if layer.background:
+        objectness = torch.ones_like(objectness)
+    if walk is None:
+        return Dense(boxes, objectness * classes)
+    absolute = walk.tree.absolute(classes)
+    return Dense(boxes, objectness[..., 0], walk(absolute), absolute)
+
+
+def dense_yolo(layer: Yolo, output: Tensor, size: tuple[Side, Side], _walk: Walk | None) -> Dense:
+    """Boxes of [yolo] outputs (N, anchors * entries, H, W); K counts rows, then columns, then anchors."""
+    entries = output.unflatten(1, (-1, layer.entries))  # (N, anchors, entries, H, W)
+    boxes = grid_boxes(entries, layer.anchor_boxes, size).permute(0, 3, 4, 1, 2).flatten(1, 3)
+    rows = entries[:, :, 4:].permute(0, 3, 4, 1, 2).flatten(1, 3)  # (N, K, 1 + classes)
+    return Dense(boxes, rows[..., :1] * rows[..., 1:])
+
+
+def dense_detection(layer: Detection, output: Tensor, _size: tuple[Side, Side], _walk: Walk | None) -> Dense:
+    """Boxes of [detection] outputs (N, values); K counts cells, then their boxes."""
+    cells, side = layer.side**2, layer.side
+    classes, objectness, boxes = output.split((cells * layer.classes, cells * layer.num, cells * layer.num * 4), 1)
+    scores = objectness.unflatten(1, (cells, layer.num, 1)) * classes.unflatten(1, (cells, 1, layer.classes))
+    boxes = boxes.unflatten(1, (cells, layer.num, 4))
+    cell = torch.arange(cells, device=output.device)
+    corner = torch.stack((cell % side, cell // side), 1)[:, None]  # (cells, 1, 2)
+    sizes = boxes[..., 2:].square() if layer.sqrt else boxes[..., 2:]
+    boxes = torch.cat(((boxes[..., :2] + corner) / side, sizes), 3)
+    return Dense(xyxy_from_cxcywh(boxes).flatten(1, 2), scores.flatten(1, 2))
+
+
+Decoder = Callable[[Any, Tensor, Any, Any], Dense]
+DENSE: Final[dict[type, Decoder]] = {Region: dense_region, Yolo: dense_yolo, Detection: dense_detection}
+
+
+def grid_boxes(entries: Tensor, anchors: tuple[tuple[float, float], ...], unit: tuple[Side, Side]) -> Tensor:
+    """From (N, anchors, entries, H, W) to left, top, right, bottom, (N, anchors, 4, H, W); anchors are in `unit`s.
+
+    `unit` is height and width: those of the grid for anchors in cells, those of the input for anchors in pixels.
+    """
+    h, w = entries.shape[3:]
+    anchor = entries.new_tensor(anchors)[..., None, None]  # (anchors, 2, 1, 1)
+    x = (entries[:, :, 0] + torch.arange(w, device=entries.device)) / w
+    y = (entries[:, :, 1] + torch.arange(h, device=entries.device)[:, None]) / h
+    half_w = entries[:, :, 2].exp() * anchor[:, 0] / unit[1] / 2
+    half_h = entries[:, :, 3].exp() * anchor[:, 1] / unit[0] / 2
+    return torch.stack((x - half_w, y - half_h, x + half_w, y + half_h), 2)

@@ -1,0 +1,122 @@
+"""Pictures with boxes, for [region], [yolo] and [detection]."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial, singledispatch
+
+import torch
+from torch import Tensor
+
+from darknet_py.cfg import DataFile, find_file
+from darknet_py.cfg.datafile import read_list
+from darknet_py.data.amounts import Amounts, Size, roll
+from darknet_py.data.augment import BoxDraw, CropDraw, DetectionDraw
+from darknet_py.data.base import Key, PictureData, Sample, train_list
+from darknet_py.data.labels import LabelError, label_path, read_labels
+from darknet_py.data.problems import Report, warn
+from darknet_py.data.truth import framed, gridded, listed
+from darknet_py.layers.base import Layer
+from darknet_py.layers.detection import Detection
+from darknet_py.layers.region import Region
+from darknet_py.layers.yolo import Yolo
+from darknet_py.network.graph import Graph
+from darknet_py.pictures.resample import read
+from darknet_py.tree.wordtree import read_map
+
+
+@dataclass(frozen=True)
+class BoxHead:
+    """What a head wants of pictures and labels."""
+
+    draw: type[BoxDraw]
+    lay_out: Callable[[Tensor], Tensor]  # rows of class, x, y, w, h on the canvas -> (T,)
+    classes: int  # of boxes in the label files
+    jitter: float
+    most: int  # boxes of a picture that count
+    alone: int = 0  # classes of lines of zeros, for a class somewhere in the picture; 0 where they are of no use
+
+
+class DetectionData(PictureData):
+    """Samples for a detector: a picture, distorted, and the truth of its boxes."""
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        source: str,
+        head: BoxHead,
+        amounts: Amounts,
+        *,
+        channels: int = 3,
+        seed: int = 0,
+        report: Report = warn,
+    ) -> None:
+        super().__init__(paths, source, channels, seed, report)
+        self.head, self.amounts = head, amounts
+
+    @classmethod
+    def from_cfg(cls, graph: Graph, data: DataFile, *, seed: int = 0, report: Report = warn) -> DetectionData:
+        """The pictures that ``train=`` of a .data file lists, for the last head of a cfg."""
+        layer = graph.heads[-1].layer
+        head = box_head(layer)
+        amounts = Amounts.of(graph.net, head.jitter)
+        source = train_list(data)
+        paths = read_list(source)
+        return cls(paths, source, head, amounts, channels=graph.net.channels, seed=seed, report=report)
+
+    def make(self, path: str, key: Key, generator: torch.Generator) -> Sample:
+        labels = label_path(path)
+        if not os.path.exists(labels):  # noqa: PTH110 - never raises
+            missing = f"{labels}: there are no labels for {path}, here or beside it"
+            raise LabelError(f"{missing}; a picture of nothing has an empty file")
+        rows = read_labels(labels, self.head.classes, alone=self.head.alone)
+        notes: list[str] = []
+        pixels = read(path, self.channels, notes.append)
+        height, width, _ = pixels.shape
+        draw = self.head.draw.of(self.amounts, Size(width, height), Size(key.width, key.height), roll(generator))
+        rows = rows[torch.randperm(len(rows), generator=generator)]
+        return Sample(draw.apply(pixels), self.head.lay_out(framed(rows, draw.frame)), tuple(notes))
+
+
+@singledispatch
+def box_head(layer: Layer) -> BoxHead:
+    """What a layer wants of pictures and labels; `CfgError` where it learns no boxes."""
+    raise layer.error("learns no boxes, as [region], [yolo] and [detection] do")
+
+
+@box_head.register
+def _region(layer: Region) -> BoxHead:
+    if layer.coords > 4:
+        raise layer.error(f"coords={layer.coords}: label files have no masks")
+    lay_out = partial(listed, most=layer.truths, coords=layer.coords)
+    classes = _classes(layer, layer.classes, layer.map)
+    nodes = 0 if layer.tree is None else layer.classes  # which are not mapped
+    return BoxHead(DetectionDraw, lay_out, classes, _jitter(layer, layer.jitter, 1), layer.truths, nodes)
+
+
+@box_head.register
+def _yolo(layer: Yolo) -> BoxHead:
+    classes = _classes(layer, layer.classes, layer.map)
+    most = layer.truths
+    return BoxHead(DetectionDraw, partial(listed, most=most), classes, _jitter(layer, layer.jitter, 1), most)
+
+
+@box_head.register
+def _detection(layer: Detection) -> BoxHead:
+    if layer.coords != 4:
+        raise layer.error(f"coords={layer.coords}: label files have four")
+    lay_out = partial(gridded, side=layer.side, classes=layer.classes)
+    return BoxHead(CropDraw, lay_out, layer.classes, _jitter(layer, layer.jitter, 0.5), layer.side**2)
+
+
+def _classes(layer: Layer, classes: int, mapped: str | None) -> int:
+    """How many classes the boxes in labels may have: with a map as many as it has lines."""
+    return classes if mapped is None else len(read_map(find_file(mapped, layer.where.file)))
+
+
+def _jitter(layer: Layer, jitter: float, limit: float) -> float:
+    if not 0 <= jitter < limit:
+        raise layer.error(f"jitter={jitter:g} has to be from 0 on and below {limit:g}")
+    return jitter

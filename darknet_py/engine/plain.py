@@ -1,0 +1,83 @@
+"""A convolution with its batch normalization in its weights, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from darknet_py.layers.convolutional import ConvolutionalModule
+from darknet_py.layers.parts.activations import Activate, Activation
+from darknet_py.layers.parts.uninitialized import Conv2d
+from darknet_py.layers.shortcut import ShortcutModule
+
+SLOPES: Final = {
+    "linear": 1.0,
+    "leaky": 0.1,
+    "relu": 0.0,
+    "relie": 0.01,
+}  # activations that are x, or slope * x below 0
+CHANNELS_AT_A_TIME = 64  # in float64
+
+
+@dataclass(frozen=True, eq=False)
+class Folded:
+    """activate(conv(x)) without anything of the module that it was made of."""
+
+    weight: Tensor  # (K, C / groups, h, w)
+    bias: Tensor  # (K,)
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    groups: int
+    slope: float | None  # of the activation below 0, if it is such a one
+    activate: Activation  # may change its argument
+
+
+def is_plain_convolution(module: nn.Module) -> bool:
+    """Whether this is a convolution as the cfg describes it, whose weights and inputs count as they are."""
+    if type(module) is not ConvolutionalModule or module.binary_weights or module.binary_inputs:
+        return False
+    bn, conv = module.bn, module.conv
+    whole = bn is None or (type(bn) is nn.BatchNorm2d and bn.affine and bn.track_running_stats)
+    own = type(conv) is Conv2d and type(module.activate) is Activate
+    return whole and own and conv.dilation == (1, 1) and conv.padding_mode == "zeros"
+
+
+def is_plain_sum(module: nn.Module) -> bool:
+    """Whether this is a shortcut of two equal sizes, each with factor 1, and an activation of `SLOPES`."""
+    return (
+        type(module) is ShortcutModule and module.plain and module.alpha == module.beta == 1
+        and module.activate.name in SLOPES
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def folded(module: ConvolutionalModule) -> Folded:
+    """The convolution of a module, computed in float64."""
+    conv, bn = module.conv, module.bn
+    weight = conv.weight.detach()
+    bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach().clone()
+    if bn is not None:
+        mean, variance = bn.get_buffer("running_mean"), bn.get_buffer("running_var")
+        scale = bn.weight.double() / torch.sqrt(variance.double() + bn.eps)
+        whole, weight = weight, torch.empty_like(weight)
+        parts = (tensor.split(CHANNELS_AT_A_TIME) for tensor in (weight, whole, scale.view(-1, 1, 1, 1)))
+        for to, part, factor in zip(*parts, strict=True):
+            to.copy_(part * factor)
+        bias = (bn.bias + (bias - mean) * scale).to(weight.dtype)
+    stride, padding = conv.stride, conv.padding
+    return Folded(
+        weight, bias.detach(), (stride[0], stride[1]), (int(padding[0]), int(padding[1])), conv.groups,
+        SLOPES.get(module.activate.name), module.activate.in_place,
+    )  # fmt: skip
+
+
+def add(y: Tensor, other: Tensor | None, slope: float) -> Tensor:
+    """`y` plus `other` if there is one, then leaky with this slope; in place."""
+    if other is None:
+        return y
+    y += other
+    return y if slope == 1 else F.leaky_relu_(y, slope)

@@ -1,0 +1,234 @@
+"""Sections to a graph: layers, where each takes its input, shapes, sizes. No tensor is made here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from darknet_py import cfg
+from darknet_py.cfg.dialect import known, refuse_other
+from darknet_py.cfg.keys import Gathered, Report, nearest, read, refuse, warn
+from darknet_py.cfg.section import Section
+from darknet_py.errors import CfgError
+from darknet_py.layers.base import REGISTRY, Blob, Layer, Shape
+from darknet_py.network.net import NAMES, Net
+
+INPUT = -1  # the index that stands for the network's input
+VALUE_BYTES = 4
+MAX_VALUES = 1 << 31  # of one output, or of one stored tensor: Darknet counts them in an int
+
+
+@dataclass(frozen=True)
+class Node:
+    """A layer in its place."""
+
+    index: int
+    layer: Layer
+    sources: tuple[int, ...]
+    inputs: tuple[Shape, ...]
+    shape: Shape
+    receptive_field: int | None  # pixels of the input along a side that one value sees; None is all of them
+    spacing: float  # pixels of the input between two neighbours
+
+    @cached_property
+    def blobs(self) -> tuple[Blob, ...]:
+        """The tensors a .weights file stores, in its order."""
+        return self.layer.blobs(self.inputs)
+
+    @property
+    def parameters(self) -> int:
+        """Values that training learns."""
+        return sum(blob.size for blob in self.blobs if blob.learned)
+
+    @property
+    def operations(self) -> int:
+        """Floating point operations for one picture; Darknet's BFLOPs times a billion."""
+        return self.layer.operations(self.inputs)
+
+    def __str__(self) -> str:
+        return f"layer {self.index} [{self.layer.type}]"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network before it is built."""
+
+    net: Net
+    nodes: tuple[Node, ...]
+    source: str
+    sections: tuple[Section, ...] = field(repr=False)
+
+    @classmethod
+    def read(cls, path: str | Path, *, strict: bool = False, dialect: str | None = None) -> Graph:
+        """Read a cfg file; with `strict`, unknown and repeated keys are errors.
+
+        A cfg of which AlexeyAB's Darknet makes another network is refused, unless `dialect` is "darknet": then it is
+        read as the original would. Raises `CfgError` for that, for text that is no cfg, unknown sections, values that
+        do not parse, layers that do not exist and shapes that do not fit; each says file, line and both facts.
+        """
+        return cls.from_sections(cfg.read(path), str(path), strict=strict, dialect=dialect)
+
+    @classmethod
+    def parse(
+        cls, text: str, source: str = "<cfg>", *, strict: bool = False, dialect: str | None = None
+    ) -> Graph:  # fmt: skip
+        """Make a graph of cfg text."""
+        return cls.from_sections(cfg.parse(text, source), source, strict=strict, dialect=dialect)
+
+    @classmethod
+    def from_sections(
+        cls, sections: Sequence[Section], source: str = "<cfg>", *, strict: bool = False, dialect: str | None = None
+    ) -> Graph:  # fmt: skip
+        """Make a graph of parsed sections."""
+        if known(dialect) is None:
+            refuse_other(sections)
+        first, *rest = sections
+        warnings = Gathered()
+        report = refuse if strict else warnings
+        net = Net.from_section(first, report)
+        layers = [read_layer(section, report) for section in rest]
+        if not layers:
+            raise CfgError("there is no layer after [net]", first.where)
+        graph = cls(net, connect(net.input_shape, layers), source, tuple(sections))
+        warnings.warn()
+        return graph
+
+    @property
+    def input_shape(self) -> Shape:
+        return self.net.input_shape
+
+    @cached_property
+    def outputs(self) -> tuple[int, ...]:
+        """The layers whose outputs are the network's: every head, or else the last layer that is no [cost]."""
+        heads = tuple(node.index for node in self.nodes if node.layer.is_head)
+        if heads:
+            return heads
+        last = next((node.index for node in reversed(self.nodes) if node.layer.type != "cost"), None)
+        return (len(self.nodes) - 1 if last is None else last,)
+
+    @property
+    def heads(self) -> tuple[Node, ...]:
+        """The nodes behind `outputs`."""
+        return tuple(self.nodes[index] for index in self.outputs)
+
+    @property
+    def resizable(self) -> bool:
+        """Whether the network takes other input sizes, which needs every layer to."""
+        return self.input_shape.is_image and all(node.layer.resizable for node in self.nodes)
+
+    @property
+    def recurrent(self) -> bool:
+        return any(node.layer.recurrent for node in self.nodes)
+
+    @property
+    def last_frozen(self) -> int:
+        """The last layer with `stopbackward`: it and all before it get no gradient; -1 where there is none."""
+        return max((node.index for node in self.nodes if node.layer.stopbackward), default=INPUT)
+
+    @property
+    def stride(self) -> int:
+        """Pixels that width and height should be a multiple of: the coarsest spacing of neighbours."""
+        return max((math.ceil(node.spacing) for node in self.nodes if node.receptive_field is not None), default=1)
+
+    def resized(self, width: int, height: int) -> Graph:
+        """The same network for another input size, as resize_network does; raises `CfgError` where it cannot be."""
+        if (width, height) == (self.net.width, self.net.height):
+            return self
+        fixed = next((node for node in self.nodes if not node.layer.resizable), None)
+        if fixed is not None or not self.input_shape.is_image:
+            reason = f"{fixed} has a fixed input size" if fixed else "its input is no picture"
+            raise CfgError(f"this network cannot be resized: {reason}", fixed.layer.where if fixed else self.net.where)
+        net = self.net.resized(width, height)
+        layers = [node.layer for node in self.nodes]
+        return Graph(net, connect(net.input_shape, layers, self.nodes), self.source, self.sections)
+
+    def needed(self, outputs: Collection[int]) -> frozenset[int]:
+        """The layers that have to be computed for some outputs."""
+        found = set(outputs)
+        for node in reversed(self.nodes):
+            if node.index in found:
+                found.update(node.sources)
+        return frozenset(found - {INPUT})
+
+    def last_uses(self, outputs: Collection[int]) -> dict[int, tuple[int, ...]]:
+        """For every layer to compute, in order, the outputs that nothing needs after it."""
+        last: dict[int, int] = {}
+        needed = sorted(self.needed(outputs))
+        for index in needed:
+            last.update(dict.fromkeys((*self.nodes[index].sources, index), index))
+        done: dict[int, list[int]] = {index: [] for index in needed}
+        for source, index in last.items():
+            if source not in outputs and source != INPUT:
+                done[index].append(source)
+        return {index: tuple(sources) for index, sources in done.items()}
+
+    @property
+    def largest_live_set(self) -> int:
+        """The most values of one picture that have to be kept at a time during a forward pass."""
+        return self._largest_live_set(lambda _node: 0)
+
+    def _largest_live_set(self, beside: Callable[[Node], int]) -> int:
+        live, most = 0, 0
+        for index, done in self.last_uses(self.outputs).items():
+            live += self.nodes[index].shape.size
+            most = max(most, live + beside(self.nodes[index]))
+            live -= sum(self.nodes[source].shape.size for source in done)
+        return most + self.input_shape.size
+
+    @property
+    def stored_bytes(self) -> int:
+        """What the weights take, in float32."""
+        return VALUE_BYTES * sum(blob.size for node in self.nodes for blob in node.blobs)
+
+    @property
+    def picture_bytes(self) -> int:
+        """The least that a picture takes on its way through: itself twice, and what is live with its workspace."""
+        live = self._largest_live_set(lambda node: node.layer.workspace(node.inputs))
+        return VALUE_BYTES * (self.input_shape.size + live)
+
+
+def read_layer(section: Section, report: Report = warn) -> Layer:
+    """The layer a section describes, with warnings to `report`."""
+    layer = REGISTRY.get(section.type)
+    if layer is not None:
+        return read(layer, section, report=report, where=section.where)
+    if section.type in NAMES:
+        raise CfgError(f"[{section.type}] can only come first", section.where)
+    raise CfgError(f"there is no section [{section.type[:60]}]{nearest(section.type, REGISTRY)}", section.where)
+
+
+def connect(shape: Shape, layers: Sequence[Layer], before: Sequence[Node] = ()) -> tuple[Node, ...]:
+    """Put layers in their places; `before` are the nodes of another input size, if there is one."""
+    nodes: list[Node] = []
+    for node in _nodes(shape, layers, nodes, before):
+        sizes = (node.shape.size, *(shape.size for shape in node.inputs), *(blob.size for blob in node.blobs))
+        if max(sizes) >= MAX_VALUES:
+            raise node.layer.error(f"is too large: {node.shape} values out of {', '.join(map(str, node.inputs))}")
+        if (beside := node.layer.workspace(node.inputs)) >= MAX_VALUES:
+            raise node.layer.error(f"takes {beside:,} values to work out {node.shape}, and {MAX_VALUES:,} are too many")
+        nodes.append(node)
+    return tuple(nodes)
+
+
+def _nodes(shape: Shape, layers: Sequence[Layer], nodes: Sequence[Node], before: Sequence[Node]) -> Iterator[Node]:
+    for index, layer in enumerate(layers):
+        sources = layer.sources(index)
+        inputs = tuple(shape if s == INPUT else nodes[s].shape for s in sources)
+        sized = layer.resized(before[index].inputs, inputs) if before else layer
+        fields = [(1, 1.0) if s == INPUT else (nodes[s].receptive_field, nodes[s].spacing) for s in sources]
+        yield Node(index, sized, sources, inputs, sized.out_shape(inputs), *_receptive(layer, inputs, fields))
+
+
+def _receptive(
+    layer: Layer, inputs: Sequence[Shape], fields: Sequence[tuple[int | None, float]]
+) -> tuple[int | None, float]:
+    reach = layer.reach()
+    spacing = min(fields[0][1] * reach.stride, float(MAX_VALUES))
+    sees_all = reach.size is None or not inputs[0].is_image or layer.recurrent or layer.type == "connected"
+    if sees_all or any(size is None for size, _ in fields):
+        return None, spacing
+    size = max(size for size, _ in fields if size is not None)
+    return min(math.ceil(size + ((reach.size or 1) - 1) * fields[0][1]), MAX_VALUES), spacing

@@ -1,0 +1,1 @@
+"""Pictures in, boxes or classes out."""

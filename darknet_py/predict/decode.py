@@ -1,0 +1,134 @@
+"""Head outputs to boxes: what get_network_boxes and do_nms_sort of the C program do. Nothing is changed in place.
+
+Pictures are decoded together: a GPU takes many as soon as one. Outputs have a batch dimension, (N, ...).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from darknet_py.devices import constant, one_thread, places
+from darknet_py.errors import DarknetError
+from darknet_py.layers.detection import Detection
+from darknet_py.layers.region import Region
+from darknet_py.layers.yolo import Yolo
+from darknet_py.network.graph import Node
+from darknet_py.predict.candidates import Candidates, Size
+from darknet_py.tree.wordtree import WordTree
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to decode: thresholds from 0 to 1, and what YOLO9000 needs."""
+
+    thresh: float = 0.5
+    hier: float = 0.5  # the walk down the tree goes on while its product stays above this
+    map: tuple[int, ...] | None = None  # with a tree: entry j is class map[j], and every entry has its own score
+
+    def __post_init__(self) -> None:
+        for name, value in (("thresh", self.thresh), ("hier", self.hier)):
+            if not 0 <= value <= 1:
+                raise DarknetError(f"{name} is {value}; it must be from 0 to 1")
+
+
+@one_thread()
+def decode(
+    heads: Sequence[Node], outputs: Sequence[Tensor], network: Size, settings: Settings, tree: WordTree | None = None
+) -> Candidates:
+    """The candidates in the outputs (N, ...) of all heads for N pictures.
+
+    Boxes are relative to the network's input, whose width and height are `network`. Those of a picture have the order
+    that they have in its outputs. Scores below the threshold are left out. Raises `DarknetError` for a head that gives
+    no boxes.
+    """
+    parts = []
+    for head, output in zip(heads, outputs, strict=True):
+        decoder = DECODERS.get(type(head.layer))
+        if decoder is None:
+            raise DarknetError(f"{head} gives no boxes: is this a classifier?")
+        parts.append(decoder(head.layer, output.detach().float(), network, settings, tree))
+    return Candidates.joined(parts)
+
+
+def decode_region(
+    layer: Region, output: Tensor, _network: Size, settings: Settings, tree: WordTree | None
+) -> Candidates:
+    """Boxes of a [region] output (N, num * entries, H, W), by get_region_detections of region_layer.c."""
+    n, _, h, w = output.shape
+    cells = output.view(n, layer.num, layer.entries, h, w).movedim(2, 4)  # (N, num, H, W, entries)
+    scale = torch.ones_like(cells[..., 0]) if layer.background else cells[..., layer.coords]
+    found = picture, anchor, row, column = (scale > settings.thresh).nonzero(as_tuple=True)  # (M,) each
+    objectness = scale[found]
+    anchors = constant(layer.anchor_boxes, output.dtype, output.device)[anchor]  # (M, 2) in cells
+    boxes = _grid_boxes(cells[..., :4][found], row, column, anchors, (w, h), (w, h))
+    classes = cells[..., layer.coords + 1 :]
+    if tree is not None and settings.map is None:
+        label = tree.walk(classes, settings.hier, conditional=True, at=found)
+        box = torch.arange(len(boxes), device=output.device)
+        return Candidates(boxes, objectness, picture, box, label, objectness, n)
+    classes = classes[found]  # (M, classes)
+    if tree is not None and settings.map is not None:
+        unknown = next((label for label in settings.map if not 0 <= label < layer.classes), None)
+        if unknown is not None:
+            raise DarknetError(f"there is no class {unknown} in the tree, which has {layer.classes}")
+        classes = tree.absolute(classes).index_select(1, constant(settings.map, torch.int64, output.device))
+    return _scored(boxes, objectness, picture, n, classes, settings.thresh)
+
+
+def decode_yolo(layer: Yolo, output: Tensor, network: Size, settings: Settings, _tree: WordTree | None) -> Candidates:
+    """Boxes of a [yolo] output (N, anchors * entries, H, W), by get_yolo_detections of yolo_layer.c."""
+    n, channels, h, w = output.shape
+    cells = output.view(n, channels // layer.entries, layer.entries, h, w).permute(0, 3, 4, 1, 2)
+    picture, row, column, anchor = (cells[..., 4] > settings.thresh).nonzero(as_tuple=True)
+    found = cells[picture, row, column, anchor]  # (M, entries)
+    anchors = constant(layer.anchor_boxes, output.dtype, output.device)[anchor]  # (M, 2) in pixels
+    boxes = _grid_boxes(found, row, column, anchors, (w, h), network)
+    return _scored(boxes, found[:, 4], picture, n, found[:, 5:], settings.thresh)
+
+
+def decode_detection(
+    layer: Detection, output: Tensor, _network: Size, settings: Settings, _tree: WordTree | None
+) -> Candidates:
+    """Boxes of a [detection] output (N, values), by get_detection_detections of detection_layer.c."""
+    cells, side, n = layer.side**2, layer.side, len(output)
+    if layer.coords != 4:
+        raise DarknetError(f"[detection] coords={layer.coords} gives no boxes; they have 4")
+    classes, objectness, boxes = output.split((cells * layer.classes, cells * layer.num, cells * layer.num * 4), 1)
+    classes = classes.reshape(n, cells, 1, layer.classes).expand(-1, -1, layer.num, -1).flatten(0, 2)
+    boxes = boxes.reshape(n, cells, layer.num, 4)
+    cell = torch.arange(cells, device=output.device)
+    corner = torch.stack((cell % side, cell // side), 1)[:, None]  # (cells, 1, 2)
+    size = boxes[..., 2:].square() if layer.sqrt else boxes[..., 2:]
+    boxes = torch.cat(((boxes[..., :2] + corner) / side, size), 3).flatten(0, 2)
+    picture = torch.arange(n, device=output.device).repeat_interleave(cells * layer.num)
+    return _scored(boxes, objectness.flatten(), picture, n, classes, settings.thresh)
+
+
+Decoder = Callable[[Any, Tensor, Size, Settings, "WordTree | None"], Candidates]
+DECODERS: Final[dict[type, Decoder]] = {
+    Region: decode_region,
+    Yolo: decode_yolo,
+    Detection: decode_detection,
+}
+
+
+def _grid_boxes(found: Tensor, row: Tensor, column: Tensor, anchors: Tensor, grid: Size, unit: Size) -> Tensor:
+    """(M, 4) boxes relative to the input; anchors (M, 2) are in `unit`s of it: cells or pixels."""
+    cells, units = (constant(size, found.dtype, found.device) for size in (grid, unit))
+    centre = (found[:, :2] + torch.stack((column, row), 1)) / cells
+    return torch.cat((centre, found[:, 2:4].exp() * anchors / units), 1)
+
+
+def _scored(
+    boxes: Tensor, objectness: Tensor, picture: Tensor, pictures: int, classes: Tensor, thresh: float
+) -> Candidates:  # fmt: skip
+    """With a row for every class (M, C) of a box whose score, objectness times class, is above the threshold."""
+    scores, count = (objectness[:, None] * classes).flatten(), classes.shape[1]
+    found = places(scores > thresh)
+    box = found // max(count, 1)
+    return Candidates(boxes, objectness, picture, box, found - box * count, scores.index_select(0, found), pictures)
