@@ -27,9 +27,14 @@ class Curve:
 
 
 def loss_chart(
-    batches: Sequence[int], losses: Sequence[float], averages: Sequence[float], path: str | Path, *,
-    maps: Sequence[tuple[int, float]] = (), title: str = "",
-) -> None:  # fmt: skip
+    batches: Sequence[int],
+    losses: Sequence[float],
+    averages: Sequence[float],
+    path: str | Path,
+    *,
+    maps: Sequence[tuple[int, float]] = (),
+    title: str = "",
+) -> None:
     """Draw loss and smoothed loss over the batches, and mAP (batch, 0 to 1) where it was measured, into a file.
 
     What is not finite is left out. The suffix of `path` names the format; raises `DarknetError` for another than

@@ -83,18 +83,36 @@ class Model:
 
     @overload
     def detect(
-        self, images: Images, *, thresh: float = ..., hier: float = ..., nms: float = ...,
-        classes: Sequence[int] | None = ..., batch: int | None = ...,
-    ) -> list[Detections]: ...  # fmt: skip
+        self,
+        images: Images,
+        *,
+        thresh: float = ...,
+        hier: float = ...,
+        nms: float = ...,
+        classes: Sequence[int] | None = ...,
+        batch: int | None = ...,
+    ) -> list[Detections]: ...
     @overload
     def detect(
-        self, images: ImageLike, *, thresh: float = ..., hier: float = ..., nms: float = ...,
-        classes: Sequence[int] | None = ..., batch: int | None = ...,
-    ) -> Detections: ...  # fmt: skip
+        self,
+        images: ImageLike,
+        *,
+        thresh: float = ...,
+        hier: float = ...,
+        nms: float = ...,
+        classes: Sequence[int] | None = ...,
+        batch: int | None = ...,
+    ) -> Detections: ...
     def detect(
-        self, images: ImageLike | Images, *, thresh: float = 0.5, hier: float = 0.5, nms: float = 0.45,
-        classes: Sequence[int] | None = None, batch: int | None = None,
-    ) -> Detections | list[Detections]:  # fmt: skip
+        self,
+        images: ImageLike | Images,
+        *,
+        thresh: float = 0.5,
+        hier: float = 0.5,
+        nms: float = 0.45,
+        classes: Sequence[int] | None = None,
+        batch: int | None = None,
+    ) -> Detections | list[Detections]:
         """Find boxes in a picture, or in each of a list of pictures.
 
         A picture is a path, a PIL image, an array (H, W, C) or a tensor (C, H, W); arrays are RGB, with values of
@@ -124,9 +142,15 @@ class Model:
         return self._each(images, lambda chunk: classifier.classify(chunk, top), batch)
 
     def detect_video(
-        self, path: str | Path, *, thresh: float = 0.5, hier: float = 0.5, nms: float = frames.NMS,
-        average: int = frames.AVERAGE, batch: int | None = None,
-    ) -> Iterator[frames.Seen]:  # fmt: skip
+        self,
+        path: str | Path,
+        *,
+        thresh: float = 0.5,
+        hier: float = 0.5,
+        nms: float = frames.NMS,
+        average: int = frames.AVERAGE,
+        batch: int | None = None,
+    ) -> Iterator[frames.Seen]:
         """Find boxes in every frame of a video file, as the C program's demo does; needs the extra `video`.
 
         Frames come with their pixels and times, in their order. The outputs for the last `average` frames are averaged;
@@ -151,7 +175,7 @@ class Model:
 
     def _each(
         self, images: ImageLike | Images, run: Callable[[list[Tensor]], list[T]], batch: int | None
-    ) -> T | list[T]:  # fmt: skip
+    ) -> T | list[T]:
         if batch is not None and batch < 1:
             raise DarknetError(f"batch is {batch}; it must be 1 or more")
         several = isinstance(images, (list, tuple)) or (isinstance(images, (np.ndarray, Tensor)) and images.ndim == 4)
@@ -165,12 +189,20 @@ class Model:
 
 
 def load(
-    cfg: str | Path, weights: str | Path | None = None, *, names: Names | None = None,
-    data: str | Path | DataFile | None = None, device: str | torch.device | None = None,
-    size: int | tuple[int, int] | None = None, strict: bool = False, partial: weights_file.Partial = False,
-    engine: str | None = None, half: Half = False, names_anyway: bool = False,
+    cfg: str | Path,
+    weights: str | Path | None = None,
+    *,
+    names: Names | None = None,
+    data: str | Path | DataFile | None = None,
+    device: str | torch.device | None = None,
+    size: int | tuple[int, int] | None = None,
+    strict: bool = False,
+    partial: weights_file.Partial = False,
+    engine: str | None = None,
+    half: Half = False,
+    names_anyway: bool = False,
     dialect: str | None = None,
-) -> Model:  # fmt: skip
+) -> Model:
     """Build the network of a cfg, load its weights and put it on a device.
 
     Each file may be a path, or the name of one that comes with the package or was downloaded: `load("shapes")`,

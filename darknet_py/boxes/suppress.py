@@ -12,7 +12,7 @@ from darknet_py.errors import DarknetError
 
 def nms(
     boxes: Tensor, box: Tensor, label: Tensor, score: Tensor, threshold: float, picture: Tensor | None = None
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Which rows do_nms_sort of box.c keeps: each suppresses lower ones of its class with IoU > `threshold`.
 
     Row k says that `boxes[box[k]]`, of cxcywh boxes (N, 4), is of class `label[k]` with `score[k]`; no box

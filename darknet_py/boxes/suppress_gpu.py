@@ -16,7 +16,7 @@ BITS: Final = 32  # of a label, below those of its box
 
 def kept(
     boxes: Tensor, box: Tensor, label: Tensor, score: Tensor, threshold: float, picture: Tensor | None = None
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """What `boxes.nms` gives, on whatever device; the boxes are float32 or float64."""
     if not len(box):
         return torch.ones_like(box, dtype=torch.bool)

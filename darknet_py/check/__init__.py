@@ -19,9 +19,13 @@ __all__ = ["Problem", "check"]
 
 
 def check(
-    cfg: str | Path, weights: str | Path | None = None, data: str | Path | None = None, *, dialect: str | None = None,
+    cfg: str | Path,
+    weights: str | Path | None = None,
+    data: str | Path | None = None,
+    *,
+    dialect: str | None = None,
     progress: Progress | None = None,
-) -> list[Problem]:  # fmt: skip
+) -> list[Problem]:
     """Everything wrong with these files, by file and line; empty where all is well.
 
     Files that cannot be read are findings too: nothing is raised for them. The lists of `data` are read with all their
@@ -54,7 +58,7 @@ def _has_list(data: DataFile) -> bool:
 
 def _check_outline(
     outline: Outline, source: str, weights: str | Path | None, problems: Problems, *, trains: bool
-) -> None:  # fmt: skip
+) -> None:
     check_training(outline, problems)
     check_heads(outline, problems)
     check_named_files(outline, problems)

@@ -25,7 +25,7 @@ from darknet_py.cli import (
     surgery,
     train,
     tree,
-)  # fmt: skip
+)
 from darknet_py.cli.alexeyab import take_flags
 from darknet_py.cli.caret import point
 from darknet_py.cli.options import Verb
@@ -148,9 +148,13 @@ def _usage() -> str:
 
 
 def _show_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int,  # noqa: ARG001
-    file: TextIO | None = None, line: str | None = None,  # noqa: ARG001
-) -> None:  # fmt: skip
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,  # noqa: ARG001
+    lineno: int,  # noqa: ARG001
+    file: TextIO | None = None,
+    line: str | None = None,  # noqa: ARG001
+) -> None:
     """One line a warning, without the place in our code."""
     kind = "warning" if issubclass(category, DarknetWarning) else category.__name__
     print(f"darknet-py: {kind}: {one_line(message)}", file=file or sys.stderr)

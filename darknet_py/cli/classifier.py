@@ -19,7 +19,7 @@ from darknet_py.cli.options import (
     switch,
 )
 from darknet_py.cli.output import complain
-from darknet_py.cli.paths import image_paths, progress, sources  # fmt: skip
+from darknet_py.cli.paths import image_paths, progress, sources
 from darknet_py.errors import ImageError
 
 if TYPE_CHECKING:

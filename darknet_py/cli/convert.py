@@ -36,10 +36,13 @@ USAGE = """darknet-py convert CFG SOURCE OUT [options]
 def _arguments(parser: ArgumentParser) -> None:
     parser.usage = USAGE
     parser.add_argument(
-        "files", metavar="CFG SOURCE OUT", nargs="*", default=[],
+        "files",
+        metavar="CFG SOURCE OUT",
+        nargs="*",
+        default=[],
         help="SOURCE is .weights, .conv.N, .backup, .pt, .pth or .safetensors; the suffix of OUT says what it becomes: "
         "one of these, .onnx, .pt2 (torch.export), .ts (TorchScript) or .py (a module in plain torch)",
-    )  # fmt: skip
+    )
     switch(parser, "inspect", "say what FILE holds, as `darknet-py inspect` does")
     parser.add_argument("--layout", choices=LAYOUTS, help="whose keys OUT gets, or SOURCE has where OUT has none")
     parser.add_argument("--bn-eps", type=_positive, help="epsilon of that project's batch normalization (here: 1e-5)")
@@ -75,10 +78,19 @@ def _convert(args: Namespace) -> int:
         given["dtype"] = getattr(torch, HALVES[args.half])
     with _clearing_away():
         report = convert(
-            *args.files, strict=args.strict, dialect=args.dialect, partial=partial_of(args), seen=args.seen,
-            upto=args.upto, fold_bn=args.fold_bn, check=not args.no_check, decode=args.decode, nms=args.nms,
-            dynamic_size=args.dynamic_size, **given,
-        )  # fmt: skip
+            *args.files,
+            strict=args.strict,
+            dialect=args.dialect,
+            partial=partial_of(args),
+            seen=args.seen,
+            upto=args.upto,
+            fold_bn=args.fold_bn,
+            check=not args.no_check,
+            decode=args.decode,
+            nms=args.nms,
+            dynamic_size=args.dynamic_size,
+            **given,
+        )
     print(json.dumps(report.as_dict()) if args.json else report)
     return 0
 

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darknet_py.cli.options import (  # fmt: skip
+from darknet_py.cli.options import (
     Verb,
     count,
     data_arguments,
@@ -86,9 +86,14 @@ def _run(args: Namespace) -> int:
             writer = stack.enter_context(VideoWriter(args.out, source.size, source.rate / step))
         live = args.video is None or "://" in args.video
         seen = detect_frames(
-            detector, islice(source, 0, None, step), Settings(args.thresh, args.hier), args.nms,
-            average=args.avg, batch=args.batch or model.batch, live=live,
-        )  # fmt: skip
+            detector,
+            islice(source, 0, None, step),
+            Settings(args.thresh, args.hier),
+            args.nms,
+            average=args.avg,
+            batch=args.batch or model.batch,
+            live=live,
+        )
         output = _Output(args, detector, source.path, writer)
         frames = -(-source.frames // step) if source.frames else None
         with closing(seen):

@@ -23,7 +23,7 @@ from darknet_py.cli.options import (
     switch,
 )
 from darknet_py.cli.output import complain
-from darknet_py.cli.paths import image_paths, progress, sources  # fmt: skip
+from darknet_py.cli.paths import image_paths, progress, sources
 from darknet_py.cli.results import Give, Places, detection_lines, drawing, result_file
 from darknet_py.errors import ImageError, NamesError
 
@@ -35,9 +35,27 @@ if TYPE_CHECKING:
 
 COCO = "cfg/coco.data"
 VOC_NAMES = (
-    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
-    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
-)  # fmt: skip
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
 
 
 def _arguments(parser: ArgumentParser, *, data: bool, thresh: float, nms: float) -> None:
@@ -103,9 +121,7 @@ def _run(args: Namespace, names: Sequence[str] | DataFile, verb: str = "") -> in
 class _Output:
     """Prints and writes what was found."""
 
-    def __init__(
-        self, args: Namespace, detector: Detector, places: Places, paths: Sequence[str], record: Give
-    ) -> None:  # fmt: skip
+    def __init__(self, args: Namespace, detector: Detector, places: Places, paths: Sequence[str], record: Give) -> None:
         self.args, self.detector, self.places, self.record = args, detector, places, record
         self.count = 0
         self.taken = {Path(path).parent.resolve() / Path(path).name for path in paths}  # what was given stays

@@ -36,11 +36,15 @@ def _run(args: Namespace) -> int:
         with ExitStack() as stack:
             files = asdict(
                 download(
-                    name, args.folder and Path(args.folder), mirror=args.mirror, force=args.force,
-                    progress=not args.json and bars_of(stack, raw(sys.stderr)), expected_bytes=_expected_bytes,
+                    name,
+                    args.folder and Path(args.folder),
+                    mirror=args.mirror,
+                    force=args.force,
+                    progress=not args.json and bars_of(stack, raw(sys.stderr)),
+                    expected_bytes=_expected_bytes,
                     slowest=args.slowest,
                 )
-            )  # fmt: skip
+            )
         if args.json:
             print(json.dumps({"name": name, **files}, default=str))
         else:

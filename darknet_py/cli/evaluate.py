@@ -25,7 +25,7 @@ from darknet_py.cli.options import (
 )
 from darknet_py.cli.output import (
     bar,
-    complain,  # fmt: skip
+    complain,
 )
 from darknet_py.errors import CfgError, ImageError, Location
 
@@ -161,9 +161,15 @@ def _classifier(args: Namespace, views: str) -> int:
     failed = 0
     with progress_bar(args, lines=True) as progress:
         found = answers(
-            classifier, valid_paths(data), labels[:classes], top=accuracy.top, views=views, batch=args.batch,
-            leaves=None if leaves is None else read_list(leaves), progress=progress,
-        )  # fmt: skip
+            classifier,
+            valid_paths(data),
+            labels[:classes],
+            top=accuracy.top,
+            views=views,
+            batch=args.batch,
+            leaves=None if leaves is None else read_list(leaves),
+            progress=progress,
+        )
         for answer in found:
             if isinstance(answer, ImageError):
                 failed += tell((str(answer),))

@@ -48,9 +48,15 @@ def _join(args: Namespace) -> int:
     try:
         finder = _finder(args, tree)
         joined = join(
-            args.out, args.detection, args.classification, finder, problems.append, mapping=mapping,
-            repeat=args.repeat, progress=partial(bar, unit="picture", disable=None),
-        )  # fmt: skip
+            args.out,
+            args.detection,
+            args.classification,
+            finder,
+            problems.append,
+            mapping=mapping,
+            repeat=args.repeat,
+            progress=partial(bar, unit="picture", disable=None),
+        )
     finally:
         for problem in problems[:SHOWN]:
             complain(problem)

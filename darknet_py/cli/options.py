@@ -33,7 +33,7 @@ class Verb:
 
 def option(
     parser: ArgumentParser, name: str, kind: Callable[[str], object], default: object, text: str, *others: str
-) -> None:  # fmt: skip
+) -> None:
     """An option with a value, under Darknet's `-name` and under `--name`, and under other names the same way."""
     flags, dest = _spelled(name, *others), name.replace("-", "_")
     parser.add_argument(*flags, type=kind, default=default, metavar=name.upper(), dest=dest, help=text)
@@ -107,9 +107,17 @@ def load_model(args: Namespace, names: Sequence[str] | DataFile, *, some: bool =
     use_reading(args)
     named: Any = {"data": names} if isinstance(names, DataFile) else {"names": names}
     return load(
-        args.cfg, args.weights, **named, device=device_of(args), strict=args.strict, partial=partial_of(args),
-        engine=args.engine, half=args.half, dialect=args.dialect, names_anyway=args.names_anyway or some,
-    )  # fmt: skip
+        args.cfg,
+        args.weights,
+        **named,
+        device=device_of(args),
+        strict=args.strict,
+        partial=partial_of(args),
+        engine=args.engine,
+        half=args.half,
+        dialect=args.dialect,
+        names_anyway=args.names_anyway or some,
+    )
 
 
 def use_reading(args: Namespace) -> None:

@@ -31,9 +31,15 @@ def _map(args: Namespace) -> int:
     data, model, settings = prepared(args, 0.005)
     with progress_bar(args) as progress:
         scores = measure(
-            model, valid_paths(data), batch=args.batch, nms=args.nms, hier=args.hier, classes=settings.map,
-            flip=args.flip, progress=progress,
-        )  # fmt: skip
+            model,
+            valid_paths(data),
+            batch=args.batch,
+            nms=args.nms,
+            hier=args.hier,
+            classes=settings.map,
+            flip=args.flip,
+            progress=progress,
+        )
     tell(scores.problems)
     if not len(scores.truths):
         raise CfgError("the label files of its pictures name not a single box", Location(str(data.path("valid"))))

@@ -82,8 +82,12 @@ class Printer(Observer):
     def measured(self, batch: int, scores: Scores) -> None:
         value = scores.mean_average_precision()
         known = None if math.isnan(value) else value
-        self._say(lambda: f"{batch}: mean average precision (mAP@0.50) = {value:f}", event="scores", batch=batch,
-                  mean_average_precision=known)  # fmt: skip
+        self._say(
+            lambda: f"{batch}: mean average precision (mAP@0.50) = {value:f}",
+            event="scores",
+            batch=batch,
+            mean_average_precision=known,
+        )
 
     def saved(self, path: Path) -> None:
         if self.as_json:

@@ -98,7 +98,7 @@ def drawing(image: Tensor, found: Detections, detector: Detector, *, boxes: bool
     end = len(found) if boxes else 0
     return draw_detections(
         image, found.boxes[:end], found.labels[:end], found.scores[:end], detector.names, classes=detector.classes
-    )  # fmt: skip
+    )
 
 
 def detection_lines(found: Detections, *, boxes: bool) -> Iterator[str]:

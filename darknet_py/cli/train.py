@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darknet_py.cli.options import Verb, count, data_arguments, device_arguments, device_of, option, switch, use_reading
-from darknet_py.cli.output import complain  # fmt: skip
+from darknet_py.cli.output import complain
 from darknet_py.cli.signals import stop_signals
 
 if TYPE_CHECKING:
@@ -155,9 +155,15 @@ def _train(args: Namespace, manner: str, data: DataFile, graph: Graph, world: Wo
         observers = [printer, *_files(args, settings, history, printer.failed)]
     with stop_signals(world.size, tell=world.is_first) as told:
         result = train(
-            network, samples, settings, resumed=start.checkpoint, history=history, observers=observers,
-            stop=told.is_set, world=world,
-        )  # fmt: skip
+            network,
+            samples,
+            settings,
+            resumed=start.checkpoint,
+            history=history,
+            observers=observers,
+            stop=told.is_set,
+            world=world,
+        )
     if not result.updates:
         tell(f"nothing is left to train: all {result.batch} batches of max_batches are done")
     if result.stopped:
@@ -171,7 +177,7 @@ def _say_nothing(_message: str) -> None:
 
 def _settings(
     args: Namespace, manner: str, data: DataFile, graph: Graph, samples: PictureData, start: Start, device: str
-) -> TrainSettings:  # fmt: skip
+) -> TrainSettings:
     import torch
 
     from darknet_py.cli.start import folder_of
@@ -183,12 +189,21 @@ def _settings(
     every = args.map_every or max(100, args.mAP_epochs * len(samples.paths) // net.batch)
     workers = default_workers(device, net.network_batch * net.width * net.height)
     return TrainSettings(
-        folder=folder_of(args, data), manner=MANNERS[manner], seed=start.seed, batches=args.batches,
-        save_every=args.save_every, sizes=args.sizes, workers=workers if args.workers is None else args.workers,
-        amp={"bf16": torch.bfloat16, None: None}[args.amp], compile=args.compile, channels_last=args.channels_last,
-        deterministic=args.deterministic, valid=valid_paths(data) if measures else (), names=data.names(),
+        folder=folder_of(args, data),
+        manner=MANNERS[manner],
+        seed=start.seed,
+        batches=args.batches,
+        save_every=args.save_every,
+        sizes=args.sizes,
+        workers=workers if args.workers is None else args.workers,
+        amp={"bf16": torch.bfloat16, None: None}[args.amp],
+        compile=args.compile,
+        channels_last=args.channels_last,
+        deterministic=args.deterministic,
+        valid=valid_paths(data) if measures else (),
+        names=data.names(),
         map_every=every if measures else 0,
-    )  # fmt: skip
+    )
 
 
 def _files(

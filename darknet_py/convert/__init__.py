@@ -70,10 +70,21 @@ class Report:
 
 
 def convert(
-    cfg: str | Path, source: str | Path, target: str | Path, *, strict: bool = False, partial: Partial = False,
-    seen: int | None = None, upto: int | None = None, fold_bn: bool = False, check: bool = True,
-    layout: str | None = None, bn_eps: float = EPS, dialect: str | None = None, **options: Any,
-) -> Report:  # fmt: skip
+    cfg: str | Path,
+    source: str | Path,
+    target: str | Path,
+    *,
+    strict: bool = False,
+    partial: Partial = False,
+    seen: int | None = None,
+    upto: int | None = None,
+    fold_bn: bool = False,
+    check: bool = True,
+    layout: str | None = None,
+    bn_eps: float = EPS,
+    dialect: str | None = None,
+    **options: Any,
+) -> Report:
     """Convert the weights of a cfg from one file into another; the target's suffix says into what.
 
     `partial` takes what fits of a source and draws the rest as Darknet does. `upto` keeps the layers before it alone,
@@ -89,9 +100,7 @@ def convert(
     cfg, source, target = Path(cfg), weights.find(source), Path(target)
     form, from_keys = format_of(target), weights.has_keys(source)
     to_keys = "layout" in form.takes
-    asked = Options(
-        layout=layout if to_keys or not from_keys else None, bn_eps=EPS if from_keys else bn_eps, **options
-    )  # fmt: skip
+    asked = Options(layout=layout if to_keys or not from_keys else None, bn_eps=EPS if from_keys else bn_eps, **options)
     check_options(form, asked)
     graph = Graph.read(cfg, strict=strict, dialect=dialect)
     keys = Reading(layout=None if to_keys else layout, bn_eps=bn_eps) if from_keys else Reading()
@@ -109,7 +118,7 @@ def convert(
 
 def read_into(
     network: Network, path: str | Path, layout: str | None = None, *, partial: Partial = False, bn_eps: float = EPS
-) -> Loaded:  # fmt: skip
+) -> Loaded:
     """`weights.load`, for a state dict with the keys of `layout` and the epsilon of batch normalization `bn_eps`."""
     return weights.read(network, path, Reading(partial=partial, layout=layout, bn_eps=bn_eps))
 
@@ -157,9 +166,16 @@ def _to(module: str, network: Network, path: str | Path, check: bool, options: d
 
 
 def _write(
-    network: Network, target: Path, form: Format, options: Options, *, source: str, check: bool,
-    before: Network | None = None, beside: Path | None = None,
-) -> Report:  # fmt: skip
+    network: Network,
+    target: Path,
+    form: Format,
+    options: Options,
+    *,
+    source: str,
+    check: bool,
+    before: Network | None = None,
+    beside: Path | None = None,
+) -> Report:
     text = dumps(network.graph.sections)
     if beside is not None and beside.exists() and read_text(beside) != text:
         raise DarknetError(f"{beside} is another cfg, and the folded network's goes there: name {target} otherwise")

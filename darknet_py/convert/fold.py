@@ -51,7 +51,7 @@ def fold(network: Network) -> Network:
     sections = (graph.sections[0], *map(_without_normalization, graph.sections[1:]))
     folded = Network(
         Graph(graph.net, connect(graph.input_shape, layers), graph.source, sections), initialize=False
-    ).train(network.training)  # fmt: skip
+    ).train(network.training)
     folded.header = network.header
     for node, layer in zip(graph.nodes, layers, strict=True):
         if layer is node.layer:

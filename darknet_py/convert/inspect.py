@@ -138,9 +138,7 @@ def _inspect_state(path: Path, source: StateDict, graph: Graph | None) -> Conten
     return Contents(str(path), source.kind, facts, values, rows, problem=problem)
 
 
-def _row(
-    layer: int | None, kind: str | None, name: str, shape: tuple[int, ...], chunks: Iterable[Tensor]
-) -> Row:  # fmt: skip
+def _row(layer: int | None, kind: str | None, name: str, shape: tuple[int, ...], chunks: Iterable[Tensor]) -> Row:
     """Statistics piece by piece: counts, means and sums of squares are merged as Chan, Golub and LeVeque do."""
     count, nans, mean, squares, low, high = 0, 0, 0.0, 0.0, math.inf, -math.inf
     for chunk in chunks:

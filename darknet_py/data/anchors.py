@@ -27,8 +27,11 @@ SHORT_SIDE: Final = 600  # that Faster R-CNN brings a picture to
 LONG_SIDE: Final = 1000  # at most
 VOC_PICTURE: Final = (500, 375)  # the commonest size there
 TABLE: Final = (
-    ("Cluster SSE", "sse", 5), ("Cluster IOU", "iou", 5), ("Anchor Boxes", None, 9), ("Cluster IOU", "iou", 9),
-)  # fmt: skip
+    ("Cluster SSE", "sse", 5),
+    ("Cluster IOU", "iou", 5),
+    ("Anchor Boxes", None, 9),
+    ("Cluster IOU", "iou", 9),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +85,7 @@ def cluster(
     centres = best.centres[best.centres.prod(1).argsort()]
     return Anchors(
         f"Cluster {distance.upper()}", centres.double(), average_iou(sizes, centres), best.rounds, best.converged
-    )  # fmt: skip
+    )
 
 
 def faster_rcnn(picture: tuple[int, int] = VOC_PICTURE) -> Tensor:  # (9, 2)

@@ -53,9 +53,16 @@ class LabelFinder:
 
 
 def join(
-    out: str | Path, detection: str | Path, classification: str | Path, finder: LabelFinder, report: Report,
-    *, mapping: Sequence[int] | None = None, repeat: int = 1, progress: Progress = iter,
-) -> Joined:  # fmt: skip
+    out: str | Path,
+    detection: str | Path,
+    classification: str | Path,
+    finder: LabelFinder,
+    report: Report,
+    *,
+    mapping: Sequence[int] | None = None,
+    repeat: int = 1,
+    progress: Progress = iter,
+) -> Joined:
     """Make the folder `out` with a list of the pictures in two lists; the pictures stay where they are.
 
     A picture of the list `classification` becomes a link in `out`/images, with a label file in `out`/labels that has

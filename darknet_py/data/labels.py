@@ -33,9 +33,14 @@ MOST: Final = 2**24  # classes that a float32 can count
 SHOWN: Final = 10  # problems of one file that are listed
 # data.c: the first occurrence of each, in this order.
 _REPLACED: Final = (
-    ("images", "labels"), ("JPEGImages", "labels"), ("raw", "labels"),
-    (".jpg", ".txt"), (".png", ".txt"), (".JPG", ".txt"), (".JPEG", ".txt"),
-)  # fmt: skip
+    ("images", "labels"),
+    ("JPEGImages", "labels"),
+    ("raw", "labels"),
+    (".jpg", ".txt"),
+    (".png", ".txt"),
+    (".JPG", ".txt"),
+    (".JPEG", ".txt"),
+)
 _FOLDERS: Final = re.compile(r"(^|[/\\])(?:images|JPEGImages|raw)(?=[/\\])")
 
 

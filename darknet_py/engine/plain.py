@@ -49,9 +49,11 @@ def is_plain_convolution(module: nn.Module) -> bool:
 def is_plain_sum(module: nn.Module) -> bool:
     """Whether this is a shortcut of two equal sizes, each with factor 1, and an activation of `SLOPES`."""
     return (
-        type(module) is ShortcutModule and module.plain and module.alpha == module.beta == 1
+        type(module) is ShortcutModule
+        and module.plain
+        and module.alpha == module.beta == 1
         and module.activate.name in SLOPES
-    )  # fmt: skip
+    )
 
 
 @torch.no_grad()
@@ -70,9 +72,14 @@ def folded(module: ConvolutionalModule) -> Folded:
         bias = (bn.bias + (bias - mean) * scale).to(weight.dtype)
     stride, padding = conv.stride, conv.padding
     return Folded(
-        weight, bias.detach(), (stride[0], stride[1]), (int(padding[0]), int(padding[1])), conv.groups,
-        SLOPES.get(module.activate.name), module.activate.in_place,
-    )  # fmt: skip
+        weight,
+        bias.detach(),
+        (stride[0], stride[1]),
+        (int(padding[0]), int(padding[1])),
+        conv.groups,
+        SLOPES.get(module.activate.name),
+        module.activate.in_place,
+    )
 
 
 def add(y: Tensor, other: Tensor | None, slope: float) -> Tensor:

@@ -42,7 +42,7 @@ class Table:
     @classmethod
     def of(
         cls, pairs: Pairs, precisions: Tensor, names: Sequence[str], thresh: float, iou: float, points: int
-    ) -> Table:  # fmt: skip
+    ) -> Table:
         """Count; `precisions` (C,) are the average precision of each class, NaN where it has no truths."""
         classes = len(precisions)
         match = pairs.match(iou, ALEXEYAB)

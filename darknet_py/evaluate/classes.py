@@ -91,9 +91,16 @@ class Accuracy:
 
 
 def answers(
-    classifier: Classifier, paths: Sequence[str], labels: Sequence[str], *, top: int = 1, views: str = "single",
-    leaves: Sequence[str] | None = None, batch: int | None = None, progress: Progress | None = None,
-) -> Iterator[Answer | ImageError]:  # fmt: skip
+    classifier: Classifier,
+    paths: Sequence[str],
+    labels: Sequence[str],
+    *,
+    top: int = 1,
+    views: str = "single",
+    leaves: Sequence[str] | None = None,
+    batch: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Answer | ImageError]:
     """What a classifier says of every picture of a list, or why it cannot be read.
 
     `labels` are the names of its first classes, and those that can be the answer. With a tree only leaves can be, or

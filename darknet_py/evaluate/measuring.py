@@ -41,10 +41,18 @@ class Seen:
 
 
 def measure(
-    network: Network | Model, paths: Sequence[str], names: Sequence[str] = (), *, batch: int | None = None,
-    thresh: float = THRESH, nms: float = NMS, hier: float = 0.5, classes: Sequence[int] | None = None,
-    flip: bool = False, progress: Progress | None = None,
-) -> Scores:  # fmt: skip
+    network: Network | Model,
+    paths: Sequence[str],
+    names: Sequence[str] = (),
+    *,
+    batch: int | None = None,
+    thresh: float = THRESH,
+    nms: float = NMS,
+    hier: float = 0.5,
+    classes: Sequence[int] | None = None,
+    flip: bool = False,
+    progress: Progress | None = None,
+) -> Scores:
     """Detect in the pictures of a list and compare with their label files.
 
     The network keeps its mode. Pictures go through it `batch` at a time, with their mirror images for `flip`;
@@ -78,9 +86,15 @@ def measure(
 
 
 def look(
-    detector: Detector, paths: Sequence[str], settings: Settings, nms: float, *, batch: int | None = None,
-    flip: bool = False, progress: Progress | None = None,
-) -> Iterator[Seen]:  # fmt: skip
+    detector: Detector,
+    paths: Sequence[str],
+    settings: Settings,
+    nms: float,
+    *,
+    batch: int | None = None,
+    flip: bool = False,
+    progress: Progress | None = None,
+) -> Iterator[Seen]:
     """Go through pictures, `batch` at a time, while threads read the next; with `flip` as `flip_averaged` says."""
 
     def views(image: Tensor) -> Views:

@@ -33,9 +33,13 @@ class Opened:
 
 
 def each_output(
-    engine: Engine, paths: Sequence[str], views: Callable[[Tensor], Views], *, batch: int | None = None,
+    engine: Engine,
+    paths: Sequence[str],
+    views: Callable[[Tensor], Views],
+    *,
+    batch: int | None = None,
     progress: Progress | None = None,
-) -> Iterator[tuple[Opened, list[Outputs]]]:  # fmt: skip
+) -> Iterator[tuple[Opened, list[Outputs]]]:
     """What the heads say of the `views` of every picture of a list, in its order; nothing of one that cannot be read.
 
     Views of one size go through the network together, those of `batch` pictures at a time.

@@ -78,9 +78,13 @@ class Recall:
 
 
 def each_recall(
-    detector: Detector, paths: Sequence[str], labels: Sequence[Tensor | None], *, batch: int | None = None,
+    detector: Detector,
+    paths: Sequence[str],
+    labels: Sequence[Tensor | None],
+    *,
+    batch: int | None = None,
     progress: Progress | None = None,
-) -> Iterator[Recall | ImageError]:  # fmt: skip
+) -> Iterator[Recall | ImageError]:
     """The counts after each picture, or why it cannot be read; `labels` are rows of class, x, y, w, h.
 
     As there, pictures are stretched to the network's input, whatever it was trained on.
@@ -89,7 +93,7 @@ def each_recall(
     total = Recall()
     outputs = each_output(
         detector.engine, paths, lambda image: [resize(image, w, h)[None]], batch=batch, progress=progress
-    )  # fmt: skip
+    )
     for (one, found), rows in zip(outputs, labels, strict=True):
         if isinstance(one.views, ImageError):
             yield one.views

@@ -53,7 +53,7 @@ class Scores:
     @one_thread()
     def precision_recall(
         self, label: int, iou: float = 0.5, method: str | Method = "area"
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Precision, recall and score of the class after each of its detections, the best first -> three of (n,)."""
         pairs = self.pairs(method_of(method).rules, iou)
         rows = self._span(pairs, label)

@@ -17,8 +17,17 @@ from darknet_py.files import replacing
 from darknet_py.predict.detections import Detections
 
 COCO_IDS: Final = (
-    *range(1, 12), *range(13, 26), 27, 28, *range(31, 45), *range(46, 66), 67, 70, *range(72, 83), *range(84, 91),
-)  # fmt: skip
+    *range(1, 12),
+    *range(13, 26),
+    27,
+    28,
+    *range(31, 45),
+    *range(46, 66),
+    67,
+    70,
+    *range(72, 83),
+    *range(84, 91),
+)
 IMAGENET_CLASSES: Final = 200  # of its detection task
 _NUMBER: Final = re.compile(r"\s*\d{1,18}")
 

@@ -50,7 +50,7 @@ def opened(functions: Callable[[ctypes.CDLL], ctypes.CDLL]) -> ctypes.CDLL | Non
 
 def loaded(
     command: Sequence[str], flags: Sequence[str], folder: Path, functions: Callable[[ctypes.CDLL], ctypes.CDLL]
-) -> ctypes.CDLL:  # fmt: skip
+) -> ctypes.CDLL:
     """The library of this source, machine and command out of `folder`; raises what `opened` catches."""
     key = _key(command, flags)
     with contextlib.suppress(OSError, AttributeError):

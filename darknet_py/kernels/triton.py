@@ -21,9 +21,22 @@ def _leaky(value, slope):  # type: ignore[no-untyped-def]
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _epilogue(  # type: ignore[no-untyped-def]
-    x, bias, other, y, pixels, channels, step, h, w, slope, other_slope,
-    pools: tl.constexpr, adds: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr,
-):  # fmt: skip
+    x,
+    bias,
+    other,
+    y,
+    pixels,
+    channels,
+    step,
+    h,
+    w,
+    slope,
+    other_slope,
+    pools: tl.constexpr,
+    adds: tl.constexpr,
+    rows: tl.constexpr,
+    columns: tl.constexpr,
+):
     """Pixels of `step` values in `x`, of which the first `channels` count, to pixels of `channels` values in `y`."""
     pixel = tl.program_id(0).to(tl.int64) * rows + tl.arange(0, rows)
     channel = tl.program_id(1) * columns + tl.arange(0, columns)
@@ -71,17 +84,48 @@ def epilogue(
     grid = triton.cdiv(pixels, rows), triton.cdiv(k, columns)
     with torch.cuda.device_of(x):
         _epilogue[grid](
-            x, bias, y if other is None else other, y, pixels, k, step, h, w, slope, other_slope,
-            pools=pool, adds=other is not None, rows=rows, columns=columns,
-        )  # fmt: skip
+            x,
+            bias,
+            y if other is None else other,
+            y,
+            pixels,
+            k,
+            step,
+            h,
+            w,
+            slope,
+            other_slope,
+            pools=pool,
+            adds=other is not None,
+            rows=rows,
+            columns=columns,
+        )
     return y
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _stem(  # type: ignore[no-untyped-def]
-    x, weight, bias, y, channels, h, w, by_picture, by_channel, by_row, by_column, k, high, wide, slope,
-    shrink: tl.constexpr, columns: tl.constexpr, taps: tl.constexpr, filters: tl.constexpr, precision: tl.constexpr,
-):  # fmt: skip
+    x,
+    weight,
+    bias,
+    y,
+    channels,
+    h,
+    w,
+    by_picture,
+    by_channel,
+    by_row,
+    by_column,
+    k,
+    high,
+    wide,
+    slope,
+    shrink: tl.constexpr,
+    columns: tl.constexpr,
+    taps: tl.constexpr,
+    filters: tl.constexpr,
+    precision: tl.constexpr,
+):
     """A stretch of one row of outputs, each of a patch of the input whose side is `shrink` + 2."""
     n, row = tl.program_id(2).to(tl.int64), tl.program_id(1)
     column, tap, filter = tl.program_id(0) * columns + tl.arange(0, columns), tl.arange(0, taps), tl.arange(0, filters)  # noqa: A001
@@ -119,9 +163,25 @@ def stem(x: Tensor, weight: Tensor, bias: Tensor, slope: float, *, pool: bool = 
     columns, warps = (128, 4) if pool else (64, 1)  # of one program; the fastest on an H200
     with torch.cuda.device_of(x):
         _stem[triton.cdiv(wide, columns), high, n](
-            x, weight, bias, y, c, h, w, *x.stride(), k, high, wide, slope, shrink=shrink, columns=columns,
-            taps=weight.shape[1], filters=weight.shape[2], precision=precision, num_warps=warps,
-        )  # fmt: skip
+            x,
+            weight,
+            bias,
+            y,
+            c,
+            h,
+            w,
+            *x.stride(),
+            k,
+            high,
+            wide,
+            slope,
+            shrink=shrink,
+            columns=columns,
+            taps=weight.shape[1],
+            filters=weight.shape[2],
+            precision=precision,
+            num_warps=warps,
+        )
     return y
 
 

@@ -33,6 +33,28 @@ from darknet_py.layers.base import REGISTRY, Blob, Layer, Shape, register
 __all__ = ["REGISTRY", "Blob", "Layer", "Shape", "register"]
 
 _MODULES = (
-    activation, avgpool, batchnorm, connected, convolutional, cost, crop, deconvolutional, detection, dropout, iseg,
-    l2norm, local, logistic, maxpool, normalization, recurrent, region, reorg, route, shortcut, softmax, upsample, yolo,
-)  # fmt: skip
+    activation,
+    avgpool,
+    batchnorm,
+    connected,
+    convolutional,
+    cost,
+    crop,
+    deconvolutional,
+    detection,
+    dropout,
+    iseg,
+    l2norm,
+    local,
+    logistic,
+    maxpool,
+    normalization,
+    recurrent,
+    region,
+    reorg,
+    route,
+    shortcut,
+    softmax,
+    upsample,
+    yolo,
+)

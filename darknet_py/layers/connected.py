@@ -30,9 +30,7 @@ class Connected(Layer):
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         (shape,) = inputs
-        return ConnectedModule(
-            shape.size, self.output, self.activation, batch_normalize=self.batch_normalize
-        )  # fmt: skip
+        return ConnectedModule(shape.size, self.output, self.activation, batch_normalize=self.batch_normalize)
 
     def blobs(self, inputs: Sequence[Shape]) -> tuple[Blob, ...]:
         (shape,) = inputs

@@ -79,9 +79,16 @@ class ConvolutionalModule(nn.Module):
 
     def __init__(self, layer: Convolutional, channels: int) -> None:
         super().__init__()
-        self.conv = Conv2d(channels, layer.filters, layer.size, layer.stride, layer.total_padding,
-            groups=layer.groups, bias=not layer.batch_normalize, dtype=torch.float32,
-        )  # fmt: skip
+        self.conv = Conv2d(
+            channels,
+            layer.filters,
+            layer.size,
+            layer.stride,
+            layer.total_padding,
+            groups=layer.groups,
+            bias=not layer.batch_normalize,
+            dtype=torch.float32,
+        )
         self.bn = batch_norm_2d(layer.filters) if layer.batch_normalize else None
         self.activate = Activate(layer.activation)
         self.smooth = layer.smooth
@@ -97,9 +104,7 @@ class ConvolutionalModule(nn.Module):
             x = x.contiguous(memory_format=self.layout)
         if self.binary_weights:
             conv = self.conv
-            x = F.conv2d(
-                x, binarize(conv.weight), conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups
-            )  # fmt: skip
+            x = F.conv2d(x, binarize(conv.weight), conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups)
         else:
             x = self.conv(x)
         x = self.normalize_and_activate(x)

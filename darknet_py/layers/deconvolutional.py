@@ -64,9 +64,15 @@ class DeconvolutionalModule(nn.Module):
 
     def __init__(self, layer: Deconvolutional, channels: int) -> None:
         super().__init__()
-        self.conv = ConvTranspose2d(channels, layer.filters, layer.size, layer.stride, layer.total_padding,
-            bias=not layer.batch_normalize, dtype=torch.float32,
-        )  # fmt: skip
+        self.conv = ConvTranspose2d(
+            channels,
+            layer.filters,
+            layer.size,
+            layer.stride,
+            layer.total_padding,
+            bias=not layer.batch_normalize,
+            dtype=torch.float32,
+        )
         self.bn = batch_norm_2d(layer.filters) if layer.batch_normalize else None
         self.activate = Activate(layer.activation)
 

@@ -223,11 +223,15 @@ class Crnn(Layer):
         state = x._replace(c=self.hidden_filters)
         hidden, output = (
             Convolutional(
-                where=self.where, filters=filters, size=3, pad=True, activation=self.activation,
+                where=self.where,
+                filters=filters,
+                size=3,
+                pad=True,
+                activation=self.activation,
                 batch_normalize=self.batch_normalize,
             )
             for filters in (self.hidden_filters, self.output_filters)
-        )  # fmt: skip
+        )
         return dict(zip(STATE, ((hidden, x), (hidden, state), (output, state)), strict=True))
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:

@@ -98,9 +98,7 @@ class Criterion(nn.Module):
     def _losses(self) -> tuple[Loss, ...]:
         return cast("tuple[Loss, ...]", tuple(self.losses))
 
-    def _head(
-        self, place: _Place, loss: Loss, outputs: Mapping[int, Tensor], truth: Tensor, seen: int
-    ) -> HeadLoss:  # fmt: skip
+    def _head(self, place: _Place, loss: Loss, outputs: Mapping[int, Tensor], truth: Tensor, seen: int) -> HeadLoss:
         images = outputs[INPUT]
         if images.ndim == 4:
             loss.input_size = (images.shape[3], images.shape[2])

@@ -72,16 +72,14 @@ class Graph:
         return cls.from_sections(cfg.read(path), str(path), strict=strict, dialect=dialect)
 
     @classmethod
-    def parse(
-        cls, text: str, source: str = "<cfg>", *, strict: bool = False, dialect: str | None = None
-    ) -> Graph:  # fmt: skip
+    def parse(cls, text: str, source: str = "<cfg>", *, strict: bool = False, dialect: str | None = None) -> Graph:
         """Make a graph of cfg text."""
         return cls.from_sections(cfg.parse(text, source), source, strict=strict, dialect=dialect)
 
     @classmethod
     def from_sections(
         cls, sections: Sequence[Section], source: str = "<cfg>", *, strict: bool = False, dialect: str | None = None
-    ) -> Graph:  # fmt: skip
+    ) -> Graph:
         """Make a graph of parsed sections."""
         if known(dialect) is None:
             refuse_other(sections)

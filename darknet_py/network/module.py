@@ -33,7 +33,7 @@ class Network(nn.Module):
 
     def __init__(
         self, graph: Graph, *, initialize: bool = True, generator: torch.Generator | None = None, device: str = "cpu"
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Build the modules on the CPU; with `initialize` their weights are drawn as Darknet draws them.
 
         Without, they hold whatever the memory holds: for weights that are loaded next. Raises `DarknetError` where
@@ -56,9 +56,13 @@ class Network(nn.Module):
 
     @classmethod
     def from_cfg(
-        cls, path: str | Path, *, strict: bool = False, generator: torch.Generator | None = None,
+        cls,
+        path: str | Path,
+        *,
+        strict: bool = False,
+        generator: torch.Generator | None = None,
         dialect: str | None = None,
-    ) -> Network:  # fmt: skip
+    ) -> Network:
         """Read a cfg file and build its network with random weights."""
         return cls(Graph.read(path, strict=strict, dialect=dialect), generator=generator)
 

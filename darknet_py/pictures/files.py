@@ -26,9 +26,22 @@ Array: TypeAlias = "np.ndarray[Any, Any]"
 ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | Array | Tensor"
 
 _UNREADABLE: Final = (  # what Pillow lets out when a file is damaged
-    ImageError, OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError,
-    ArithmeticError, AssertionError, RuntimeError, MemoryError, struct.error, Warning, Image.DecompressionBombError,
-)  # fmt: skip
+    ImageError,
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    Warning,
+    Image.DecompressionBombError,
+)
 
 
 def read(source: str | os.PathLike[str] | bytes | BinaryIO, channels: int = 3) -> Tensor:

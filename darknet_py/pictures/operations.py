@@ -213,9 +213,16 @@ def placed(size: int, new: int, offset: int, limit: int, device: torch.device) -
 
 
 def turned(
-    image_w: int, image_h: int, radians: float, scale: float, width: int, height: int, dx: float, dy: float,
+    image_w: int,
+    image_h: int,
+    radians: float,
+    scale: float,
+    width: int,
+    height: int,
+    dx: float,
+    dy: float,
     aspect: float,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Tensor]:
     """Where `rotate_crop` looks in a picture of `image_w` x `image_h`: columns and rows, (height, width) each.
 
     Those outside are at most 2 before the first pixel, or 2 behind the last.

@@ -167,7 +167,7 @@ class VideoWriter:
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:  # fmt: skip
+    ) -> None:
         if not self.count:
             nothing = ImageError(f"{self.path}: no frame was written")
             self._stack.__exit__(kind or ImageError, error or nothing, trace)

@@ -39,7 +39,7 @@ def lanes(engine: Engine) -> int:
 
 def in_batches(
     items: Iterable[T], run: Callable[[list[T]], U], *, size: int, lanes: int = 1
-) -> Generator[U, None, None]:  # fmt: skip
+) -> Generator[U, None, None]:
     """What `run` gives for `size` items at a time, for as many lists at a time as there are lanes.
 
     Where the last items would leave a lane without work, they are shared out.
@@ -63,7 +63,7 @@ def _lists(items: Iterator[T], size: int, lanes: int) -> Iterator[list[T]]:
 
 def ahead(
     items: Iterable[T], work: Callable[[T], U], *, count: int, threads: int, share: int | None = None
-) -> Generator[U, None, None]:  # fmt: skip
+) -> Generator[U, None, None]:
     """Do `work` for items in their order, by threads, for at most `count` before their results are taken.
 
     Items are asked for in the thread of the caller; an error, of an item too, comes where the result would. When the

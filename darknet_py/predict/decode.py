@@ -126,7 +126,7 @@ def _grid_boxes(found: Tensor, row: Tensor, column: Tensor, anchors: Tensor, gri
 
 def _scored(
     boxes: Tensor, objectness: Tensor, picture: Tensor, pictures: int, classes: Tensor, thresh: float
-) -> Candidates:  # fmt: skip
+) -> Candidates:
     """With a row for every class (M, C) of a box whose score, objectness times class, is above the threshold."""
     scores, count = (objectness[:, None] * classes).flatten(), classes.shape[1]
     found = places(scores > thresh)

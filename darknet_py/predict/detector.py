@@ -99,9 +99,14 @@ class Detector:
 
     @one_thread()
     def decode_all(
-        self, heads: Sequence[Tensor], sizes: Sequence[Size], settings: Settings, nms: float, *,
+        self,
+        heads: Sequence[Tensor],
+        sizes: Sequence[Size],
+        settings: Settings,
+        nms: float,
+        *,
         by_objectness: bool = False,
-    ) -> list[Detections]:  # fmt: skip
+    ) -> list[Detections]:
         """The detections in the outputs (N, ...) of all heads for N pictures of those widths and heights.
 
         With `by_objectness` the surest boxes suppress others whatever their classes, as do_nms_obj of box.c does it.
@@ -144,7 +149,7 @@ class Detector:
 
     def detect_each(
         self, sources: Iterable[ImageLike], settings: Settings, nms: float, batch: int, *, eager: bool = True
-    ) -> Iterator[Picture[Detections]]:  # fmt: skip
+    ) -> Iterator[Picture[Detections]]:
         """Go through pictures as `each_picture` does."""
 
         def run(images: list[Tensor]) -> list[Detections]:

@@ -33,9 +33,15 @@ class Seen:
 
 
 def detect_frames(
-    detector: Detector, frames: Iterable[Frame], settings: Settings, nms: float = NMS, *, average: int = AVERAGE,
-    batch: int = 1, live: bool = False,
-) -> Generator[Seen, None, None]:  # fmt: skip
+    detector: Detector,
+    frames: Iterable[Frame],
+    settings: Settings,
+    nms: float = NMS,
+    *,
+    average: int = AVERAGE,
+    batch: int = 1,
+    live: bool = False,
+) -> Generator[Seen, None, None]:
     """Go through frames, of which a thread reads the next meanwhile.
 
     As in demo.c, boxes are decoded from the mean of the outputs for the last `average` frames, and the surest boxes

@@ -33,9 +33,13 @@ class Picture(Generic[Found]):
 
 
 def each_picture(
-    sources: Iterable[ImageLike], engine: Engine, run: Callable[[list[Tensor]], list[Found]], batch: int, *,
+    sources: Iterable[ImageLike],
+    engine: Engine,
+    run: Callable[[list[Tensor]], list[Found]],
+    batch: int,
+    *,
     eager: bool = True,
-) -> Iterator[Picture[Found]]:  # fmt: skip
+) -> Iterator[Picture[Found]]:
     """Put pictures through `run`, `batch` at a time; one that cannot be read gives its error, and the rest go on.
 
     Files are read by threads: ahead, or by those that call `run` if these are enough. If not `eager`, no source is

@@ -68,7 +68,7 @@ def joined(device: str | torch.device | None = None) -> Iterator[World]:
         torch.cuda.set_device(chosen)
     dist.init_process_group(
         "nccl" if on_gpu else "gloo", rank=rank, world_size=size, device_id=chosen if on_gpu else None
-    )  # fmt: skip
+    )
     try:
         yield World(rank, size, chosen)
         dist.barrier()  # nobody leaves while another still talks to it

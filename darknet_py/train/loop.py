@@ -43,10 +43,17 @@ class Result:
 
 
 def train(
-    network: Network, data: PictureData, settings: TrainSettings | None = None, *,
-    resumed: Checkpoint | None = None, history: History | None = None, observers: Sequence[Observer] = (),
-    on_update: Callable[[Update], None] | None = None, stop: Callable[[], bool] = lambda: False, world: World = ALONE,
-) -> Result:  # fmt: skip
+    network: Network,
+    data: PictureData,
+    settings: TrainSettings | None = None,
+    *,
+    resumed: Checkpoint | None = None,
+    history: History | None = None,
+    observers: Sequence[Observer] = (),
+    on_update: Callable[[Update], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    world: World = ALONE,
+) -> Result:
     """Train a network, on the device it is on, until there are the cfg's max_batches updates.
 
     It goes on from `network.seen`, or with `resumed` exactly where that run was. After an update for which `stop` says
@@ -72,12 +79,16 @@ class _Run:
 
     def __init__(
         self, network: Network, data: PictureData, settings: TrainSettings, world: World, history: History
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.network, self.data, self.settings, self.world, self.history = network, data, settings, world, history
         self.stepper = Stepper(
-            network, amp=settings.amp, compile=settings.compile, channels_last=settings.channels_last, world=world,
+            network,
+            amp=settings.amp,
+            compile=settings.compile,
+            channels_last=settings.channels_last,
+            world=world,
             seed=settings.seed,
-        )  # fmt: skip
+        )
         self.average, self.observers = math.nan, Observers(())
         self.saver: Saver | None = None
         if world.is_first and settings.folder is not None:
@@ -94,9 +105,7 @@ class _Run:
             if self.saver is not None:
                 self.saver.last = checkpoint.path
         check_start(self.network)
-        self.plan = Plan.of(
-            self.settings, self.network.graph, self.stepper.batch, resumed=checkpoint is not None
-        )  # fmt: skip
+        self.plan = Plan.of(self.settings, self.network.graph, self.stepper.batch, resumed=checkpoint is not None)
 
     def go(self, stop: Callable[[], bool]) -> Result:
         """Update until the end."""
@@ -139,10 +148,19 @@ class _Run:
         loss = cost / self.rows
         self.average = 0.9 * (loss if math.isnan(self.average) else self.average) + 0.1 * loss
         update = Update(
-            batch=self.stepper.batch, loss=loss, average=self.average, rate=self.stepper.rate,
-            seconds=time.perf_counter() - start - waited, loaded=waited, pictures=self.rows, seen=self.network.seen,
-            listed=len(self.data.paths), size=size, resized=resized, lines=lines,
-        )  # fmt: skip
+            batch=self.stepper.batch,
+            loss=loss,
+            average=self.average,
+            rate=self.stepper.rate,
+            seconds=time.perf_counter() - start - waited,
+            loaded=waited,
+            pictures=self.rows,
+            seen=self.network.seen,
+            listed=len(self.data.paths),
+            size=size,
+            resized=resized,
+            lines=lines,
+        )
         return update, stopped
 
     def _fetch(self, found: Sequence[Losses], stop: bool) -> tuple[float, bool, tuple[str, ...]]:

@@ -58,9 +58,17 @@ class DarknetSGD(torch.optim.Optimizer):
         velocity = self._buffers(group, "velocity")
         if _fits_one_pass(weights, group["momentum"]):
             sgd(
-                weights, [weight.grad for weight in weights], list(velocity), fused=True, maximize=True, lr=-rate,
-                momentum=group["momentum"], weight_decay=-decay * batch, dampening=0.0, nesterov=False,
-            )  # fmt: skip
+                weights,
+                [weight.grad for weight in weights],
+                list(velocity),
+                fused=True,
+                maximize=True,
+                lr=-rate,
+                momentum=group["momentum"],
+                weight_decay=-decay * batch,
+                dampening=0.0,
+                nesterov=False,
+            )
             return
         torch._foreach_mul_(velocity, group["momentum"])
         _subtract_gradients(velocity, weights)

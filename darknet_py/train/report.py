@@ -18,8 +18,18 @@ if TYPE_CHECKING:
     from darknet_py.evaluate import Scores
 
 COLUMNS: Final = (
-    "batch", "seen", "epoch", "loss", "average", "rate", "width", "height", "seconds", "loaded", "map",
-)  # fmt: skip
+    "batch",
+    "seen",
+    "epoch",
+    "loss",
+    "average",
+    "rate",
+    "width",
+    "height",
+    "seconds",
+    "loaded",
+    "map",
+)
 PAUSE: Final = 30.0  # seconds between two drawings of a chart
 
 
@@ -119,9 +129,14 @@ class Chart(Observer):
     """
 
     def __init__(
-        self, path: str | Path, history: History, report: Callable[[str], None], *, title: str = "",
+        self,
+        path: str | Path,
+        history: History,
+        report: Callable[[str], None],
+        *,
+        title: str = "",
         needed: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.path, self.history, self.title = Path(path), history, title
         self._report, self._works, self._needed = report, True, needed
         self._drawn, self._due = 0, 0.0  # points that are in it, and when it may be drawn again

@@ -42,9 +42,16 @@ class Stepper:
     """
 
     def __init__(
-        self, network: Network, *, amp: torch.dtype | None = None, compile: bool = False, channels_last: bool = True,  # noqa: A002
-        world: World = ALONE, seed: int = 0, build: Literal["gpu", "cpu"] = "gpu",
-    ) -> None:  # fmt: skip
+        self,
+        network: Network,
+        *,
+        amp: torch.dtype | None = None,
+        compile: bool = False,  # noqa: A002
+        channels_last: bool = True,
+        world: World = ALONE,
+        seed: int = 0,
+        build: Literal["gpu", "cpu"] = "gpu",
+    ) -> None:
         """Raise `DarknetError` where the cfg gives nothing to train, or a batch that cannot be shared."""
         after_fork()
         self.network, self.world, self.amp, self.seed = network, world, amp, seed

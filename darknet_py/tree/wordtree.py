@@ -150,7 +150,7 @@ class WordTree:
     @one_thread()
     def walk(
         self, values: Tensor, threshold: float, *, conditional: bool = False, at: tuple[Tensor, ...] | None = None
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """Go down to the best child while the product of the values on the way stays above `threshold`.
 
         Values are (..., C); gives (...) int64, the last node that did, or the best of the top level. As in

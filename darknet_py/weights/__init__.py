@@ -61,7 +61,7 @@ def read(network: Network, path: str | Path, reading: Reading | None = None) -> 
 
 def made(
     graph: Graph, path: str | Path, reading: Reading | None = None, *, generator: torch.Generator | None = None
-) -> tuple[Network, Loaded]:  # fmt: skip
+) -> tuple[Network, Loaded]:
     """The network of a graph with the values of a file; what the file does not hold is drawn.
 
     No memory is taken before the file is known to fit.

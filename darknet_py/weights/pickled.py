@@ -24,9 +24,20 @@ from darknet_py.weights.projects import looks_like, unwrapped
 
 NOTE: Final = "darknet_py"  # the entry of `_metadata`, which every state dict has, that holds the note
 INSIDE: Final = (
-    "state_dict", "model_state_dict", "model_state", "model", "ema", "ema_state_dict", "model_ema", "net", "network",
-    "weights", "params", "module", "student",
-)  # fmt: skip  # where checkpoints have the state dict; those of a name that is not here come after them
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "ema",
+    "ema_state_dict",
+    "model_ema",
+    "net",
+    "network",
+    "weights",
+    "params",
+    "module",
+    "student",
+)  # where checkpoints have the state dict; those of a name that is not here come after them
 DEPTH: Final = 5  # of dicts in each other
 DICTS: Final = 10_000  # that are looked into
 OLD: Final = 5  # pickles at the start of a file as torch wrote them before 2020

@@ -31,7 +31,7 @@ class Slot(NamedTuple):
 
 def layout(
     graph: Graph, start: int = 0, cutoff: int | None = None, *, saving: bool = False, outputs: Mapping[int, int] = NONE
-) -> tuple[Slot, ...]:  # fmt: skip
+) -> tuple[Slot, ...]:
     """Where each tensor is in a file that holds the layers from `start` to before `cutoff`.
 
     dontload, numload and dontloadscales change what a file that is loaded holds, dontsave what is saved. `outputs` are

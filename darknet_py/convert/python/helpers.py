@@ -273,11 +273,35 @@ def lhtan(x: Tensor) -> Tensor:
 
 
 _FUNCTIONS: tuple[Callable[..., Any], ...] = (
-    conv, conv_bn, deconv, deconv_bn, linear, linear_bn, local_weights, local, binary, signs, max_pool, reorg,
-    reorg_reverse, reorg_uneven, reorg_flatten, reorg_flatten_reverse, add_channels, add_sizes, normalize_channels,
+    conv,
+    conv_bn,
+    deconv,
+    deconv_bn,
+    linear,
+    linear_bn,
+    local_weights,
+    local,
+    binary,
+    signs,
+    max_pool,
+    reorg,
+    reorg_reverse,
+    reorg_uneven,
+    reorg_flatten,
+    reorg_flatten_reverse,
+    add_channels,
+    add_sizes,
+    normalize_channels,
     tree_softmax,
-    leaky, relie, loggy, selu, ramp, plse, stair, lhtan,
-)  # fmt: skip
+    leaky,
+    relie,
+    loggy,
+    selu,
+    ramp,
+    plse,
+    stair,
+    lhtan,
+)
 HELPERS: Final = {function.__name__: function for function in _FUNCTIONS}
 
 

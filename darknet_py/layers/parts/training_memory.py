@@ -48,13 +48,13 @@ class NormActivate(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, scales: Tensor, biases: Tensor, bn: nn.BatchNorm2d, slope: float, space: Workspace
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """`bn` with its weight and bias, then the activation with that slope below 0."""
         out, mean, inverse = space.take("out", x), torch.empty_like(scales), torch.empty_like(scales)
         bn.get_buffer("num_batches_tracked").add_(1)
         torch.native_batch_norm(
             x, scales, biases, bn.running_mean, bn.running_var, True, MOMENTUM, bn.eps, out=(out, mean, inverse)
-        )  # fmt: skip
+        )
         if slope != 1:
             F.leaky_relu_(out, slope)
         ctx.save_for_backward(x, out, scales, mean, inverse)
@@ -70,7 +70,7 @@ class NormActivate(torch.autograd.Function):
             grad = torch.ops.aten.leaky_relu_backward(grad, out, ctx.slope, True, grad_input=out)
         _, by_scales, by_biases = torch.ops.aten.native_batch_norm_backward(
             grad, x, scales, None, None, mean, inverse, True, ctx.eps, PARTS
-        )  # fmt: skip
+        )
         count, sides = x.numel() // len(scales), (-1, 1, 1)
         factor = scales * inverse
         slant = -factor * inverse * by_scales / count
@@ -101,5 +101,5 @@ class MaxPooled(torch.autograd.Function):
         (place,) = ctx.saved_tensors
         found: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
             grad, ctx.gradient, *ctx.window, place, grad_input=ctx.gradient
-        )  # fmt: skip
+        )
         return found, None, None
