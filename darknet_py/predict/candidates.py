@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -15,28 +16,36 @@ from darknet_py.devices import descending, one_thread, places
 Size = tuple[int, int]  # width, height
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Candidates:
-    """Boxes with the classes they may have: row k says that box `box[k]` has class `label[k]` with `score[k]`."""
+    """Boxes of N pictures, and rows that say which classes they may have: one for every class above the threshold.
 
-    boxes: Tensor  # (N, 4) x, y, w, h relative to the network's input or to the picture
-    objectness: Tensor  # (N,)
-    picture: Tensor  # (N,) int64, which of the pictures it is in
-    box: Tensor  # (K,) int64
+    Row k says that `boxes[box_index[k]]` has class `label[k]` with `score[k]`.
+    """
+
+    boxes: Tensor  # (B, 4) x, y, w, h relative to the network's input or to the picture
+    objectness: Tensor  # (B,)
+    picture_index: Tensor  # (B,) int64, which of the pictures the box is in
+    picture_count: int = 1  # how many pictures there are, with boxes or without
+    box_index: Tensor  # (K,) int64
     label: Tensor  # (K,) int64
-    score: Tensor  # (K,) above the threshold
-    pictures: int = 1  # how many there are, with boxes or without
+    score: Tensor  # (K,)
+
+    @property
+    def pictures_apart(self) -> Tensor | None:
+        """What keeps the boxes of different pictures apart; None where there is one picture."""
+        return self.picture_index if self.picture_count > 1 else None
 
     @one_thread()
     def rows(self, which: Tensor) -> Candidates:
-        """Some of the rows, by their numbers."""
-        box, label, score = (column.index_select(0, which) for column in (self.box, self.label, self.score))
-        return Candidates(self.boxes, self.objectness, self.picture, box, label, score, self.pictures)
+        """Some of the rows, by their numbers (R,), in that order; all boxes stay."""
+        box_index, label, score = (column.index_select(0, which) for column in (self.box_index, self.label, self.score))
+        return replace(self, box_index=box_index, label=label, score=score)
 
     def suppressed(self, threshold: float) -> Candidates:
         """Those that Darknet's NMS leaves, class by class and picture by picture (do_nms_sort)."""
-        picture = self.picture if self.pictures > 1 else None
-        return self.rows(places(nms(self.boxes, self.box, self.label, self.score, threshold, picture)))
+        kept = nms(self.boxes, self.box_index, self.label, self.score, threshold, self.pictures_apart)
+        return self.rows(places(kept))
 
     def best_first(self) -> Candidates:
         """In the order of their scores; of equal ones the earlier row comes first."""
@@ -44,7 +53,9 @@ class Candidates:
 
     def by_picture(self) -> Candidates:
         """The rows of each picture together, in the order that they have."""
-        return self if self.pictures == 1 else self.rows(self.picture[self.box].argsort(stable=True))
+        if self.picture_count == 1:
+            return self
+        return self.rows(self.picture_index[self.box_index].argsort(stable=True))
 
     def as_printed(self) -> Candidates:
         """In the order in which the C program prints them.
@@ -54,30 +65,29 @@ class Candidates:
         """
         labels, label = self.label.unique(return_inverse=True)
         scores = self.score.new_zeros(len(self.boxes), len(labels))
-        scores[self.box, label] = self.score
-        order = torch.arange(len(self.boxes), device=self.box.device)
+        scores[self.box_index, label] = self.score
+        order = torch.arange(len(self.boxes), device=self.box_index.device)
         for column in scores.unbind(1):
             order = order[descending(column[order])]
         place = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
-        return self.rows((place[self.box] * len(labels) + label).argsort())
+        return self.rows((place[self.box_index] * len(labels) + label).argsort())
 
     def in_picture(self, sizes: Sequence[Size], network: Size) -> Candidates:
         """With boxes relative to the pictures, of those sizes, that were letterboxed to the network's input."""
-        boxes = unletterbox(self.boxes, self.picture, sizes, network)
-        return Candidates(boxes, self.objectness, self.picture, self.box, self.label, self.score, self.pictures)
+        return replace(self, boxes=unletterbox(self.boxes, self.picture_index, sizes, network))
 
     @classmethod
     def joined(cls, parts: Sequence[Candidates]) -> Candidates:
         """Those of several heads for the same pictures, in the order of the heads."""
         if len(parts) == 1:
             return parts[0]
-        starts = [sum(len(part.boxes) for part in parts[:n]) for n in range(len(parts))]
+        starts = accumulate((len(part.boxes) for part in parts), initial=0)
         return cls(
-            torch.cat([part.boxes for part in parts]),
-            torch.cat([part.objectness for part in parts]),
-            torch.cat([part.picture for part in parts]),
-            torch.cat([part.box + start for part, start in zip(parts, starts, strict=True)]),
-            torch.cat([part.label for part in parts]),
-            torch.cat([part.score for part in parts]),
-            parts[0].pictures,
+            boxes=torch.cat([part.boxes for part in parts]),
+            objectness=torch.cat([part.objectness for part in parts]),
+            picture_index=torch.cat([part.picture_index for part in parts]),
+            picture_count=parts[0].picture_count,
+            box_index=torch.cat([part.box_index + start for part, start in zip(parts, starts, strict=False)]),
+            label=torch.cat([part.label for part in parts]),
+            score=torch.cat([part.score for part in parts]),
         )

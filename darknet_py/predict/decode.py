@@ -69,8 +69,15 @@ def decode_region(
     classes = cells[..., layer.coords + 1 :]
     if tree is not None and settings.map is None:
         label = tree.walk(classes, settings.hier, conditional=True, at=found)
-        box = torch.arange(len(boxes), device=output.device)
-        return Candidates(boxes, objectness, picture, box, label, objectness, n)
+        return Candidates(
+            boxes=boxes,
+            objectness=objectness,
+            picture_index=picture,
+            picture_count=n,
+            box_index=torch.arange(len(boxes), device=output.device),
+            label=label,
+            score=objectness,
+        )
     classes = classes[found]  # (M, classes)
     if tree is not None and settings.map is not None:
         unknown = next((label for label in settings.map if not 0 <= label < layer.classes), None)
@@ -131,4 +138,12 @@ def _scored(
     scores, count = (objectness[:, None] * classes).flatten(), classes.shape[1]
     found = places(scores > thresh)
     box = found // max(count, 1)
-    return Candidates(boxes, objectness, picture, box, found - box * count, scores.index_select(0, found), pictures)
+    return Candidates(
+        boxes=boxes,
+        objectness=objectness,
+        picture_index=picture,
+        picture_count=pictures,
+        box_index=box,
+        label=found - box * count,
+        score=scores.index_select(0, found),
+    )

@@ -132,7 +132,7 @@ class Detector:
     def detections(self, candidates: Candidates, sizes: Sequence[Size]) -> list[Detections]:
         """Candidates that are relative to their pictures, picture by picture and in pixels."""
         rows = candidates.by_picture()
-        boxes, picture = (column.index_select(0, rows.box) for column in (rows.boxes, rows.picture))
+        boxes, picture = (column.index_select(0, rows.box_index) for column in (rows.boxes, rows.picture_index))
         boxes, scores, labels, picture = devices.on_cpu(boxes, rows.score, rows.label, picture)
         # A box may be far wider than its picture: infinitely so, where the exponential of its width has no end.
         sides = torch.tensor([(*size, *size) for size in sizes], dtype=torch.float64, device="cpu")
@@ -161,10 +161,9 @@ class Detector:
 def _without_overlap(candidates: Candidates, nms: float) -> Candidates:
     """The rows of boxes that no surer one suppresses, the surest first, as the C program prints them."""
     if nms:
-        picture = candidates.picture if candidates.pictures > 1 else None
-        kept = nms_objectness(candidates.boxes, candidates.objectness, nms, picture)
-        candidates = candidates.rows(places(kept[candidates.box]))
-    return candidates.rows(candidates.objectness[candidates.box].sort(descending=True, stable=True).indices)
+        kept = nms_objectness(candidates.boxes, candidates.objectness, nms, candidates.pictures_apart)
+        candidates = candidates.rows(places(kept[candidates.box_index]))
+    return candidates.rows(candidates.objectness[candidates.box_index].sort(descending=True, stable=True).indices)
 
 
 def class_name(names: Sequence[str], label: int) -> str:

@@ -118,7 +118,7 @@ def test_boxes_in_the_graph_are_those_of_decode(suffix, name, tmp_path):
     network, x, thresh, _ = recorded(name)
     outputs = saved(suffix, tmp_path / f"a{suffix}", network, decode=True)(x)
     for n, found in enumerate(candidates(network, x, thresh)):
-        assert len(found.box)
+        assert len(found.box_index)
         torch.testing.assert_close(dense_rows(outputs, n, thresh), rows_of(found), rtol=0, atol=1e-5)
     if len(outputs) > 2:
         tree = network.layers[-1].tree
@@ -135,7 +135,7 @@ def test_the_size_may_change_by_multiples_of_the_stride(suffix, tmp_path):
         x = pictures(network, count)
         outputs = module(x)
         for n, found in enumerate(candidates(network, x, 0.1)):
-            assert len(found.box) > 10
+            assert len(found.box_index) > 10
             torch.testing.assert_close(dense_rows(outputs, n, 0.1), rows_of(found), rtol=1e-5, atol=1e-5)
 
 

@@ -174,7 +174,7 @@ def test_nms_leaves_what_darknets_leaves(with_nms):
         rows = torch.cat((boxes, labels[:, None], scores[:, None]), 1)
         for n, found in enumerate(candidates(network, x[:count], options.thresh)):
             kept = found.suppressed(options.iou)
-            assert len(kept.box) < len(found.box) or n
+            assert len(kept.box_index) < len(found.box_index) or n
             assert are_alike(rows[number == n], rows_of(kept))
         keys = list(zip(number.tolist(), labels.tolist(), (-scores).tolist(), strict=True))
         assert keys == sorted(keys)
@@ -204,7 +204,7 @@ def test_the_size_may_change_by_multiples_of_the_stride(tmp_path):
         x = pictures(network, count)
         outputs = list(run(tmp_path / "a.onnx", x).values())
         for n, found in enumerate(candidates(network, x, 0.1)):
-            assert len(found.box) > 10
+            assert len(found.box_index) > 10
             torch.testing.assert_close(dense_rows(outputs, n, 0.1), rows_of(found), rtol=1e-5, atol=1e-5)
 
 

@@ -44,7 +44,7 @@ class Found:
 def rows_of(found: list[Found] | Candidates) -> np.ndarray:
     """A row a (box, class): x, y, w, h, objectness, score, label."""
     if isinstance(found, Candidates):
-        box = found.box
+        box = found.box_index
         columns = (found.objectness[box], found.score, found.label)
         return torch.cat((found.boxes[box], *(c[:, None] for c in columns)), 1).double().numpy().reshape(-1, 7)
     rows = [(*f.box, f.objectness, score, label) for f in found for label, score in f.scores.items()]
@@ -184,8 +184,8 @@ def test_an_objectness_at_the_threshold_is_not_above_it():
     tree = WordTree(("a",), (-1,))
     output = torch.tensor([0.5, 0.5, 0, 0, 0.5, 1]).view(1, 6, 1, 1)
     layer = Region(num=1, classes=1)
-    assert [len(decode_region(layer, output, (32, 32), Settings(t), tree).box) for t in (0.5, 0.4999)] == [0, 1]
-    assert [len(decode_region(layer, output, (32, 32), Settings(t), None).box) for t in (0.5, 0.4999)] == [0, 1]
+    assert [len(decode_region(layer, output, (32, 32), Settings(t), tree).box_index) for t in (0.5, 0.4999)] == [0, 1]
+    assert [len(decode_region(layer, output, (32, 32), Settings(t), None).box_index) for t in (0.5, 0.4999)] == [0, 1]
 
 
 def softmax(values: np.ndarray) -> np.ndarray:
@@ -323,22 +323,33 @@ def test_rows_in_the_order_of_the_c_program(boxes, classes, seed):
     scores = np.random.default_rng(seed).integers(0, 4, (boxes, classes)) / 4  # many equal ones, and zeros
     box, label = scores.nonzero()
     mine = Candidates(
-        torch.rand(boxes, 4), torch.ones(boxes), torch.zeros(boxes, dtype=torch.int64),
-        torch.from_numpy(box), torch.from_numpy(label), torch.from_numpy(scores[box, label]),
-    ).as_printed()  # fmt: skip
+        boxes=torch.rand(boxes, 4),
+        objectness=torch.ones(boxes),
+        picture_index=torch.zeros(boxes, dtype=torch.int64),
+        box_index=torch.from_numpy(box),
+        label=torch.from_numpy(label),
+        score=torch.from_numpy(scores[box, label]),
+    ).as_printed()
     order = list(range(boxes))
     for j in range(classes):  # do_nms_sort sorts by every class, one after the other
         order.sort(key=lambda n: -scores[n, j])
     wanted = [(n, j) for n in order for j in range(classes) if scores[n, j]]
-    assert list(zip(mine.box.tolist(), mine.label.tolist(), strict=True)) == wanted
+    assert list(zip(mine.box_index.tolist(), mine.label.tolist(), strict=True)) == wanted
     assert mine.score.tolist() == [scores[at] for at in wanted]
 
 
 def test_best_first_keeps_the_order_of_equal_scores():
     rows = torch.arange(4)
     scores = torch.tensor([0.5, 0.7, 0.5, 0.7])
-    candidates = Candidates(torch.rand(4, 4), torch.ones(4), torch.zeros_like(rows), rows, rows, scores)
-    assert candidates.best_first().box.tolist() == [1, 3, 0, 2]
+    candidates = Candidates(
+        boxes=torch.rand(4, 4),
+        objectness=torch.ones(4),
+        picture_index=torch.zeros_like(rows),
+        box_index=rows,
+        label=rows,
+        score=scores,
+    )
+    assert candidates.best_first().box_index.tolist() == [1, 3, 0, 2]
 
 
 @pytest.mark.parametrize("name", ["boxes_region", "boxes_tree", "boxes_yolo", "boxes_detection"])
@@ -359,18 +370,18 @@ def test_nothing_found_is_no_box():
     layer = Region(num=2, classes=3)
     nothing = decode_region(layer, torch.zeros(1, 16, 3, 2), (64, 96), Settings(), None)
     for candidates in (nothing, nothing.suppressed(0.45), nothing.best_first(), nothing.as_printed()):
-        assert candidates.box.shape == candidates.label.shape == candidates.score.shape == (0,)
+        assert candidates.box_index.shape == candidates.label.shape == candidates.score.shape == (0,)
         assert candidates.in_picture([(10, 10)], (64, 96)).boxes.shape == (0, 4)
 
 
 def test_values_that_are_no_numbers_are_not_found():
     output = torch.full((1, 8, 2, 2), torch.nan)
     layer = Region(num=1, classes=3)
-    assert len(decode_region(layer, output, (64, 64), Settings(0), None).box) == 0
+    assert len(decode_region(layer, output, (64, 64), Settings(0), None).box_index) == 0
     tree = WordTree(("a", "b", "c"), (-1, -1, 0))
     output[:, 4] = 0.9  # sure of an object, and of no class
     assert decode_region(layer, output, (64, 64), Settings(), tree).label.tolist() == [0] * 4
-    assert len(decode_region(layer, output, (64, 64), Settings(map=(2,)), tree).suppressed(0.45).box) == 0
+    assert len(decode_region(layer, output, (64, 64), Settings(map=(2,)), tree).suppressed(0.45).box_index) == 0
 
 
 @pytest.mark.parametrize("value", [-0.01, 1.01, math.nan, math.inf])

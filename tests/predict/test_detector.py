@@ -113,12 +113,11 @@ def test_pictures_together_give_what_each_gives_alone(networks, data, sizes, thr
 
 def rows_of(found: Candidates, n: int) -> list[Tensor]:
     """Boxes and rows of one picture."""
-    mine = found.picture == n
-    row = mine[found.box]
+    mine = found.picture_index == n
+    row = mine[found.box_index]
     place = mine.cumsum(0) - 1
-    return [
-        found.boxes[mine], found.objectness[mine], place[found.box[row]], found.label[row], found.score[row],
-    ]  # fmt: skip
+    boxes = place[found.box_index[row]]
+    return [found.boxes[mine], found.objectness[mine], boxes, found.label[row], found.score[row]]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -130,16 +129,16 @@ def test_candidates_have_the_order_that_they_have_alone(networks, name, chosen):
     heads = random_heads(network, 4, 1, coarse=False, empty=[2])
     how, graph_heads = Settings(0.2, map=chosen), network.graph.heads
     together = decode(graph_heads, heads, (w, h), how, detector.tree)
-    assert together.pictures == 4
+    assert together.picture_count == 4
     counts = []
     for n in range(4):
         alone = decode(graph_heads, [head[n : n + 1] for head in heads], (w, h), how, detector.tree)
-        assert alone.pictures == 1
-        assert not alone.picture.any()
+        assert alone.picture_count == 1
+        assert not alone.picture_index.any()
         for mine, wanted in zip(rows_of(together, n), rows_of(alone, 0), strict=True):
             torch.testing.assert_close(mine, wanted, rtol=0, atol=0, equal_nan=True)
-        counts.append(len(alone.box))
-    assert sum(counts) == len(together.box)
+        counts.append(len(alone.box_index))
+    assert sum(counts) == len(together.box_index)
     assert counts[2] == 0 < min(counts[0], counts[1], counts[3])
 
 

@@ -18,7 +18,7 @@ CASES = sorted(path.stem for path in BOXES.glob("*.npz"))
 
 def rows_of(candidates: Candidates) -> np.ndarray:
     """A row a (box, class): x, y, w, h, objectness, label, score."""
-    box = candidates.box
+    box = candidates.box_index
     columns = (candidates.objectness[box], candidates.label, candidates.score)
     parts = (candidates.boxes[box], *(column[:, None] for column in columns))
     return in_order(torch.cat([part.double() for part in parts], 1).numpy())

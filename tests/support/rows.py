@@ -39,7 +39,7 @@ def candidates(network: Network, x: Tensor, thresh: float) -> list[Candidates]:
 
 def rows_of(found: Candidates) -> Tensor:
     """A row a (box, class): left, top, right, bottom, class, score."""
-    boxes = xyxy_from_cxcywh(found.boxes)[found.box]
+    boxes = xyxy_from_cxcywh(found.boxes)[found.box_index]
     return torch.cat((boxes, found.label[:, None], found.score[:, None]), 1)
 
 
