@@ -18,7 +18,8 @@ from darknet_py.layers.detection import Detection
 from darknet_py.layers.region import Region
 from darknet_py.layers.yolo import Yolo
 from darknet_py.network.graph import Node
-from darknet_py.predict.candidates import Candidates, Size
+from darknet_py.pictures.opening import Size
+from darknet_py.predict.candidates import Candidates
 from darknet_py.tree.wordtree import WordTree
 
 
