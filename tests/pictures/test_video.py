@@ -214,7 +214,7 @@ def surest_first(model: Model, outputs: list[torch.Tensor], size: tuple[int, int
     rows = [
         (round(score, 5), label)
         for box, label, score in zip(
-            candidates.box.tolist(), candidates.label.tolist(), candidates.score.tolist(), strict=True
+            candidates.box_index.tolist(), candidates.label.tolist(), candidates.score.tolist(), strict=True
         )
         if keep[box]
     ]
