@@ -15,7 +15,7 @@ from darknet_py.cfg.keys import flag, integer, key, number, positive
 from darknet_py.layers.base import Blob, Layer, Reach, Shape, register
 from darknet_py.layers.parts.activations import Activate, activation_name
 from darknet_py.layers.parts.batchnorm import batch_norm_2d, norm_blobs, normalize
-from darknet_py.layers.parts.training_memory import SLOPES, NormActivate, Workspace
+from darknet_py.layers.parts.training_memory import NormActivate, Workspace
 from darknet_py.layers.parts.uninitialized import Conv2d
 
 
@@ -114,7 +114,7 @@ class ConvolutionalModule(nn.Module):
 
     def normalize_and_activate(self, x: Tensor) -> Tensor:
         """What follows the convolution, of which nothing else needs the output."""
-        bn, slope, space = self.bn, SLOPES.get(getattr(self.activate, "name", "")), self.workspace
+        bn, slope, space = self.bn, getattr(self.activate, "slope", None), self.workspace
         if bn is None:
             return self.activate(x)
         if space is None or slope is None or not (bn.training and x.numel() > x.shape[1] and space.serves(x)):

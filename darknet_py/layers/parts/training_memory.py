@@ -15,7 +15,6 @@ from torch.autograd.function import once_differentiable
 
 from darknet_py.layers.parts.batchnorm import MOMENTUM
 
-SLOPES: Final = {"leaky": 0.1, "relie": 0.01, "linear": 1.0}  # the activations that `NormActivate` does
 PARTS: Final = [False, True, True]  # of the gradients of batch normalization: those of its scales and biases
 
 
@@ -43,7 +42,7 @@ class Workspace:
 
 
 class NormActivate(torch.autograd.Function):
-    """Batch normalization while training and an activation of `SLOPES`, for an (N, C, H, W) that nothing else needs."""
+    """Batch normalization while training, then x or slope * x below 0, for an (N, C, H, W) that nothing else needs."""
 
     @staticmethod
     def forward(
