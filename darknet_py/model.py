@@ -16,7 +16,7 @@ from torch import Tensor
 from darknet_py import weights as weights_file
 from darknet_py.cfg import DataFile, read_data, read_names
 from darknet_py.devices import after_fork, pick_device
-from darknet_py.download.registry import MODELS
+from darknet_py.download import MODELS
 from darknet_py.engine import Engine
 from darknet_py.engine.steps import Half
 from darknet_py.errors import DarknetError, DarknetWarning, ImageError
