@@ -17,7 +17,7 @@ from darknet_py import weights as weights_file
 from darknet_py.boxes.suppress import Nms
 from darknet_py.cfg import DataFile, read_data, read_names
 from darknet_py.devices import after_fork, pick_device
-from darknet_py.download.registry import MODELS
+from darknet_py.download import MODELS
 from darknet_py.engine import Engine
 from darknet_py.engine.steps import Half
 from darknet_py.errors import DarknetError, DarknetWarning, ImageError
@@ -29,6 +29,7 @@ from darknet_py.network.naming import check_names
 from darknet_py.pictures.files import ImageLike
 from darknet_py.pictures.video import VideoReader
 from darknet_py.predict import frames
+from darknet_py.predict.ahead import usual_batch
 from darknet_py.predict.classifier import Classifier
 from darknet_py.predict.decode import DECODERS, Settings
 from darknet_py.predict.detections import Classification, Detections
@@ -165,7 +166,7 @@ class Model:
     @property
     def batch(self) -> int:
         """How many pictures go through the network together where nothing else is said."""
-        return 4 if self.network.device.type == "cpu" else 16
+        return usual_batch(self.network.device)
 
     def _narrowed(self, detector: Detector, classes: Sequence[int]) -> Detector:
         """The detector for these classes of its tree; names are theirs, unless there is one for each of them."""

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -31,11 +31,10 @@ from darknet_py.errors import CfgError, ImageError, Location
 
 if TYPE_CHECKING:
     from darknet_py.cfg import DataFile
-    from darknet_py.evaluate.measuring import Seen
+    from darknet_py.evaluate.measuring import Examined
+    from darknet_py.evaluate.reader import Progress
     from darknet_py.evaluate.writers import Row
     from darknet_py.model import Model
-
-Progress = Callable[[int, int], None]
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -104,7 +103,7 @@ class _Tally:
     def __init__(self) -> None:
         self.pictures = self.detections = self.failed = 0
 
-    def rows(self, pictures: Iterable[Seen]) -> Iterator[Row]:
+    def rows(self, pictures: Iterable[Examined]) -> Iterator[Row]:
         """Those that could be read, with their places in the list."""
         for place, seen in enumerate(pictures):
             if isinstance(seen.found, ImageError):

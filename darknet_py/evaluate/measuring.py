@@ -22,7 +22,7 @@ from darknet_py.layers.yolo import Yolo
 from darknet_py.model import Model
 from darknet_py.network.modes import looking
 from darknet_py.network.module import Network
-from darknet_py.predict.candidates import Size
+from darknet_py.pictures.opening import Size
 from darknet_py.predict.decode import Settings
 from darknet_py.predict.detections import Detections
 from darknet_py.predict.detector import Detector
@@ -33,7 +33,7 @@ NMS: Final = Nms("class", 0.45)
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class Examined:
     """A picture of a list that the network looked at, or the reason why it did not."""
 
     path: str
@@ -95,7 +95,7 @@ def look(
     batch: int | None = None,
     flip: bool = False,
     progress: Progress | None = None,
-) -> Iterator[Seen]:
+) -> Iterator[Examined]:
     """Go through pictures, `batch` at a time, while threads read the next; with `flip` as `flip_averaged` says."""
 
     def views(image: Tensor) -> Views:
@@ -105,11 +105,11 @@ def look(
     heads = detector.network.graph.heads
     for one, outputs in each_output(detector.engine, paths, views, batch=batch, progress=progress):
         if isinstance(one.views, ImageError):
-            yield Seen(one.path, one.size, one.views)
+            yield Examined(one.path, one.size, one.views)
             continue
         (output,) = outputs
         found = flip_averaged(heads, output) if flip else [head[0] for head in output]
-        yield Seen(one.path, one.size, detector.decode(found, one.size, settings, nms))
+        yield Examined(one.path, one.size, detector.decode(found, one.size, settings, nms))
 
 
 def _class_map(detector: Detector) -> tuple[int, ...] | None:

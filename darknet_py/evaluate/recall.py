@@ -13,8 +13,8 @@ from darknet_py.boxes.overlap import pairwise_iou
 from darknet_py.boxes.suppress import kept_boxes
 from darknet_py.errors import ImageError
 from darknet_py.evaluate.reader import Progress, each_output
+from darknet_py.pictures.opening import Size
 from darknet_py.pictures.operations import resize
-from darknet_py.predict.candidates import Size
 from darknet_py.predict.decode import Settings, decode
 from darknet_py.predict.detector import Detector
 

@@ -12,8 +12,7 @@ from torch import Tensor
 from darknet_py.boxes.formats import unletterbox
 from darknet_py.boxes.suppress import Nms
 from darknet_py.devices import descending, one_thread, places
-
-Size = tuple[int, int]  # width, height
+from darknet_py.pictures.opening import Size
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -20,7 +20,8 @@ from darknet_py.network.modes import looking
 from darknet_py.network.module import Network
 from darknet_py.pictures.files import ImageLike
 from darknet_py.pictures.letterbox import fitted
-from darknet_py.predict.candidates import Candidates, Size
+from darknet_py.pictures.opening import Size
+from darknet_py.predict.candidates import Candidates
 from darknet_py.predict.decode import Settings, decode
 from darknet_py.predict.detections import Detections
 from darknet_py.predict.stream import Picture, each_picture
