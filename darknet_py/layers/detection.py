@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from darknet_py.cfg.dialect import Fit
 from darknet_py.cfg.keys import flag, integer, key, number, positive
 from darknet_py.layers.base import Layer, Shape, register
 
@@ -18,6 +19,7 @@ class Detection(Layer):
     """``[detection]``: classes of every cell, then objectness of every box, then boxes; the output is a row."""
 
     is_head = True
+    fit = Fit.STRETCH  # the first YOLO was trained on stretched pictures
     resizable = False
 
     classes: int = key(positive, 1, "how many classes")
