@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from darknet_py.cfg.dialect import DARKNET, Dialect, Mark
-from darknet_py.cfg.keys import Report, read, warn
+from darknet_py.cfg.keys import ComplainAt, read, warn
 from darknet_py.cfg.section import Section
 from darknet_py.cfg.unbuilt import OF_ALEXEYAB
 from darknet_py.errors import CfgError, DarknetError, Location, shown
@@ -41,7 +41,7 @@ def chosen(sections: Sequence[Section]) -> Dialect:
     return dialect
 
 
-def read_section(schema: type[Any], section: Section, report: Report = warn, dialect: Dialect = DARKNET) -> Any:
+def read_section(schema: type[Any], section: Section, report: ComplainAt = warn, dialect: Dialect = DARKNET) -> Any:
     """Fill a schema as `keys.read` does; of a key that only another program has, the report says whose it is."""
 
     def whose(key: str) -> str:

@@ -8,7 +8,7 @@ from functools import partial
 
 from darknet_py.cfg import Section
 from darknet_py.cfg.dialect import DARKNET, Dialect
-from darknet_py.cfg.keys import Gathered, Report
+from darknet_py.cfg.keys import ComplainAt, Gathered
 from darknet_py.check.problems import Problems
 from darknet_py.errors import Location
 from darknet_py.layers.base import Layer, Shape
@@ -100,7 +100,7 @@ class Outline:
                 return Graph(self.net, nodes, source, self.sections, self.dialect)
         return None
 
-    def _read_net(self, section: Section, report: Report) -> tuple[Net | None, bool]:
+    def _read_net(self, section: Section, report: ComplainAt) -> tuple[Net | None, bool]:
         make = partial(read_net, report=report, dialect=self.dialect)
         net, sure = self.problems.salvaged(make, section)
         if net is None:  # shapes need no policy

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from darknet_py.cfg.dialect import DARKNET, Dialect
 from darknet_py.cfg.dialects import read_section
-from darknet_py.cfg.keys import Report, nearest, warn
+from darknet_py.cfg.keys import ComplainAt, nearest, warn
 from darknet_py.cfg.section import Section
 from darknet_py.errors import CfgError
 from darknet_py.layers.base import Layer
 from darknet_py.network.net import Net
 
 
-def read_net(section: Section, report: Report = warn, dialect: Dialect = DARKNET) -> Net:
+def read_net(section: Section, report: ComplainAt = warn, dialect: Dialect = DARKNET) -> Net:
     """Read ``[net]``, with warnings to `report`; raises `CfgError` where it gives no usable input."""
     schema = dialect.schema(section.type)
     if schema is None or not issubclass(schema, Net):
@@ -21,7 +21,7 @@ def read_net(section: Section, report: Report = warn, dialect: Dialect = DARKNET
     return net
 
 
-def read_layer(section: Section, report: Report = warn, dialect: Dialect = DARKNET) -> Layer:
+def read_layer(section: Section, report: ComplainAt = warn, dialect: Dialect = DARKNET) -> Layer:
     """The layer a section describes, with warnings to `report`; raises `CfgError` where it describes none."""
     schema = dialect.schema(section.type)
     if schema is None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from darknet_py.layers.convolutional import ConvolutionalModule
 from darknet_py.layers.parts.activations import ACTIVATIONS
 from darknet_py.layers.parts.batchnorm import batch_norm_2d
-from darknet_py.layers.parts.training_memory import SLOPES, MaxPooled, NormActivate, Workspace
+from darknet_py.layers.parts.training_memory import MaxPooled, NormActivate, Workspace
 from darknet_py.loss.criterion import Criterion
 from darknet_py.network import Network
 from darknet_py.train import Stepper
@@ -32,7 +32,7 @@ def convolutions(network: Network) -> list[ConvolutionalModule]:
     return [module for module in network.layers if isinstance(module, ConvolutionalModule)]
 
 
-@pytest.mark.parametrize("name", SLOPES)
+@pytest.mark.parametrize("name", [row.name for row in ACTIVATIONS.values() if row.slope is not None])
 @pytest.mark.parametrize("memory_format", FORMATS)
 def test_norm_and_activation_are_those_of_torch(name: str, memory_format: torch.memory_format) -> None:
     generator = torch.Generator().manual_seed(0)
@@ -44,8 +44,8 @@ def test_norm_and_activation_are_those_of_torch(name: str, memory_format: torch.
         bn.bias.copy_(torch.randn(5, generator=generator))
     other = copy.deepcopy(bn)
     one, two = x.clone().requires_grad_(), x.clone().requires_grad_()
-    wanted = ACTIVATIONS[name](other(one))
-    found = NormActivate.apply(two.clone(), bn.weight, bn.bias, bn, SLOPES[name], Workspace())
+    wanted = ACTIVATIONS[name].function(other(one))
+    found = NormActivate.apply(two.clone(), bn.weight, bn.bias, bn, ACTIVATIONS[name].slope, Workspace())
     torch.testing.assert_close(found, wanted, rtol=0, atol=0)
     wanted.backward(grad)
     found.backward(grad)
@@ -104,10 +104,15 @@ def test_steps_use_the_same_memory_whatever_sizes_came_between() -> None:
 def test_heavy_convolutions_keep_the_order_of_their_weights() -> None:
     network = build(DEEP)
     Stepper(network)
-    layouts = [module.layout for module in convolutions(network)]
-    assert layouts[:4] == [torch.channels_last, torch.channels_last, torch.contiguous_format, torch.preserve_format]
+    weights = [module.conv.weight for module in convolutions(network)]
+    orders = [[order for order in FORMATS if weight.is_contiguous(memory_format=order)] for weight in weights]
+    assert orders[:4] == [[torch.channels_last], [torch.channels_last], [torch.contiguous_format], [*FORMATS]]
+    inputs = []
     for module in convolutions(network):
-        assert module.conv.weight.is_contiguous(memory_format=module.layout) or module.conv.kernel_size == (1, 1)
+        module.conv.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+    network.train()(batch(network, 4)[0])
+    for x, order in zip(inputs, orders, strict=True):
+        assert x.is_contiguous(memory_format=order[0]) or len(order) == 2
     turned = build(DEEP)
     Stepper(turned, channels_last=False)
     assert all(module.workspace is None for module in convolutions(turned))
