@@ -30,14 +30,14 @@ from darknet_py.tree.wordtree import read_map
 
 @dataclass(frozen=True)
 class BoxHead:
-    """What a head wants of pictures and labels."""
+    """How a head wants its pictures and labels."""
 
     draw: type[BoxDraw]
     lay_out: Callable[[Tensor], Tensor]  # rows of class, x, y, w, h on the canvas -> (T,)
-    classes: int  # of boxes in the label files
+    classes: int  # that boxes in label files may have
     jitter: float
-    most: int  # boxes of a picture that count
-    alone: int = 0  # classes of lines of zeros, for a class somewhere in the picture; 0 where they are of no use
+    most: int  # the most boxes of a picture that count
+    alone: int = 0  # classes that a line of zeros, for a class somewhere in the picture, may have; 0 for none
 
 
 class DetectionData(PictureData):
@@ -83,7 +83,7 @@ class DetectionData(PictureData):
 
 @singledispatch
 def box_head(layer: Layer) -> BoxHead:
-    """What a layer wants of pictures and labels; `CfgError` where it learns no boxes."""
+    """How a layer wants its pictures and labels; `CfgError` if it learns no boxes."""
     raise layer.error("learns no boxes, as [region], [yolo] and [detection] do")
 
 
@@ -113,7 +113,7 @@ def _detection(layer: Detection) -> BoxHead:
 
 
 def _classes(layer: Layer, classes: int, mapped: str | None) -> int:
-    """How many classes the boxes in labels may have: with a map as many as it has lines."""
+    """How many classes the boxes in labels may have: with a map, as many as it has lines."""
     return classes if mapped is None else len(read_map(find_file(mapped, layer.where.file)))
 
 
