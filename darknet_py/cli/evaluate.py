@@ -68,6 +68,7 @@ def _classifier_arguments(parser: ArgumentParser) -> None:
 
 
 def _valid(args: Namespace, *, flip: bool = False) -> int:
+    from darknet_py.boxes.suppress import Nms
     from darknet_py.evaluate.measuring import look
     from darknet_py.evaluate.truths import valid_paths
     from darknet_py.evaluate.writers import WRITERS, Target, check_pictures
@@ -83,7 +84,8 @@ def _valid(args: Namespace, *, flip: bool = False) -> int:
     start = time.perf_counter()
     with progress_bar(args) as progress:
         detector = replace(model.detector, as_printed=True)
-        seen = look(detector, paths, settings, args.nms, batch=args.batch, flip=flip, progress=progress)
+        nms = Nms("class", args.nms)
+        seen = look(detector, paths, settings, nms, batch=args.batch, flip=flip, progress=progress)
         files = write(tally.rows(seen), target, model.names, classes)
     seconds = time.perf_counter() - start
     if args.json:

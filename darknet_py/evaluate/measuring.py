@@ -9,6 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from darknet_py.boxes.suppress import Nms
 from darknet_py.cfg import find_file
 from darknet_py.errors import DarknetError, ImageError
 from darknet_py.evaluate.flip import flip_averaged
@@ -28,7 +29,7 @@ from darknet_py.predict.detector import Detector
 from darknet_py.tree.wordtree import read_map
 
 THRESH: Final = 0.005
-NMS: Final = 0.45
+NMS: Final = Nms("class", 0.45)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ def measure(
     *,
     batch: int | None = None,
     thresh: float = THRESH,
-    nms: float = NMS,
+    nms: float | Nms = NMS,
     hier: float = 0.5,
     classes: Sequence[int] | None = None,
     flip: bool = False,
@@ -68,7 +69,7 @@ def measure(
         count = detector.classes if classes is None else len(classes)
         labels = read_all(paths, count, _class_map(detector) if classes is None else None)
         kept = [path for path, table in zip(paths, labels.tables, strict=True) if table is not None]
-        seen = list(look(detector, kept, settings, nms, batch=batch, flip=flip, progress=progress))
+        seen = list(look(detector, kept, settings, Nms.of(nms), batch=batch, flip=flip, progress=progress))
     found = [one.found for one in seen if isinstance(one.found, Detections)]
     problems = (*labels.problems, *(str(one.found) for one in seen if isinstance(one.found, ImageError)))
     if not found:
@@ -89,7 +90,7 @@ def look(
     detector: Detector,
     paths: Sequence[str],
     settings: Settings,
-    nms: float,
+    nms: Nms,
     *,
     batch: int | None = None,
     flip: bool = False,
