@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.cfg.keys import flag, integer, key, number, positive
-from darknet_py.layers.base import Layer, Shape, register
+from darknet_py.layers.base import Shape, register
+from darknet_py.layers.heads import Head
 
 
 @register("detection")
 @dataclass(frozen=True, kw_only=True)
-class Detection(Layer):
+class Detection(Head):
     """``[detection]``: classes of every cell, then objectness of every box, then boxes; the output is a row."""
 
-    is_head = True
     resizable = False
 
     classes: int = key(positive, 1, "how many classes")
@@ -36,6 +36,14 @@ class Detection(Layer):
     noobject_scale: float = key(number, 1.0, "weight of the objectness loss where there is none")
     class_scale: float = key(number, 1.0, "weight of the class loss")
     reorg: bool = key(flag, False, "read by Darknet, without effect")
+
+    @property
+    def truth_size(self) -> int:
+        return self.side**2 * (1 + self.coords + self.classes)
+
+    def require_boxes(self) -> None:
+        if self.coords != 4:
+            raise self.error(f"coords={self.coords} gives no boxes; they have 4")
 
     def out_shape(self, inputs: Sequence[Shape]) -> Shape:
         (shape,) = inputs

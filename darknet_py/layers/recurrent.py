@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.cfg.keys import flag, key, positive
-from darknet_py.layers.base import Blob, Layer, Shape, register
+from darknet_py.layers.base import Blob, Layer, Shape, Update, register
 from darknet_py.layers.convolutional import Convolutional
 from darknet_py.layers.parts.activations import activation_name
 from darknet_py.layers.parts.dense import Dense, dense_blobs
 
 STATE = ("input", "self", "output")  # the parts of rnn and crnn, in the order of the file
+PARTS_UPDATE = Update(scaled=False)  # the key learning_rate is not handed on to parts
 
 
 class Recurrent(nn.Module):
@@ -58,6 +59,7 @@ class RecurrentLayer(Layer):
 
     recurrent = True
     resizable = False
+    update = PARTS_UPDATE
 
     output: int = key(positive, 1, "how many outputs, and the size of the state")
     batch_normalize: bool = key(flag, False, "normalize every product over the batch")
@@ -207,6 +209,7 @@ class Crnn(Layer):
     """``[crnn]``: an rnn whose parts are 3 x 3 convolutions."""
 
     recurrent = True
+    update = PARTS_UPDATE
 
     output_filters: int = key(positive, 1, "output channels")
     hidden_filters: int = key(positive, 1, "channels of the state")
