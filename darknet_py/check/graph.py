@@ -103,7 +103,7 @@ def check_uses(graph: Graph, problems: Problems) -> None:
 def _wrong_unit(outline: Outline, index: int, head: GridHead) -> str | None:
     """Anchors that look like pixels where cells are meant, or the other way round."""
     largest, grid = max(head.anchors), outline.shape(index - 1)
-    if head.unit == "cells":
+    if head.coder.unit == "cells":
         # yolov2-tiny-voc.cfg has an anchor of 16.6 cells in a grid of 13
         if grid is not None and largest > 2 * max(grid.w, grid.h):
             many = f"an anchor of {largest:g} cells in a grid of {grid.w} x {grid.h}"

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from itertools import accumulate, repeat
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from darknet_py.cfg import DataFile, read_listed, read_names
 from darknet_py.check.outline import Outline
@@ -16,9 +16,11 @@ from darknet_py.data.boxes import BOX_HEADS, box_head
 from darknet_py.errors import CfgError, Location
 from darknet_py.layers.base import Layer
 
+if TYPE_CHECKING:
+    from darknet_py.evaluate.reader import Progress
+
 LISTS: Final = ("train", "valid")
 SHOWN: Final = 5  # findings of a kind in a list
-Progress = Callable[[int, int], None]  # pictures done, pictures in all
 
 
 def check_lists(data: DataFile, outline: Outline | None, problems: Problems, progress: Progress | None = None) -> None:

@@ -107,7 +107,7 @@ def _head(args: Namespace) -> _Head:
         raise CfgError("there is no [region] and no [yolo], so it needs no anchors", Location(args.cfg))
     net = graph.net
     width, height = args.width or net.width, args.height or net.height
-    if layer.unit == "pixels":
+    if layer.coder.unit == "pixels":
         return _Head((width, height), "pixels", layer.num, layer.all_anchors)
     cells = _cells(width, height, net.width // grid.w, net.height // grid.h)
     return _Head(cells.scale, cells.units, layer.num, layer.all_anchors)

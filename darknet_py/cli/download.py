@@ -27,7 +27,8 @@ def _run(args: Namespace) -> int:
     from dataclasses import asdict
     from pathlib import Path
 
-    from darknet_py.download.registry import MODELS, bars_of, download
+    from darknet_py.download import MODELS, download
+    from darknet_py.download.progress import bars_of
 
     if not args.names:
         print(json.dumps(sorted(MODELS)) if args.json else "\n".join(sorted(MODELS)))

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from darknet_py.cfg.keys import flag, integer, key, number, positive
 from darknet_py.layers.base import Blob, Layer, Reach, Shape, Update, register
 from darknet_py.layers.parts.activations import Activate, activation_name
-from darknet_py.layers.parts.batchnorm import batch_norm_2d, norm_blobs, normalize
-from darknet_py.layers.parts.training_memory import SLOPES, NormActivate, Workspace
+from darknet_py.layers.parts.batchnorm import batch_norm_2d, norm_blobs
+from darknet_py.layers.parts.builds import FollowsBuild
+from darknet_py.layers.parts.training_memory import KeepsMemory, norm_activate
 from darknet_py.layers.parts.uninitialized import Conv2d
 
 
@@ -78,8 +79,11 @@ class Convolutional(Layer):
         return f"conv  {self.filters:5d} {self.size:2d} x{self.size:2d} /{self.stride:2d}"
 
 
-class ConvolutionalModule(nn.Module):
-    """Convolution, batch normalization or bias, activation; (N, C, H, W) -> (N, filters, H', W')."""
+class ConvolutionalModule(FollowsBuild, KeepsMemory):
+    """Convolution, batch normalization or bias, activation; (N, C, H, W) -> (N, filters, H', W').
+
+    `smooth` is for training, and the CPU build of the C program does without it.
+    """
 
     def __init__(self, layer: Convolutional, channels: int) -> None:
         super().__init__()
@@ -98,33 +102,21 @@ class ConvolutionalModule(nn.Module):
         self.smooth = layer.smooth
         self.binary_weights = layer.binary or layer.xnor
         self.binary_inputs = layer.xnor
-        self.workspace: Workspace | None = None
-        self.layout = torch.preserve_format  # that training on the CPU wants of the input
 
     def forward(self, x: Tensor) -> Tensor:
+        conv, bn = self.conv, self.bn
         if self.binary_inputs:
             x = sign_of_inputs(x)
-        if self.training and self.layout is not torch.preserve_format:
-            x = x.contiguous(memory_format=self.layout)
+        if self.training and self.workspace is not None:
+            x = in_order_of(conv.weight, x)
         if self.binary_weights:
-            conv = self.conv
             x = F.conv2d(x, binarize(conv.weight), conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups)
         else:
-            x = self.conv(x)
-        x = self.normalize_and_activate(x)
-        if self.training and self.smooth:
+            x = conv(x)
+        x = self.activate(x) if bn is None else norm_activate(x, bn, self.activate, self.workspace)
+        if self.training and self.smooth and self.build != "cpu":
             x = Smoothed.apply(x, self.smooth)  # type: ignore[no-untyped-call]
         return x
-
-    def normalize_and_activate(self, x: Tensor) -> Tensor:
-        """What follows the convolution, of which nothing else needs the output."""
-        bn, slope, space = self.bn, SLOPES.get(getattr(self.activate, "name", "")), self.workspace
-        if bn is None:
-            return self.activate(x)
-        if space is None or slope is None or not (bn.training and x.numel() > x.shape[1] and space.serves(x)):
-            return self.activate(normalize(bn, x))
-        y: Tensor = NormActivate.apply(x, bn.weight, bn.bias, bn, slope, space)  # type: ignore[no-untyped-call]
-        return y
 
     def initialize(self, generator: torch.Generator | None) -> None:
         """Draw the weights as Darknet does: normal with variance 2 / fan-in."""
@@ -159,6 +151,13 @@ class Smoothed(torch.autograd.Function):
             F.avg_pool2d(y, size, 1, size // 2, divisor_override=1) for y in (x, torch.ones_like(x[:1, :1]))
         )  # the border counts as 0 and is left out of both
         return grad - ctx.rate * (sums - counts * x), None
+
+
+def in_order_of(weight: Tensor, x: Tensor) -> Tensor:
+    """The picture (N, C, H, W) in the order in memory of the weights; as it is where these are good for either."""
+    orders = torch.contiguous_format, torch.channels_last
+    fits = [order for order in orders if weight.is_contiguous(memory_format=order)]
+    return x.contiguous(memory_format=fits[0]) if len(fits) == 1 else x
 
 
 def binarize(weight: Tensor) -> Tensor:

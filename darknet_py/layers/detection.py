@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from darknet_py.boxes.coder import PLAIN, SQUARE, BoxCoder
 from darknet_py.cfg.keys import flag, integer, key, number, positive
 from darknet_py.layers.base import Shape, register
 from darknet_py.layers.heads import Head
@@ -40,6 +41,11 @@ class Detection(Head):
     @property
     def truth_size(self) -> int:
         return self.side**2 * (1 + self.coords + self.classes)
+
+    @property
+    def coder(self) -> BoxCoder:
+        """How its numbers are boxes: sizes are shares of the picture, or their roots."""
+        return BoxCoder(SQUARE if self.sqrt else PLAIN)
 
     def require_boxes(self) -> None:
         if self.coords != 4:

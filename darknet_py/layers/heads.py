@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final
 
+from darknet_py.boxes.coder import BoxCoder
 from darknet_py.cfg import find_file
 from darknet_py.cfg.keys import file_name, integer, key, list_of, number, positive
 from darknet_py.layers.base import Layer, Shape
@@ -14,8 +15,6 @@ from darknet_py.tree.wordtree import read_map
 
 DEFAULT_ANCHOR: Final = 0.5
 MOST_TRUTHS: Final = 10_000  # that are learnt of a picture
-
-Unit = Literal["cells", "pixels"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +35,6 @@ class Head(Layer):
 class GridHead(Head):
     """Boxes on a grid, some anchors a cell; of each anchor the output has box, objectness and classes."""
 
-    unit: ClassVar[Unit] = "pixels"  # that anchors are in: pixels of the network's input, or cells of the grid
     original_truths: ClassVar[int | None] = None  # of a picture in the C program, where its cfg has no say
 
     anchors: tuple[float, ...] = key(list_of(number), (), "width, height of all anchors in pixels of the input")
@@ -83,9 +81,14 @@ class GridHead(Head):
 
     @property
     def anchor_boxes(self) -> tuple[tuple[float, float], ...]:
-        """(width, height) of this layer's anchors, in `unit`."""
+        """(width, height) of this layer's anchors, in the units of `coder`."""
         anchors = self.all_anchors
         return tuple(anchors[n] for n in self.own_anchors)
+
+    @property
+    def coder(self) -> BoxCoder:
+        """How its numbers are boxes, and in what units its anchors are."""
+        return BoxCoder(unit="pixels")
 
     @property
     def leading(self) -> int:

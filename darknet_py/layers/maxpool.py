@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from darknet_py.cfg.keys import key, natural, positive
 from darknet_py.layers.base import Layer, Reach, Shape, register
-from darknet_py.layers.parts.training_memory import MaxPooled, Workspace
+from darknet_py.layers.parts.training_memory import KeepsMemory, MaxPooled
 
 WIDE: Final = 256  # windows above that are cut down to what their input can use of them
 
@@ -83,7 +83,7 @@ class MaxPool(Layer):
         return f"max          {self.window} x {self.window} / {self.stride}"
 
 
-class MaxPoolModule(nn.Module):
+class MaxPoolModule(KeepsMemory):
     """(N, C, H, W) -> (N, C, H', W').
 
     torch pads both sides alike. Where Darknet pads one more at the end, a stride of 2 makes that the same as torch's
@@ -102,7 +102,6 @@ class MaxPoolModule(nn.Module):
         ends_inside = self.after < self.size  # ceil_mode drops a last window that lies in the padding alone
         self.ceil_mode = bool(odd) and self.stride == 2 and small and ends_inside
         self.pads_itself = small and (not odd or self.ceil_mode) and self.size <= WIDE
-        self.workspace: Workspace | None = None
         self.halves = self.size == 2 and self.ceil_mode and not self.before  # an output is of up to 2 x 2 inputs
 
     def forward(self, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from darknet_py.boxes.coder import BoxCoder
 from darknet_py.cfg.keys import file_name, flag, integer, key, list_of, number, positive
 from darknet_py.layers.base import Shape, register
 from darknet_py.layers.heads import GridHead
@@ -22,7 +23,6 @@ from darknet_py.tree.wordtree import WordTree
 class Region(GridHead):
     """``[region]``: boxes on a grid, `num` anchors a cell; per anchor x, y, w, h, [mask], objectness, classes."""
 
-    unit = "cells"
     original_truths = 30
 
     anchors: tuple[float, ...] = key(list_of(number), (), "width, height of each anchor in cells; .5 where not given")
@@ -56,6 +56,10 @@ class Region(GridHead):
     @property
     def formula(self) -> str:
         return f"num*(classes+coords+1) = {self.num}*({self.classes}+{self.coords}+1) = {self.channels}"
+
+    @property
+    def coder(self) -> BoxCoder:
+        return BoxCoder()
 
     @cached_property
     def word_tree(self) -> WordTree | None:

@@ -15,7 +15,7 @@ from darknet_py.devices import after_fork
 from darknet_py.devices.memory import require
 from darknet_py.errors import CfgError, DarknetError, ImageError
 from darknet_py.layers.base import Blob, Drawn, Shape
-from darknet_py.layers.recurrent import Recurrent
+from darknet_py.layers.parts.recurrent import Recurrent
 from darknet_py.network.graph import INPUT, Graph, Node
 from darknet_py.network.header import Header
 from darknet_py.network.modes import is_finite

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeAlias
 
 from PIL import Image, UnidentifiedImageError
 
 from darknet_py.errors import DarknetWarning, ImageError
 
+Size: TypeAlias = tuple[int, int]  # width, height
 FORMATS: Final = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TGA", "TIFF", "WEBP")
 _PLUGINS: Final = ("Jpeg", "Png", "Bmp", "Gif", "Ppm", "Tga", "Tiff", "WebP")
 MAX_PIXELS: Final = 512_000_000

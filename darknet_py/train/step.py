@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +14,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from darknet_py.devices import after_fork
 from darknet_py.errors import DarknetError
-from darknet_py.layers.convolutional import ConvolutionalModule
 from darknet_py.layers.crop import CropModule
-from darknet_py.layers.parts.dense import Dense
+from darknet_py.layers.parts.builds import Build, FollowsBuild, following
 from darknet_py.loss.base import Loss
 from darknet_py.loss.criterion import Criterion, Losses
 from darknet_py.network.module import Network
@@ -26,7 +25,6 @@ from darknet_py.train.optimizer import cpu_optimizer_of, optimizer_of
 from darknet_py.train.schedule import rate_at
 
 DRAWING = (nn.Dropout, CropModule)  # layers that draw random numbers while training
-GRADIENT_LIMIT = 1.0  # backward_connected_layer_gpu
 OPTIMIZERS = {"gpu": optimizer_of, "cpu": cpu_optimizer_of}
 
 
@@ -50,7 +48,7 @@ class Stepper:
         channels_last: bool = True,
         world: World = ALONE,
         seed: int = 0,
-        build: Literal["gpu", "cpu"] = "gpu",
+        build: Build = "gpu",
     ) -> None:
         """Raise `DarknetError` where the cfg gives nothing to train, or a batch that cannot be shared."""
         after_fork()
@@ -65,7 +63,8 @@ class Stepper:
             if network.device.type == "cpu" and amp is None and not compile:
                 arrange(network, self.share.rows)
         self.optimizer = OPTIMIZERS[build](network)
-        _set_build(network, build)
+        self.build = build
+        self._follow = [module for module in network.modules() if isinstance(module, FollowsBuild)]
         self._statistics = RunningStatistics(network, world)
         self._draws = any(map(_draws, self.criterion.modules()))
         self._run = _parallel(self.criterion, world)
@@ -99,7 +98,8 @@ class Stepper:
         self.network.seen += len(images)
         seen = self.network.seen + self.share.first * len(images)
         with self._alone() if not last else nullcontext():
-            with self._drawing(seen), torch.autocast(device.type, self.amp, enabled=self.amp is not None):
+            autocast = torch.autocast(device.type, self.amp, enabled=self.amp is not None)
+            with self._drawing(seen), autocast, following(self.build, self._follow):
                 losses: Losses = self._run(images, truth, seen)
             if not self._done:  # not before: memory of the old gradients serves the new ones
                 self.network.zero_grad(set_to_none=True)
@@ -159,15 +159,6 @@ class Stepper:
 def _draws(module: nn.Module) -> bool:
     """Whether a module draws random numbers while training."""
     return isinstance(module, DRAWING) or (isinstance(module, Loss) and module.draws)
-
-
-def _set_build(network: Network, build: str) -> None:
-    """Let layers train as a build of the C program does, where these differ."""
-    for module in network.modules():
-        if isinstance(module, Dense):
-            module.gradient_limit = GRADIENT_LIMIT if build == "gpu" else None
-        elif isinstance(module, ConvolutionalModule):
-            module.smooth = module.smooth if build == "gpu" else 0.0
 
 
 def _parallel(criterion: Criterion, world: World) -> nn.Module:

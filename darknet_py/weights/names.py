@@ -6,7 +6,7 @@ import os
 from pathlib import Path, PurePath
 
 from darknet_py import shipped
-from darknet_py.download.registry import MODELS
+from darknet_py.download import MODELS
 
 
 def find(path: str | Path) -> Path:

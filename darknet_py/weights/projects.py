@@ -118,7 +118,7 @@ def _eriklindernoren(node: Node, _number: int) -> dict[str, str]:
 
 
 def _eriklindernoren_anchors(node: Node) -> dict[str, Tensor]:
-    if not isinstance(node.layer, GridHead) or node.layer.unit != "pixels":
+    if not isinstance(node.layer, GridHead) or node.layer.coder.unit != "pixels":
         return {}
     anchors = torch.tensor(node.layer.anchor_boxes, dtype=torch.float32)
     start = f"module_list.{node.index}.yolo_{node.index}"

@@ -17,9 +17,7 @@ from typing import Any
 import pytest
 import requests
 
-from darknet_py.download import MODELS, Downloaded, Model, download
-from darknet_py.download import registry as D
-from darknet_py.download import transfer as T
+from darknet_py.download import MODELS, Downloaded, Model, attempt, client, download, official, transfer
 from darknet_py.errors import DownloadError
 from darknet_py.files import cache_folder
 from tests.support.places import OFFICIAL, ROOT
@@ -138,7 +136,7 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(T, "CHUNK", 512)
+    monkeypatch.setattr(client, "CHUNK", 512)
     monkeypatch.setenv("NO_PROXY", "*")
 
 
@@ -203,8 +201,8 @@ def test_extra_texts_come_along(site: Site, tmp_path: Path) -> None:
 def test_the_second_host_is_asked_where_the_first_has_no_such_file(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, play: Callable[[Answer], None]
 ) -> None:
-    monkeypatch.setattr(D, "WEIGHTS_HOSTS", (f"{site.url}/new", f"{site.url}/old"))
-    monkeypatch.setattr(D, "TEXTS_HOSTS", (f"{site.url}/texts",))
+    monkeypatch.setattr(official, "WEIGHTS_HOSTS", (f"{site.url}/new", f"{site.url}/old"))
+    monkeypatch.setattr(official, "TEXTS_HOSTS", (f"{site.url}/texts",))
     site.files = {
         "/old/net.weights": BODY,
         "/texts/cfg/net.cfg": b"[net]\n",
@@ -277,7 +275,7 @@ def test_wherever_it_breaks_the_file_is_the_same(site: Site, tmp_path: Path, at:
 def test_a_line_that_breaks_all_the_time_gets_there(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(T, "PROGRESS", 4000)
+    monkeypatch.setattr(transfer, "PROGRESS", 4000)
     site.plays["/layers.conv.3"] = [partial(serve, stop=5000)] * 7
     assert get(site, tmp_path, retries=1).weights.read_bytes() == BODY
     starts = [int(asked[6:-1]) for asked in site.ranges()[1:] if asked]
@@ -448,7 +446,7 @@ def test_no_server_at_all(tmp_path: Path) -> None:
 
 def test_pauses_double_up_to_a_limit(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(T.time, "sleep", pauses.append)
+    monkeypatch.setattr(transfer.time, "sleep", pauses.append)
     site.plays["/layers.conv.3"] = [status(500)] * 9
     refusal(site, tmp_path, retries=8, backoff=0.5)
     assert pauses == [0.5, 1, 2, 4, 8, 16, 30, 30]
@@ -617,7 +615,7 @@ def test_compressed_answers_are_refused(site: Site, tmp_path: Path) -> None:
 
 
 def test_the_disk_must_have_room(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(T.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    monkeypatch.setattr(attempt.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     assert "needs 40000 more bytes" in refusal(site, tmp_path)
     assert leftovers(tmp_path) == set()
 

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from darknet_py.cli import main
-from darknet_py.download import download
-from darknet_py.download import transfer as T
+from darknet_py.download import client, download
+from darknet_py.download.addresses import shown_url
 from darknet_py.errors import DownloadError
 from tests.download.test_download import BODY, LAYERS, Site, redirect, serve, site  # noqa: F401 - a fixture
 
@@ -74,7 +74,7 @@ def test_redirects_to_them_too(site: Site, tmp_path, target):  # noqa: F811
     ],
 )
 def test_passwords_are_hidden(text, shown):
-    assert T.shown_url(text) == shown
+    assert shown_url(text) == shown
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,8 @@ class Clock:
 
 
 def at_speed(monkeypatch: pytest.MonkeyPatch, step: float) -> None:
-    monkeypatch.setattr(T, "CHUNK", 512)
-    monkeypatch.setattr(T, "time", SimpleNamespace(monotonic=Clock(step), sleep=lambda _: None))
+    monkeypatch.setattr(client, "CHUNK", 512)
+    monkeypatch.setattr(client, "time", SimpleNamespace(monotonic=Clock(step), sleep=lambda _: None))
 
 
 def test_a_server_that_drips_is_left(site: Site, tmp_path, monkeypatch):  # noqa: F811
@@ -139,7 +139,7 @@ def test_a_server_that_is_only_slow_is_not(site: Site, tmp_path, monkeypatch, st
 
 def test_single_bytes_are_looked_at_as_they_come(site: Site, tmp_path, monkeypatch):  # noqa: F811
     """Each read gives what is there: a server that sends a byte now and then is seen to do so."""
-    monkeypatch.setattr(T, "CHUNK", 1 << 16)
+    monkeypatch.setattr(client, "CHUNK", 1 << 16)
     seen, more = [], threading.Event()
 
     def drip(answer) -> None:
@@ -162,7 +162,7 @@ def test_single_bytes_are_looked_at_as_they_come(site: Site, tmp_path, monkeypat
 
 
 def test_a_head_that_drips_is_left(site: Site, tmp_path, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(T, "MEASURED", 0.2)
+    monkeypatch.setattr(client, "MEASURED", 0.2)
 
     def drip(answer) -> None:
         with suppress(OSError):  # the client has gone

@@ -23,19 +23,22 @@ from darknet_py.layers.batchnorm import BatchNorm
 from darknet_py.layers.connected import Connected
 from darknet_py.layers.convolutional import Convolutional
 from darknet_py.layers.cost import Cost
+from darknet_py.layers.crnn import Crnn
 from darknet_py.layers.crop import Crop
 from darknet_py.layers.deconvolutional import Deconvolutional
 from darknet_py.layers.detection import Detection
 from darknet_py.layers.dropout import Dropout
+from darknet_py.layers.gru import Gru
 from darknet_py.layers.iseg import Iseg
 from darknet_py.layers.l2norm import L2Norm
 from darknet_py.layers.local import Local
 from darknet_py.layers.logistic import Logistic
+from darknet_py.layers.lstm import Lstm
 from darknet_py.layers.maxpool import MaxPool
 from darknet_py.layers.normalization import Normalization
-from darknet_py.layers.recurrent import Crnn, Gru, Lstm, Rnn
 from darknet_py.layers.region import Region
 from darknet_py.layers.reorg import Reorg
+from darknet_py.layers.rnn import Rnn
 from darknet_py.layers.route import Route
 from darknet_py.layers.shortcut import Shortcut
 from darknet_py.layers.softmax import Softmax

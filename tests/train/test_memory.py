@@ -104,10 +104,15 @@ def test_steps_use_the_same_memory_whatever_sizes_came_between() -> None:
 def test_heavy_convolutions_keep_the_order_of_their_weights() -> None:
     network = build(DEEP)
     Stepper(network)
-    layouts = [module.layout for module in convolutions(network)]
-    assert layouts[:4] == [torch.channels_last, torch.channels_last, torch.contiguous_format, torch.preserve_format]
+    weights = [module.conv.weight for module in convolutions(network)]
+    orders = [[order for order in FORMATS if weight.is_contiguous(memory_format=order)] for weight in weights]
+    assert orders[:4] == [[torch.channels_last], [torch.channels_last], [torch.contiguous_format], [*FORMATS]]
+    inputs = []
     for module in convolutions(network):
-        assert module.conv.weight.is_contiguous(memory_format=module.layout) or module.conv.kernel_size == (1, 1)
+        module.conv.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+    network.train()(batch(network, 4)[0])
+    for x, order in zip(inputs, orders, strict=True):
+        assert x.is_contiguous(memory_format=order[0]) or len(order) == 2
     turned = build(DEEP)
     Stepper(turned, channels_last=False)
     assert all(module.workspace is None for module in convolutions(turned))

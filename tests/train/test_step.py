@@ -229,14 +229,25 @@ def test_gradients_of_dense_layers_are_limited_where_the_gpu_build_does_so():
     dense = Dense(2, 3, "linear", batch_normalize=False)
     dense.initialize(torch.Generator().manual_seed(0))
     weights = torch.tensor([0.5, 3.0, -7.0])
-    for limit, wanted in ((None, [0.5, 3, -7]), (1.0, [0.5, 1, -1])):
-        dense.gradient_limit, dense.linear.bias.grad = limit, None
+    for which, wanted in ((None, [0.5, 3, -7]), ("cpu", [0.5, 3, -7]), ("gpu", [0.5, 1, -1])):
+        dense.build, dense.linear.bias.grad = which, None
         (dense(torch.ones(1, 2)) * weights).sum().backward()
         assert dense.linear.bias.grad.tolist() == wanted
-    Stepper(network := build(ALL))
-    assert network.layers[5].gradient_limit == 1
-    Stepper(network, build="cpu")
-    assert network.layers[5].gradient_limit is None
+
+
+@pytest.mark.parametrize("which", ["gpu", "cpu"])
+def test_a_network_follows_a_build_for_as_long_as_it_is_trained(which):
+    """What is left behind would change how others train it."""
+    network = build(ALL.replace(CONV, f"{CONV}smooth=.1\n", 1))
+    convolution, dense = network.layers[0], network.layers[5]
+    seen, stepper = [], Stepper(network, build=which)
+    convolution.register_forward_hook(lambda *_: seen.append((convolution.build, dense.build)))
+    go_on(stepper, 1)
+    assert set(seen) == {(which, which)}
+    assert (convolution.smooth, convolution.build, dense.build) == (0.1, None, None)
+    with pytest.raises(DarknetError, match="the truth for this batch"):
+        stepper.accumulate(torch.rand(2, 3, 8, 12), torch.zeros(2, 7))
+    assert (convolution.build, dense.build) == (None, None)
 
 
 def test_batch_normalization_of_one_value_is_an_error():

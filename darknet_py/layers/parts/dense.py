@@ -6,12 +6,15 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from darknet_py.layers.base import Blob
 from darknet_py.layers.parts.activations import Activate
 from darknet_py.layers.parts.batchnorm import batch_norm_1d, norm_blobs, normalize
+from darknet_py.layers.parts.builds import FollowsBuild
 from darknet_py.layers.parts.uninitialized import Linear
+
+GRADIENT_LIMIT = 1.0  # backward_connected_layer_gpu
 
 
 def dense_blobs(inputs: int, outputs: int, *, batch_normalize: bool) -> tuple[Blob, ...]:
@@ -38,11 +41,10 @@ class Limited(torch.autograd.Function):
         return grad.clamp(-ctx.limit, ctx.limit), None
 
 
-class Dense(nn.Module):
+class Dense(FollowsBuild):
     """Matrix product, batch normalization or bias, activation; rows (N, inputs) -> (N, outputs).
 
-    While training, the gradient of every output is cut to plus or minus `gradient_limit` where there is one: 1 in the
-    GPU builds of the C program (connected_layer.c).
+    The GPU build of the C program cuts the gradient of every output to plus or minus 1 (connected_layer.c).
     """
 
     def __init__(self, inputs: int, outputs: int, activation: str, *, batch_normalize: bool) -> None:
@@ -50,15 +52,14 @@ class Dense(nn.Module):
         self.linear = Linear(inputs, outputs, bias=not batch_normalize, dtype=torch.float32)
         self.bn = batch_norm_1d(outputs) if batch_normalize else None
         self.activate = Activate(activation)
-        self.gradient_limit: float | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.linear(x)
         if self.bn is not None:
             x = normalize(self.bn, x)
         x = self.activate(x)
-        if self.training and self.gradient_limit:
-            x = Limited.apply(x, self.gradient_limit)  # type: ignore[no-untyped-call]
+        if self.training and self.build == "gpu":
+            x = Limited.apply(x, GRADIENT_LIMIT)  # type: ignore[no-untyped-call]
         return x
 
     def initialize(self, generator: torch.Generator | None) -> None:

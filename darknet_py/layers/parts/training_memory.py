@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from darknet_py.layers.parts.batchnorm import MOMENTUM
+from darknet_py.layers.parts.activations import Activate
+from darknet_py.layers.parts.batchnorm import MOMENTUM, normalize
 
 SLOPES: Final = {"leaky": 0.1, "relie": 0.01, "linear": 1.0}  # the activations that `NormActivate` does
 PARTS: Final = [False, True, True]  # of the gradients of batch normalization: those of its scales and biases
@@ -40,6 +41,26 @@ class Workspace:
         """Whether gradients of `x` are wanted, and it is neither on a GPU nor in 16 bits nor under torch.compile."""
         wanted = torch.is_grad_enabled() and x.requires_grad and not torch.compiler.is_compiling()
         return wanted and x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+
+
+class KeepsMemory(nn.Module):
+    """A module that, while training on the CPU, can leave its results in the memory where the last ones were."""
+
+    workspace: Workspace | None = None
+
+    def keep(self, on: bool) -> None:
+        """Begin with that, or give the memory back."""
+        self.workspace = Workspace() if on else None
+
+
+def norm_activate(x: Tensor, bn: nn.BatchNorm2d, activate: nn.Module, space: Workspace | None) -> Tensor:
+    """`activate(bn(x))` for an (N, C, H, W) that nothing else needs, in `space` if there is one that can serve."""
+    slope = SLOPES.get(activate.name) if isinstance(activate, Activate) else None
+    several = x.numel() > x.shape[1]
+    if space is None or slope is None or not (bn.training and several and space.serves(x)):
+        return activate(normalize(bn, x))
+    y: Tensor = NormActivate.apply(x, bn.weight, bn.bias, bn, slope, space)  # type: ignore[no-untyped-call]
+    return y
 
 
 class NormActivate(torch.autograd.Function):
