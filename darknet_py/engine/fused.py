@@ -12,7 +12,7 @@ from torch import Tensor
 from darknet_py.engine.memory import Memory
 from darknet_py.engine.plain import Folded, add
 from darknet_py.engine.steps import Convolution, Convolutions, Half
-from darknet_py.layers.parts.activations import Activation
+from darknet_py.layers.parts.activations import Function
 
 USUAL_SIDE = 26  # the picture for which oneDNN orders the weights; others take them as they are
 
@@ -64,7 +64,7 @@ class Pointwise:
         return add(y if self.activate is None else self.activate(y), other, slope)
 
 
-def _activation(conv: Folded) -> tuple[Activation | None, tuple[str, list[float]]]:
+def _activation(conv: Folded) -> tuple[Function | None, tuple[str, list[float]]]:
     """The activation as a function, or as oneDNN knows it."""
     if conv.slope is None:
         return conv.activate, ("none", [])

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darknet_py.layers.convolutional import ConvolutionalModule
-from darknet_py.layers.parts.activations import Activate, Activation
+from darknet_py.layers.parts.activations import Activate, Function
 from darknet_py.layers.parts.uninitialized import Conv2d
 from darknet_py.layers.shortcut import ShortcutModule
 
-SLOPES: Final = {
-    "linear": 1.0,
-    "leaky": 0.1,
-    "relu": 0.0,
-    "relie": 0.01,
-}  # activations that are x, or slope * x below 0
 CHANNELS_AT_A_TIME = 64  # in float64
 
 
@@ -33,7 +26,7 @@ class Folded:
     padding: tuple[int, int]
     groups: int
     slope: float | None  # of the activation below 0, if it is such a one
-    activate: Activation  # may change its argument
+    activate: Function  # may change its argument
 
 
 def is_plain_convolution(module: nn.Module) -> bool:
@@ -46,14 +39,11 @@ def is_plain_convolution(module: nn.Module) -> bool:
     return whole and own and conv.dilation == (1, 1) and conv.padding_mode == "zeros"
 
 
-def is_plain_sum(module: nn.Module) -> bool:
-    """Whether this is a shortcut of two equal sizes, each with factor 1, and an activation of `SLOPES`."""
-    return (
-        type(module) is ShortcutModule
-        and module.plain
-        and module.alpha == module.beta == 1
-        and module.activate.name in SLOPES
-    )
+def slope_of_sum(module: nn.Module) -> float | None:
+    """The slope of the activation of a shortcut of two equal sizes, each with factor 1; None for other modules."""
+    if type(module) is ShortcutModule and module.plain and module.alpha == module.beta == 1:
+        return module.activate.slope
+    return None
 
 
 @torch.no_grad()
@@ -77,7 +67,7 @@ def folded(module: ConvolutionalModule) -> Folded:
         (stride[0], stride[1]),
         (int(padding[0]), int(padding[1])),
         conv.groups,
-        SLOPES.get(module.activate.name),
+        module.activate.slope,
         module.activate.in_place,
     )
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.engine.memory import Memory
-from darknet_py.engine.plain import SLOPES, Folded, is_plain_sum
+from darknet_py.engine.plain import Folded, slope_of_sum
 from darknet_py.layers.maxpool import MaxPoolModule
 from darknet_py.layers.reorg import ReorgModule
 from darknet_py.layers.route import RouteModule
@@ -102,9 +102,9 @@ def _layer(module: nn.Module, _memory: Memory, *xs: Tensor) -> Tensor:
 
 def _joined(step: Step, operation: Convolution, after: Node, module: nn.Module) -> Step:
     """The step with the only layer that takes its output, if the operation can do both."""
-    if is_plain_sum(module):
+    slope = slope_of_sum(module)
+    if slope is not None:
         first, other = after.sources
-        slope = SLOPES[str(module.get_submodule("activate").name)]
         if first == step.index > other:
             return Step(after.index, (*step.sources, other), partial(operation, slope=slope))
     if operation.pools and type(module) is MaxPoolModule and module.halves:

@@ -204,9 +204,8 @@ def _named(path: str) -> Iterator[None]:
         raise ImageError(f"{path}: {error}") from error
     except _av().error.FFmpegError as error:
         raise ImageError(f"{path}: {error.strerror}") from error
-    except (OSError, ValueError) as error:
-        reason = os_reason(error) if isinstance(error, OSError) else str(error)
-        raise ImageError(f"{path}: {' '.join(reason.split())}") from error
+    except OSError as error:
+        raise ImageError(f"{path}: {' '.join(os_reason(error).split())}") from error
 
 
 def _av() -> Any:
