@@ -14,7 +14,8 @@ from darknet_py.cfg.keys import file_name, flag, integer, key, list_of, number, 
 from darknet_py.layers.base import Shape, register
 from darknet_py.layers.heads import GridHead
 from darknet_py.layers.parts.trees import tree_named
-from darknet_py.tree.walk import TreeSoftmax
+from darknet_py.tree.softmax import TreeSoftmax
+from darknet_py.tree.walk import TreeWalk
 from darknet_py.tree.wordtree import WordTree
 
 
@@ -85,6 +86,7 @@ class RegionModule(nn.Module):
         super().__init__()
         self.layer, self.tree = layer, tree
         self.tree_softmax = None if tree is None else TreeSoftmax(tree)
+        self.walk = None if tree is None else TreeWalk(tree)
 
     def forward(self, x: Tensor) -> Tensor:
         layer = self.layer
