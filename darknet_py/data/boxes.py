@@ -33,9 +33,12 @@ from darknet_py.pictures.resample import read
 class BoxHead:
     """How a head wants its pictures and labels."""
 
-    draw: type[BoxDraw] lay_out: Callable[[Tensor], Tensor]  # rows of class, x, y, w, h on the canvas -> (T,) classes:
-    int  # that boxes in label files may have jitter: float most: int  # the most boxes of a picture that count alone:
-    int = 0  # classes that lines of zeros, for a class somewhere in the picture, may have; 0 if they are of no use
+    draw: type[BoxDraw]
+    lay_out: Callable[[Tensor], Tensor]  # rows of class, x, y, w, h on the canvas -> (T,)
+    classes: int  # that boxes in label files may have
+    jitter: float
+    most: int  # the most boxes of a picture that count
+    alone: int = 0  # classes that a line of zeros, for a class somewhere in the picture, may have; 0 for none
 
 
 class DetectionData(PictureData):
