@@ -25,7 +25,6 @@ from darknet_py.predict.detections import Detections
 from darknet_py.predict.detector import Detector
 
 THRESH: Final = 0.005
-NMS: Final = Nms("class", 0.45)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +43,7 @@ def measure(
     *,
     batch: int | None = None,
     thresh: float = THRESH,
-    nms: float | Nms = NMS,
+    nms: float | Nms | None = None,
     hier: float = 0.5,
     classes: Sequence[int] | None = None,
     flip: bool = False,
@@ -65,7 +64,9 @@ def measure(
         count = detector.classes if classes is None else len(classes)
         labels = read_all(paths, count, net.graph.heads[-1].layer.label_map if classes is None else None)
         kept = [path for path, table in zip(paths, labels.tables, strict=True) if table is not None]
-        seen = list(look(detector, kept, settings, Nms.of(nms), batch=batch, flip=flip, progress=progress))
+        seen = list(
+            look(detector, kept, settings, detector.suppression(nms), batch=batch, flip=flip, progress=progress)
+        )
     found = [one.found for one in seen if isinstance(one.found, Detections)]
     problems = (*labels.problems, *(str(one.found) for one in seen if isinstance(one.found, ImageError)))
     if not found:
