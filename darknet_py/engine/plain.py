@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darknet_py.layers.convolutional import ConvolutionalModule
-from darknet_py.layers.parts.activations import Activate, Activation
+from darknet_py.layers.parts.activations import Activate
 from darknet_py.layers.parts.uninitialized import Conv2d
 from darknet_py.layers.shortcut import ShortcutModule
 
-SLOPES: Final = {
-    "linear": 1.0,
-    "leaky": 0.1,
-    "relu": 0.0,
-    "relie": 0.01,
-}  # activations that are x, or slope * x below 0
 CHANNELS_AT_A_TIME = 64  # in float64
 
 
 @dataclass(frozen=True, eq=False)
 class Folded:
-    """activate(conv(x)) without anything of the module that it was made of."""
+    """leaky(conv(x)) without anything of the module that it was made of."""
 
     weight: Tensor  # (K, C / groups, h, w)
     bias: Tensor  # (K,)
     stride: tuple[int, int]
     padding: tuple[int, int]
     groups: int
-    slope: float | None  # of the activation below 0, if it is such a one
-    activate: Activation  # may change its argument
+    slope: float = 1.0  # of what is below 0
 
 
 def is_plain_convolution(module: nn.Module) -> bool:
@@ -47,18 +38,18 @@ def is_plain_convolution(module: nn.Module) -> bool:
 
 
 def is_plain_sum(module: nn.Module) -> bool:
-    """Whether this is a shortcut of two equal sizes, each with factor 1, and an activation of `SLOPES`."""
+    """Whether this is a shortcut of two equal sizes, each with factor 1, and an activation that has a slope."""
     return (
         type(module) is ShortcutModule
         and module.plain
         and module.alpha == module.beta == 1
-        and module.activate.name in SLOPES
+        and module.activate.slope is not None
     )
 
 
 @torch.no_grad()
 def folded(module: ConvolutionalModule) -> Folded:
-    """The convolution of a module, computed in float64."""
+    """The convolution of a module, computed in float64; an activation that has no slope is left out."""
     conv, bn = module.conv, module.bn
     weight = conv.weight.detach()
     bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach().clone()
@@ -77,14 +68,5 @@ def folded(module: ConvolutionalModule) -> Folded:
         (stride[0], stride[1]),
         (int(padding[0]), int(padding[1])),
         conv.groups,
-        SLOPES.get(module.activate.name),
-        module.activate.in_place,
+        1.0 if module.activate.slope is None else module.activate.slope,
     )
-
-
-def add(y: Tensor, other: Tensor | None, slope: float) -> Tensor:
-    """`y` plus `other` if there is one, then leaky with this slope; in place."""
-    if other is None:
-        return y
-    y += other
-    return y if slope == 1 else F.leaky_relu_(y, slope)
