@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from darknet_py import weights as weights_file
+from darknet_py.boxes.suppress import Nms
 from darknet_py.cfg import DataFile, read_data, read_names
 from darknet_py.devices import after_fork, pick_device
 from darknet_py.download import MODELS
@@ -28,6 +29,7 @@ from darknet_py.network.naming import check_names
 from darknet_py.pictures.files import ImageLike
 from darknet_py.pictures.video import VideoReader
 from darknet_py.predict import frames
+from darknet_py.predict.ahead import usual_batch
 from darknet_py.predict.classifier import Classifier
 from darknet_py.predict.decode import DECODERS, Settings
 from darknet_py.predict.detections import Classification, Detections
@@ -88,7 +90,7 @@ class Model:
         *,
         thresh: float = ...,
         hier: float = ...,
-        nms: float = ...,
+        nms: float | Nms = ...,
         classes: Sequence[int] | None = ...,
         batch: int | None = ...,
     ) -> list[Detections]: ...
@@ -99,7 +101,7 @@ class Model:
         *,
         thresh: float = ...,
         hier: float = ...,
-        nms: float = ...,
+        nms: float | Nms = ...,
         classes: Sequence[int] | None = ...,
         batch: int | None = ...,
     ) -> Detections: ...
@@ -109,7 +111,7 @@ class Model:
         *,
         thresh: float = 0.5,
         hier: float = 0.5,
-        nms: float = 0.45,
+        nms: float | Nms = 0.45,
         classes: Sequence[int] | None = None,
         batch: int | None = None,
     ) -> Detections | list[Detections]:
@@ -120,15 +122,16 @@ class Model:
         network `batch` at a time.
 
         `thresh` is the least score, `hier` how sure a tree has to be to go into a finer class, `nms` the overlap
-        above which the lower of two boxes of a class goes (0 keeps all), `classes` the classes of a tree that count,
-        as a .map file lists them; labels are then places in that list. Raises `ImageError` for a picture that cannot
-        be used.
+        above which the lower of two boxes of a class goes (0 keeps all), or an `Nms` of another kind, `classes` the
+        classes of a tree that count, as a .map file lists them; labels are then places in that list. Raises
+        `ImageError` for a picture that cannot be used.
         """
         detector = self.detector
         if classes is not None:
             detector = self._narrowed(detector, classes)
         settings = Settings(thresh, hier, None if classes is None else tuple(classes))
-        return self._each(images, lambda chunk: detector.detect(chunk, settings, nms), batch)
+        chosen = Nms.of(nms)
+        return self._each(images, lambda chunk: detector.detect(chunk, settings, chosen), batch)
 
     @overload
     def classify(self, images: Images, *, top: int = ..., batch: int | None = ...) -> list[Classification]: ...
@@ -147,7 +150,7 @@ class Model:
         *,
         thresh: float = 0.5,
         hier: float = 0.5,
-        nms: float = frames.NMS,
+        nms: float | Nms = frames.NMS,
         average: int = frames.AVERAGE,
         batch: int | None = None,
     ) -> Iterator[frames.Seen]:
@@ -157,13 +160,13 @@ class Model:
         surer boxes suppress others whatever their classes. The other arguments are as in `detect`.
         """
         with VideoReader(path) as video:
-            settings, count = Settings(thresh, hier), batch or self.batch
-            yield from frames.detect_frames(self.detector, video, settings, nms, average=average, batch=count)
+            settings, how, count = Settings(thresh, hier), Nms.of(nms, "objectness"), batch or self.batch
+            yield from frames.detect_frames(self.detector, video, settings, how, average=average, batch=count)
 
     @property
     def batch(self) -> int:
         """How many pictures go through the network together where nothing else is said."""
-        return 4 if self.network.device.type == "cpu" else 16
+        return usual_batch(self.network.device)
 
     def _narrowed(self, detector: Detector, classes: Sequence[int]) -> Detector:
         """The detector for these classes of its tree; names are theirs, unless there is one for each of them."""

@@ -23,6 +23,7 @@ from torch import Tensor
 
 import darknet_py
 from darknet_py import DarknetError, Detections, Model
+from darknet_py.boxes.suppress import Nms
 from darknet_py.errors import ImageError
 from darknet_py.evaluate import Scores
 from darknet_py.evaluate.alexeyab import Table
@@ -39,7 +40,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 RECORDED: Final = "tests/golden/boxes/boxes_region_sigmoid"
 SIZE: Final = (448, 448)
 DRAWN: Final = "shapes.png"  # beside predictions.png
-SETTINGS, NMS = Settings(thresh=0.5, hier=0.5), 0.45  # those of `darknet-py detector test`
+SETTINGS, NMS = Settings(thresh=0.5, hier=0.5), Nms("class", 0.45)  # those of `darknet-py detector test`
 
 
 @dataclass(frozen=True)

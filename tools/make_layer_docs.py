@@ -41,7 +41,9 @@ def document() -> str:
         own = {name: field for name, field in fields_of(layer).items() if name not in common}
         parts += section(names, layer, own)
     parts += ["## Keys of every layer\n", *table(common)]
-    parts += ["## Activations\n", f"{', '.join(f'`{name}`' for name in ACTIVATIONS)}.\n"]
+    parts += ["## Activations\n", "| activation | of x |\n|---|---|"]
+    parts += [f"| `{name}` | {activation.formula} |" for name, activation in ACTIVATIONS.items()]
+    parts.append("")
     return "\n".join(parts)
 
 

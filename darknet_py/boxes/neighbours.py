@@ -3,97 +3,94 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
-Array = npt.NDArray[Any]
-Pairs = tuple[Array, Array]
+from darknet_py.boxes.overlap import Measure
 
-ROWS = 128  # boxes compared at once with one stretch of others,
-COLUMNS = 512  # which is no longer than this: they stay in the cache
-FAR = 2.0**20  # where boxes are looked for, edges beyond are there
+Array: TypeAlias = npt.NDArray[Any]
+Pairs: TypeAlias = tuple[Array, Array]
+
+TILE_ROWS = 128  # boxes compared at once with one stretch of others,
+TILE_COLUMNS = 512  # which is no longer than this: they stay in the cache
+LINE_END = 2.0**20  # where boxes are looked for, edges beyond are there
 
 
 @dataclass(frozen=True, eq=False)
-class Boxes:
-    """Boxes in the order of their group, and then of their left edge."""
+class SortedBoxes:
+    """Boxes in the order of their group, and then of their left edge, so that those near each other are neighbours.
 
+    The groups lie one after the other on a line. Boxes overlap where the measure of both is above the threshold.
+    """
+
+    threshold: float
+    measure: Measure
     edges: Array  # (5, N) left, top, right, bottom, area
     number: Array  # (N,) which of the boxes that were sorted
     group: Array  # (N,)
-    start: Array  # (N,) the left edge, and
-    stop: Array  # (N,) the right one, on a line on which the groups lie one after the other
+    start: Array  # (N,) the left edge on the line
+    stop: Array  # (N,) where on the line a box that overlaps this one may begin at most
 
     @classmethod
-    def of(cls, edges: Array, group: Array, threshold: float) -> Boxes:
-        """Sort boxes (5, N) of groups (N,), which count from 0."""
+    def of(cls, edges: Array, group: Array, threshold: float, measure: Measure) -> SortedBoxes:
+        """Sort boxes, whose edges and areas are (5, N), of groups (N,), which count from 0."""
         ends = edges[:3:2].astype(np.float64)
         ends[1] -= _out_of_reach(edges, threshold)
-        ends = np.clip(np.nan_to_num(ends, nan=FAR), -FAR, FAR) + group * (2 * FAR + 1)
-        return cls(edges, np.arange(len(group)), group, *ends).take(ends[0].argsort())
+        ends = np.clip(np.nan_to_num(ends, nan=LINE_END), -LINE_END, LINE_END) + group * (2 * LINE_END + 1)
+        return cls(threshold, measure, edges, np.arange(len(group)), group, *ends).take(ends[0].argsort())
 
-    def take(self, which: Array) -> Boxes:
-        """Some of them, by their places."""
-        columns = (column.take(which) for column in (self.number, self.group, self.start, self.stop))
-        return Boxes(self.edges.take(which, 1), *columns)
+    def take(self, places: Array) -> SortedBoxes:
+        """Some of them, by their places, which rise."""
+        return replace(
+            self,
+            edges=self.edges.take(places, 1),
+            number=self.number.take(places),
+            group=self.group.take(places),
+            start=self.start.take(places),
+            stop=self.stop.take(places),
+        )
 
-    def reach(self, others: Boxes) -> Pairs:
+    def reach(self, others: SortedBoxes) -> Pairs:
         """For each, the first and the end of those of `others` that begin inside it."""
         return others.start.searchsorted(self.start), others.start.searchsorted(self.stop, side="right")
 
+    def pairs(self, most: float = np.inf) -> Pairs:
+        """Numbers of boxes that overlap, a pair once or twice; not all of them where they are more than `most`."""
+        found, count = [(self.number[:0],) * 2], 0
+        for i, j in self.overlapping(self):
+            found.append((i, j))
+            count += len(i)
+            if count > most + len(self.number):  # each box overlaps itself
+                break
+        i, j = (self.number.take(np.concatenate(column)) for column in zip(*found, strict=True))
+        apart = np.flatnonzero(i != j)
+        return i.take(apart), j.take(apart)
 
-def edges_of(boxes: Array) -> Array:  # (N, 4) -> (5, N)
-    """Edges and areas of cxcywh boxes."""
-    x, y, w, h = boxes.T
-    return np.stack((x - w / 2, y - h / 2, x + w / 2, y + h / 2, w * h))
+    def overlapping(self, others: SortedBoxes) -> Iterator[Pairs]:
+        """Places, here and in `others`, of boxes of one group that overlap.
 
-
-def overlapping(boxes: Boxes, threshold: float, most: float = np.inf) -> Pairs:
-    """Numbers of boxes that overlap, a pair once or twice; not all of them where they are more than `most`."""
-    found, count = [(boxes.number[:0],) * 2], 0
-    for i, j in close(boxes, boxes, threshold):
-        found.append((i, j))
-        count += len(i)
-        if count > most + len(boxes.number):  # each box overlaps itself
-            break
-    i, j = (boxes.number.take(np.concatenate(column)) for column in zip(*found, strict=True))
-    apart = np.flatnonzero(i != j)
-    return i.take(apart), j.take(apart)
-
-
-def close(a: Boxes, b: Boxes, threshold: float) -> Iterator[Pairs]:
-    """Places in `a` and `b` of boxes of one group with IoU > `threshold`, by the arithmetic of `boxes.iou`.
-
-    They are all pairs in which the box of `b` begins no earlier than that of `a`, and some of the others.
-    """
-    first, end = a.reach(b)
-    edges_a, edges_b = torch.from_numpy(a.edges), torch.from_numpy(b.edges)
-    for row in range(0, len(first), ROWS):
-        rows = slice(row, row + ROWS)
-        stop = int(end[rows].max())
-        for column in range(int(first[row]), stop, COLUMNS):
-            columns = slice(column, min(column + COLUMNS, stop))
-            ratio = _iou(edges_a[:, rows, None], edges_b[:, None, columns]).numpy()
-            hits = np.flatnonzero(ratio > threshold)
-            i = hits // ratio.shape[1]
-            j = hits - i * ratio.shape[1] + column
-            i += row
-            if a.group[row] != max(a.group[rows][-1], b.group[columns.stop - 1]):
-                same = np.flatnonzero(a.group.take(i) == b.group.take(j))
-                i, j = i.take(same), j.take(same)
-            yield i, j
-
-
-def _iou(a: Tensor, b: Tensor) -> Tensor:  # (5, N, 1), (5, 1, M) -> (N, M)
-    inter = torch.minimum(a[2], b[2]).sub_(torch.maximum(a[0], b[0])).clamp_(min=0)
-    height = torch.minimum(a[3], b[3]).sub_(torch.maximum(a[1], b[1])).clamp_(min=0)
-    inter.mul_(height)
-    return inter.div_(torch.add(a[4], b[4], out=height).sub_(inter))
+        They are all pairs in which the other box begins no earlier than the one here, and some of the rest.
+        """
+        first, end = self.reach(others)
+        edges, other_edges = torch.from_numpy(self.edges), torch.from_numpy(others.edges)
+        for row in range(0, len(first), TILE_ROWS):
+            rows = slice(row, row + TILE_ROWS)
+            stop = int(end[rows].max())
+            for column in range(int(first[row]), stop, TILE_COLUMNS):
+                columns = slice(column, min(column + TILE_COLUMNS, stop))
+                overlap = self.measure(edges[:, rows, None], other_edges[:, None, columns]).numpy()
+                hits = np.flatnonzero(overlap > self.threshold)
+                i = hits // overlap.shape[1]
+                j = hits - i * overlap.shape[1] + column
+                i += row
+                if self.group[row] != max(self.group[rows][-1], others.group[columns.stop - 1]):
+                    same = np.flatnonzero(self.group.take(i) == others.group.take(j))
+                    i, j = i.take(same), j.take(same)
+                yield i, j
 
 
 def _out_of_reach(edges: Array, threshold: float) -> Array:  # (5, N) -> (N,) float64

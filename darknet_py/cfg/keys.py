@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 D = TypeVar("D", bound="DataclassInstance")
 Complain = Callable[[str], None]
-Report = Callable[[str, Location], None]
+ComplainAt = Callable[[str, Location], None]
 Parser = Callable[[str, Complain], T]
 
 COMMENT: Final = "#;"
@@ -35,15 +35,11 @@ _COMMENT = re.compile(f"[{COMMENT}]")
 _NOTHING = re.compile(rf"(?:\.0*)?(?:[{COMMENT}]|\Z)")  # that stands behind a number: such as .0 behind a whole one
 _INTEGER = re.compile(r"([+-]?)0*(\d{1,12})", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-_REQUIRED: Any = object()
 
 
-def key(parse: Parser[Any], default: Any = _REQUIRED, doc: str = "", *, name: str | None = None) -> Any:
+def key(parse: Parser[Any], default: Any = dataclasses.MISSING, doc: str = "", *, name: str | None = None) -> Any:
     """Declare a key of a section as a dataclass field; without `default` the key must be given."""
-    metadata = {"parse": parse, "doc": doc, "name": name}
-    if default is _REQUIRED:
-        return dataclasses.field(metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata={"parse": parse, "doc": doc, "name": name})
 
 
 def _quiet(_problem: str) -> None:
@@ -184,7 +180,7 @@ def _also(lines: Sequence[int]) -> str:
     return f" (also in line{'s' if len(lines) > 1 else ''} {named}{more})" if lines else ""
 
 
-def read(schema: type[D], section: Section, *, report: Report = warn, **extra: Any) -> D:
+def read(schema: type[D], section: Section, *, report: ComplainAt = warn, **extra: Any) -> D:
     """Fill a schema from a section.
 
     Raises `CfgError` for a value that does not parse and a required key that is missing; unknown and repeated keys,
@@ -207,7 +203,7 @@ def read(schema: type[D], section: Section, *, report: Report = warn, **extra: A
     return schema(**values)
 
 
-def parse_entry(parse: Parser[T], entry: Entry, section: Section, report: Report = warn) -> T:
+def parse_entry(parse: Parser[T], entry: Entry, section: Section, report: ComplainAt = warn) -> T:
     """The value of one entry, or `CfgError` that says what was expected."""
 
     def complain(problem: str) -> None:

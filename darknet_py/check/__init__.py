@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from darknet_py.cfg import DataFile, read
 from darknet_py.cfg.dialect import known, refuse_other
 from darknet_py.check.files import check_data, check_named_files, check_weights
 from darknet_py.check.graph import check_advice, check_heads, check_input_size, check_memory, check_training, check_uses
-from darknet_py.check.lists import Progress, check_lists
+from darknet_py.check.lists import check_lists
 from darknet_py.check.outline import Outline
 from darknet_py.check.problems import Problem, Problems
 from darknet_py.shipped import find
 from darknet_py.weights import find as find_weights
+
+if TYPE_CHECKING:
+    from darknet_py.evaluate.reader import Progress
 
 __all__ = ["Problem", "check"]
 

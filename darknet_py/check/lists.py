@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from itertools import accumulate, repeat
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from darknet_py.cfg import DataFile, read_listed, read_names
 from darknet_py.check.outline import Outline
@@ -19,9 +19,11 @@ from darknet_py.layers.detection import Detection
 from darknet_py.layers.region import Region
 from darknet_py.layers.yolo import Yolo
 
+if TYPE_CHECKING:
+    from darknet_py.evaluate.reader import Progress
+
 LISTS: Final = ("train", "valid")
 SHOWN: Final = 5  # findings of a kind in a list
-Progress = Callable[[int, int], None]  # pictures done, pictures in all
 
 
 def check_lists(data: DataFile, outline: Outline | None, problems: Problems, progress: Progress | None = None) -> None:

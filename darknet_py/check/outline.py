@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from darknet_py.cfg import Section
-from darknet_py.cfg.keys import Gathered, Report
+from darknet_py.cfg.keys import ComplainAt, Gathered
 from darknet_py.check.problems import Problems
 from darknet_py.errors import Location
 from darknet_py.layers.base import Layer, Shape
@@ -96,7 +96,7 @@ class Outline:
                 return Graph(self.net, connect(self.net.input_shape, layers), source, self.sections)
         return None
 
-    def _read_net(self, section: Section, report: Report) -> tuple[Net | None, bool]:
+    def _read_net(self, section: Section, report: ComplainAt) -> tuple[Net | None, bool]:
         make = partial(Net.from_section, report=report)
         net, sure = self.problems.salvaged(make, section)
         if net is None:  # shapes need no policy

@@ -67,7 +67,7 @@ def _line(where: Location) -> str:
     try:
         with opened(where.file) as file:
             data = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError):
+    except OSError:
         return ""
     lines = data.decode("utf-8-sig", "replace").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return lines[where.line - 1] if len(data) <= MAX_BYTES and where.line <= len(lines) else ""

@@ -72,6 +72,7 @@ def _run(args: Namespace) -> int:
         raise DarknetError(f"{args.out} is the video that is read; choose another name for the new one")
     model = load_model(args, data)
     detector = replace(model.detector, as_printed=not args.json)
+    from darknet_py.boxes.suppress import Nms
     from darknet_py.pictures.camera import Camera
     from darknet_py.pictures.video import VideoReader, VideoWriter
     from darknet_py.predict.decode import Settings
@@ -89,7 +90,7 @@ def _run(args: Namespace) -> int:
             detector,
             islice(source, 0, None, step),
             Settings(args.thresh, args.hier),
-            args.nms,
+            Nms("objectness", args.nms),
             average=args.avg,
             batch=args.batch or model.batch,
             live=live,

@@ -107,12 +107,13 @@ def _run(args: Namespace, names: Sequence[str] | DataFile, verb: str = "") -> in
         raise NamesError(
             f"{error}; {verb!r} has names of its own: use 'detector test DATA' with those of {args.cfg}"
         ) from None
+    from darknet_py.boxes.suppress import Nms
     from darknet_py.predict.decode import Settings
 
     detector = replace(model.detector, as_printed=not args.json)
     batch = 1 if paths is None else args.batch or model.batch
     asked, settings = sources(paths, as_json=args.json), Settings(args.thresh, args.hier)
-    pictures = detector.detect_each(asked, settings, args.nms, batch, eager=paths is not None)
+    pictures = detector.detect_each(asked, settings, Nms("class", args.nms), batch, eager=paths is not None)
     with result_file(places.results) as record:
         output = _Output(args, detector, places, paths or (), record)
         return 1 if sum(not output.give(picture) for picture in progress(pictures, paths, quiet=args.json)) else 0

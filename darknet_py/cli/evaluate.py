@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -31,11 +31,10 @@ from darknet_py.errors import CfgError, ImageError, Location
 
 if TYPE_CHECKING:
     from darknet_py.cfg import DataFile
-    from darknet_py.evaluate.measuring import Seen
+    from darknet_py.evaluate.measuring import Examined
+    from darknet_py.evaluate.reader import Progress
     from darknet_py.evaluate.writers import Row
     from darknet_py.model import Model
-
-Progress = Callable[[int, int], None]
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -69,6 +68,7 @@ def _classifier_arguments(parser: ArgumentParser) -> None:
 
 
 def _valid(args: Namespace, *, flip: bool = False) -> int:
+    from darknet_py.boxes.suppress import Nms
     from darknet_py.evaluate.measuring import look
     from darknet_py.evaluate.truths import valid_paths
     from darknet_py.evaluate.writers import WRITERS, Target, check_pictures
@@ -84,7 +84,8 @@ def _valid(args: Namespace, *, flip: bool = False) -> int:
     start = time.perf_counter()
     with progress_bar(args) as progress:
         detector = replace(model.detector, as_printed=True)
-        seen = look(detector, paths, settings, args.nms, batch=args.batch, flip=flip, progress=progress)
+        nms = Nms("class", args.nms)
+        seen = look(detector, paths, settings, nms, batch=args.batch, flip=flip, progress=progress)
         files = write(tally.rows(seen), target, model.names, classes)
     seconds = time.perf_counter() - start
     if args.json:
@@ -102,7 +103,7 @@ class _Tally:
     def __init__(self) -> None:
         self.pictures = self.detections = self.failed = 0
 
-    def rows(self, pictures: Iterable[Seen]) -> Iterator[Row]:
+    def rows(self, pictures: Iterable[Examined]) -> Iterator[Row]:
         """Those that could be read, with their places in the list."""
         for place, seen in enumerate(pictures):
             if isinstance(seen.found, ImageError):

@@ -69,10 +69,10 @@ class Walk(nn.Module):
 Side = int | Tensor  # a tensor without dimensions while something is traced
 
 
-def dense_region(layer: Region, output: Tensor, _size: tuple[Side, Side], walk: Walk | None) -> Dense:
+def dense_region(layer: Region, output: Tensor, size: tuple[Side, Side], walk: Walk | None) -> Dense:
     """Boxes of [region] outputs (N, num * entries, H, W); K counts anchors, then rows, then columns."""
     entries = output.unflatten(1, (layer.num, layer.entries))  # (N, num, entries, H, W)
-    boxes = grid_boxes(entries, layer.anchor_boxes, entries.shape[3:]).permute(0, 1, 3, 4, 2).flatten(1, 3)
+    boxes = grid_boxes(layer, entries, size).permute(0, 1, 3, 4, 2).flatten(1, 3)
     rows = entries[:, :, layer.coords :].permute(0, 1, 3, 4, 2).flatten(1, 3)  # (N, K, 1 + classes)
     objectness, classes = rows[..., :1], rows[..., 1:]
     if layer.background:
@@ -86,7 +86,7 @@ def dense_region(layer: Region, output: Tensor, _size: tuple[Side, Side], walk: 
 def dense_yolo(layer: Yolo, output: Tensor, size: tuple[Side, Side], _walk: Walk | None) -> Dense:
     """Boxes of [yolo] outputs (N, anchors * entries, H, W); K counts rows, then columns, then anchors."""
     entries = output.unflatten(1, (-1, layer.entries))  # (N, anchors, entries, H, W)
-    boxes = grid_boxes(entries, layer.anchor_boxes, size).permute(0, 3, 4, 1, 2).flatten(1, 3)
+    boxes = grid_boxes(layer, entries, size).permute(0, 3, 4, 1, 2).flatten(1, 3)
     rows = entries[:, :, 4:].permute(0, 3, 4, 1, 2).flatten(1, 3)  # (N, K, 1 + classes)
     return Dense(boxes, rows[..., :1] * rows[..., 1:])
 
@@ -99,8 +99,7 @@ def dense_detection(layer: Detection, output: Tensor, _size: tuple[Side, Side], 
     boxes = boxes.unflatten(1, (cells, layer.num, 4))
     cell = torch.arange(cells, device=output.device)
     corner = torch.stack((cell % side, cell // side), 1)[:, None]  # (cells, 1, 2)
-    sizes = boxes[..., 2:].square() if layer.sqrt else boxes[..., 2:]
-    boxes = torch.cat(((boxes[..., :2] + corner) / side, sizes), 3)
+    boxes = torch.cat(layer.coder.decode(boxes[..., :2], boxes[..., 2:], corner, side), 3)
     return Dense(xyxy_from_cxcywh(boxes).flatten(1, 2), scores.flatten(1, 2))
 
 
@@ -108,15 +107,13 @@ Decoder = Callable[[Any, Tensor, Any, Any], Dense]
 DENSE: Final[dict[type, Decoder]] = {Region: dense_region, Yolo: dense_yolo, Detection: dense_detection}
 
 
-def grid_boxes(entries: Tensor, anchors: tuple[tuple[float, float], ...], unit: tuple[Side, Side]) -> Tensor:
-    """From (N, anchors, entries, H, W) to left, top, right, bottom, (N, anchors, 4, H, W); anchors are in `unit`s.
-
-    `unit` is height and width: those of the grid for anchors in cells, those of the input for anchors in pixels.
-    """
-    h, w = entries.shape[3:]
-    anchor = entries.new_tensor(anchors)[..., None, None]  # (anchors, 2, 1, 1)
-    x = (entries[:, :, 0] + torch.arange(w, device=entries.device)) / w
-    y = (entries[:, :, 1] + torch.arange(h, device=entries.device)[:, None]) / h
-    half_w = entries[:, :, 2].exp() * anchor[:, 0] / unit[1] / 2
-    half_h = entries[:, :, 3].exp() * anchor[:, 1] / unit[0] / 2
+def grid_boxes(layer: Region | Yolo, entries: Tensor, network: tuple[Side, Side]) -> Tensor:
+    """From (N, anchors, entries, H, W) to left, top, right, bottom, (N, anchors, 4, H, W); `network` is h and w."""
+    coder, (h, w) = layer.coder, entries.shape[3:]
+    anchor = entries.new_tensor(layer.anchor_boxes)[..., None, None]  # (anchors, 2, 1, 1)
+    column, row = torch.arange(w, device=entries.device), torch.arange(h, device=entries.device)[:, None]
+    down, along = coder.units((h, w), network)
+    x, width = coder.decode(entries[:, :, 0], entries[:, :, 2], column, w, anchor[:, 0], along)
+    y, height = coder.decode(entries[:, :, 1], entries[:, :, 3], row, h, anchor[:, 1], down)
+    half_w, half_h = width / 2, height / 2
     return torch.stack((x - half_w, y - half_h, x + half_w, y + half_h), 2)

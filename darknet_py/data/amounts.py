@@ -19,7 +19,7 @@ ROLLS: Final = 12  # the most that a draw takes
 Float = np.float32
 
 
-class Size(NamedTuple):
+class Extent(NamedTuple):
     """Of a picture or a canvas, in pixels."""
 
     width: int

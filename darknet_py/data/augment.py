@@ -10,7 +10,7 @@ from typing import Final, Protocol
 import torch
 from torch import Tensor
 
-from darknet_py.data.amounts import Amounts, Float, Size, coin, factor, uniform
+from darknet_py.data.amounts import Amounts, Extent, Float, coin, factor, uniform
 from darknet_py.data.truth import Frame
 from darknet_py.pictures.resample import Axis, distort, resample, turn
 
@@ -48,7 +48,7 @@ class BoxDraw(Draw, Protocol):
     """What happens to a picture and the boxes on it."""
 
     @classmethod
-    def of(cls, amounts: Amounts, picture: Size, canvas: Size, rolls: Iterator[float]) -> BoxDraw:
+    def of(cls, amounts: Amounts, picture: Extent, canvas: Extent, rolls: Iterator[float]) -> BoxDraw:
         """Draw for a picture of this size."""
 
     @property
@@ -60,7 +60,7 @@ class BoxDraw(Draw, Protocol):
 class DetectionDraw:
     """A picture of a changed aspect, somewhere on a grey canvas (load_data_detection of data.c)."""
 
-    canvas: Size
+    canvas: Extent
     width: float  # of the picture on the canvas
     height: float
     dx: float
@@ -69,7 +69,7 @@ class DetectionDraw:
     flip: bool = False
 
     @classmethod
-    def of(cls, amounts: Amounts, picture: Size, canvas: Size, rolls: Iterator[float]) -> DetectionDraw:
+    def of(cls, amounts: Amounts, picture: Extent, canvas: Extent, rolls: Iterator[float]) -> DetectionDraw:
         along, down = (Float(amounts.jitter) * Float(side) for side in picture)
         wide = Float(picture.width) + uniform(-along, along, rolls)
         aspect = wide / (Float(picture.height) + uniform(-down, down, rolls))
@@ -105,8 +105,8 @@ class DetectionDraw:
 class CropDraw:
     """A part of a picture, or more than it, stretched to the canvas (load_data_region of data.c)."""
 
-    canvas: Size
-    picture: Size
+    canvas: Extent
+    picture: Extent
     left: int  # pixels cut off, or where negative put on
     right: int
     top: int
@@ -115,16 +115,16 @@ class CropDraw:
     flip: bool = False
 
     @classmethod
-    def of(cls, amounts: Amounts, picture: Size, canvas: Size, rolls: Iterator[float]) -> CropDraw:
+    def of(cls, amounts: Amounts, picture: Extent, canvas: Extent, rolls: Iterator[float]) -> CropDraw:
         along, down = (int(Float(side) * Float(amounts.jitter)) for side in picture)
         left, right, top, bottom = (int(uniform(-most, most, rolls)) for most in (along, along, down, down))
         flip = coin(rolls)
         return cls(canvas, picture, left, right, top, bottom, Colours.of(amounts, rolls), flip)
 
     @property
-    def kept(self) -> Size:
+    def kept(self) -> Extent:
         """What is stretched, in pixels."""
-        return Size(self.picture.width - self.left - self.right, self.picture.height - self.top - self.bottom)
+        return Extent(self.picture.width - self.left - self.right, self.picture.height - self.top - self.bottom)
 
     @property
     def frame(self) -> Frame:
@@ -144,7 +144,7 @@ class CropDraw:
 class ClassifierDraw:
     """A part of a picture, turned, stretched and enlarged (load_image_augment_paths of data.c)."""
 
-    canvas: Size
+    canvas: Extent
     radians: float = 0.0
     scale: float = 1.0
     aspect: float = 1.0
@@ -155,7 +155,7 @@ class ClassifierDraw:
     flip: bool = False
 
     @classmethod
-    def of(cls, amounts: Amounts, picture: Size, canvas: Size, rolls: Iterator[float]) -> ClassifierDraw:
+    def of(cls, amounts: Amounts, picture: Extent, canvas: Extent, rolls: Iterator[float]) -> ClassifierDraw:
         if amounts.center:
             flip = coin(rolls)
             return cls(canvas, center=True, colours=Colours.of(amounts, rolls), flip=flip)

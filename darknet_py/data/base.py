@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from darknet_py.cfg import DataFile, find_listed
+from darknet_py.cfg.keys import Complain
 from darknet_py.data.labels import LabelError
-from darknet_py.data.problems import Problems, Report, warn
+from darknet_py.data.problems import Problems, warn
 from darknet_py.errors import CfgError, DarknetError, ImageError, Location
 from darknet_py.pictures import opening
 
@@ -45,7 +46,7 @@ class PictureData(Dataset[tuple[Tensor, Tensor]]):
     whatever was drawn before. A picture that cannot be used is reported once, and another is drawn.
     """
 
-    def __init__(self, paths: Sequence[str], source: str, channels: int, seed: int, report: Report = warn) -> None:
+    def __init__(self, paths: Sequence[str], source: str, channels: int, seed: int, report: Complain = warn) -> None:
         """`source` is the file that lists `paths`; messages name it, and its folder is searched too."""
         if not paths:
             raise CfgError("the list is empty", Location(source))

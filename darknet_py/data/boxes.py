@@ -12,11 +12,12 @@ from torch import Tensor
 
 from darknet_py.cfg import DataFile, find_file
 from darknet_py.cfg.datafile import read_list
-from darknet_py.data.amounts import Amounts, Size, roll
+from darknet_py.cfg.keys import Complain
+from darknet_py.data.amounts import Amounts, Extent, roll
 from darknet_py.data.augment import BoxDraw, CropDraw, DetectionDraw
 from darknet_py.data.base import Key, PictureData, Sample, train_list
 from darknet_py.data.labels import LabelError, label_path, read_labels
-from darknet_py.data.problems import Report, warn
+from darknet_py.data.problems import warn
 from darknet_py.data.truth import framed, gridded, listed
 from darknet_py.layers.base import Layer
 from darknet_py.layers.detection import Detection
@@ -51,13 +52,13 @@ class DetectionData(PictureData):
         *,
         channels: int = 3,
         seed: int = 0,
-        report: Report = warn,
+        report: Complain = warn,
     ) -> None:
         super().__init__(paths, source, channels, seed, report)
         self.head, self.amounts = head, amounts
 
     @classmethod
-    def from_cfg(cls, graph: Graph, data: DataFile, *, seed: int = 0, report: Report = warn) -> DetectionData:
+    def from_cfg(cls, graph: Graph, data: DataFile, *, seed: int = 0, report: Complain = warn) -> DetectionData:
         """The pictures that ``train=`` of a .data file lists, for the last head of a cfg."""
         layer = graph.heads[-1].layer
         head = box_head(layer)
@@ -75,7 +76,7 @@ class DetectionData(PictureData):
         notes: list[str] = []
         pixels = read(path, self.channels, notes.append)
         height, width, _ = pixels.shape
-        draw = self.head.draw.of(self.amounts, Size(width, height), Size(key.width, key.height), roll(generator))
+        draw = self.head.draw.of(self.amounts, Extent(width, height), Extent(key.width, key.height), roll(generator))
         rows = rows[torch.randperm(len(rows), generator=generator)]
         return Sample(draw.apply(pixels), self.head.lay_out(framed(rows, draw.frame)), tuple(notes))
 

@@ -8,11 +8,12 @@ import torch
 
 from darknet_py.cfg import DataFile, find_file
 from darknet_py.cfg.datafile import read_list, read_names
-from darknet_py.data.amounts import Amounts, Size, roll
+from darknet_py.cfg.keys import Complain
+from darknet_py.data.amounts import Amounts, Extent, roll
 from darknet_py.data.augment import ClassifierDraw
 from darknet_py.data.base import Key, PictureData, Sample, train_list
 from darknet_py.data.labels import LabelError
-from darknet_py.data.problems import Report, warn
+from darknet_py.data.problems import warn
 from darknet_py.data.truth import classified
 from darknet_py.errors import CfgError, Location
 from darknet_py.layers.softmax import Softmax
@@ -34,13 +35,13 @@ class ClassifierData(PictureData):
         tree: WordTree | None = None,
         channels: int = 3,
         seed: int = 0,
-        report: Report = warn,
+        report: Complain = warn,
     ) -> None:
         super().__init__(paths, source, channels, seed, report)
         self.labels, self.amounts, self.tree = labels, amounts, tree
 
     @classmethod
-    def from_cfg(cls, graph: Graph, data: DataFile, *, seed: int = 0, report: Report = warn) -> ClassifierData:
+    def from_cfg(cls, graph: Graph, data: DataFile, *, seed: int = 0, report: Complain = warn) -> ClassifierData:
         """The pictures that ``train=`` of a .data file lists, with the classes of its ``labels=``."""
         names = data.path("labels", "names")
         if names is None:
@@ -71,7 +72,7 @@ class ClassifierData(PictureData):
         notes = list(self._doubts(path, found))
         pixels = read(path, self.channels, notes.append)
         height, width, _ = pixels.shape
-        draw = ClassifierDraw.of(self.amounts, Size(width, height), Size(key.width, key.height), roll(generator))
+        draw = ClassifierDraw.of(self.amounts, Extent(width, height), Extent(key.width, key.height), roll(generator))
         truth = classified(found, len(self.labels), self.tree)
         return Sample(draw.apply(pixels), truth, tuple(notes))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from darknet_py.cfg import find_listed, read_list
+from darknet_py.cfg.keys import Complain
 from darknet_py.data.labels import LabelError, label_path, read_labels
 from darknet_py.errors import DarknetError
 from darknet_py.files import replacing
@@ -16,8 +17,7 @@ from darknet_py.files import replacing
 LIST: Final = "train.list"
 A_FOLDER: Final = 10_000  # pictures
 SUFFIXES: Final = {".jpg", ".png", ".JPG", ".JPEG"}  # that Darknet turns into .txt
-Report = Callable[[str], None]
-Progress = Callable[[Sequence["_Picture"]], Iterable["_Picture"]]
+Watch = Callable[[Sequence["_Picture"]], Iterable["_Picture"]]  # says how far it is
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ def join(
     detection: str | Path,
     classification: str | Path,
     finder: LabelFinder,
-    report: Report,
+    report: Complain,
     *,
     mapping: Sequence[int] | None = None,
     repeat: int = 1,
-    progress: Progress = iter,
+    progress: Watch = iter,
 ) -> Joined:
     """Make the folder `out` with a list of the pictures in two lists; the pictures stay where they are.
 
@@ -98,7 +98,7 @@ def _find(name: str, source: str) -> str:
 class _Folder:
     """A folder of links to pictures and of label files, numbered so that no two meet."""
 
-    def __init__(self, path: Path, report: Report, progress: Progress) -> None:
+    def __init__(self, path: Path, report: Complain, progress: Watch) -> None:
         self.path, self.report, self.progress, self.count = path, report, progress, 0
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise DarknetError(f"{path} is there and not empty; give a new folder, or remove it")

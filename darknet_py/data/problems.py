@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
+from darknet_py.cfg.keys import Complain
 from darknet_py.errors import DarknetWarning
-
-Report = Callable[[str], None]
 
 
 class DataWarning(DarknetWarning):
@@ -22,7 +21,7 @@ def warn(problem: str) -> None:
 class Problems:
     """What has been reported so far; a copy in another process starts anew and reports by warnings."""
 
-    def __init__(self, report: Report = warn) -> None:
+    def __init__(self, report: Complain = warn) -> None:
         self.report = report
         self.known: dict[str, None] = {}
 

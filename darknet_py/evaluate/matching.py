@@ -9,6 +9,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from darknet_py.devices import one_thread
+from darknet_py.errors import DarknetError
 from darknet_py.evaluate.table import Rows
 
 PAIRS_AT_ONCE: Final = 1 << 20
@@ -82,6 +84,24 @@ class Pairs:
             best[1:] = detection[1:] != detection[:-1]
             detection, truth = detection[best], truth[best]
         return _in_turn(detection, truth, len(self.found), len(self.truths))
+
+
+class Overlapping:
+    """The pairs of what was found and of what is there, which are made when they are first asked for and kept."""
+
+    def __init__(self, found: Rows, truths: Rows, sizes: Tensor) -> None:  # (I, 2) width and height of the pictures
+        self.found, self.truths, self.sizes = found, truths, sizes
+        self._made: dict[tuple[Rules, float], Pairs] = {}
+
+    @one_thread()
+    def pairs(self, rules: Rules, floor: float) -> Pairs:
+        """The pairs with an IoU that reaches `floor` by these rules."""
+        if not 0 <= floor <= 1:
+            raise DarknetError(f"the IoU threshold is {floor}; it must be from 0 to 1")
+        if (rules, floor) not in self._made:
+            found = self.found.clipped(self.sizes, rules.pixel) if rules.clips else self.found
+            self._made[rules, floor] = Pairs.of(found, self.truths, rules, floor)
+        return self._made[rules, floor]
 
 
 def _in_turn(detection: Tensor, truth: Tensor, detections: int, truths: int) -> Tensor:  # (P,), (P,) -> (D,)

@@ -9,6 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from darknet_py.boxes.suppress import Nms
 from darknet_py.cfg import find_file
 from darknet_py.errors import DarknetError, ImageError
 from darknet_py.evaluate.flip import flip_averaged
@@ -21,18 +22,18 @@ from darknet_py.layers.yolo import Yolo
 from darknet_py.model import Model
 from darknet_py.network.modes import looking
 from darknet_py.network.module import Network
-from darknet_py.predict.candidates import Size
+from darknet_py.pictures.opening import Size
 from darknet_py.predict.decode import Settings
 from darknet_py.predict.detections import Detections
 from darknet_py.predict.detector import Detector
 from darknet_py.tree.wordtree import read_map
 
 THRESH: Final = 0.005
-NMS: Final = 0.45
+NMS: Final = Nms("class", 0.45)
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class Examined:
     """A picture of a list that the network looked at, or the reason why it did not."""
 
     path: str
@@ -47,7 +48,7 @@ def measure(
     *,
     batch: int | None = None,
     thresh: float = THRESH,
-    nms: float = NMS,
+    nms: float | Nms = NMS,
     hier: float = 0.5,
     classes: Sequence[int] | None = None,
     flip: bool = False,
@@ -68,7 +69,7 @@ def measure(
         count = detector.classes if classes is None else len(classes)
         labels = read_all(paths, count, _class_map(detector) if classes is None else None)
         kept = [path for path, table in zip(paths, labels.tables, strict=True) if table is not None]
-        seen = list(look(detector, kept, settings, nms, batch=batch, flip=flip, progress=progress))
+        seen = list(look(detector, kept, settings, Nms.of(nms), batch=batch, flip=flip, progress=progress))
     found = [one.found for one in seen if isinstance(one.found, Detections)]
     problems = (*labels.problems, *(str(one.found) for one in seen if isinstance(one.found, ImageError)))
     if not found:
@@ -89,12 +90,12 @@ def look(
     detector: Detector,
     paths: Sequence[str],
     settings: Settings,
-    nms: float,
+    nms: Nms,
     *,
     batch: int | None = None,
     flip: bool = False,
     progress: Progress | None = None,
-) -> Iterator[Seen]:
+) -> Iterator[Examined]:
     """Go through pictures, `batch` at a time, while threads read the next; with `flip` as `flip_averaged` says."""
 
     def views(image: Tensor) -> Views:
@@ -104,11 +105,11 @@ def look(
     heads = detector.network.graph.heads
     for one, outputs in each_output(detector.engine, paths, views, batch=batch, progress=progress):
         if isinstance(one.views, ImageError):
-            yield Seen(one.path, one.size, one.views)
+            yield Examined(one.path, one.size, one.views)
             continue
         (output,) = outputs
         found = flip_averaged(heads, output) if flip else [head[0] for head in output]
-        yield Seen(one.path, one.size, detector.decode(found, one.size, settings, nms))
+        yield Examined(one.path, one.size, detector.decode(found, one.size, settings, nms))
 
 
 def _class_map(detector: Detector) -> tuple[int, ...] | None:

@@ -14,9 +14,9 @@ from torch import Tensor
 from darknet_py.engine import Engine
 from darknet_py.errors import DarknetError, ImageError
 from darknet_py.pictures.files import read_pixels
+from darknet_py.pictures.opening import Size
 from darknet_py.predict import ahead as reading
-from darknet_py.predict.ahead import in_batches, lanes
-from darknet_py.predict.candidates import Size
+from darknet_py.predict.ahead import in_batches, lanes, usual_batch
 
 Views: TypeAlias = "list[Tensor]"  # what the network sees of one picture: (V, C, H, W) each
 Outputs: TypeAlias = "tuple[Tensor, ...]"  # of the heads: (V, ...) each
@@ -24,7 +24,7 @@ Progress = Callable[[int, int], None]  # pictures done, pictures in all
 
 
 @dataclass(frozen=True, eq=False)
-class Opened:
+class Loaded:
     """A picture of a list: its size (width, height), and what the network is to see or why it cannot be read."""
 
     path: str
@@ -39,7 +39,7 @@ def each_output(
     *,
     batch: int | None = None,
     progress: Progress | None = None,
-) -> Iterator[tuple[Opened, list[Outputs]]]:
+) -> Iterator[tuple[Loaded, list[Outputs]]]:
     """What the heads say of the `views` of every picture of a list, in its order; nothing of one that cannot be read.
 
     Views of one size go through the network together, those of `batch` pictures at a time.
@@ -47,10 +47,10 @@ def each_output(
     if batch is not None and batch < 1:
         raise DarknetError(f"batch is {batch}; it must be 1 or more")
     network, side_by_side = engine.network, lanes(engine)
-    count = batch or (4 if network.device.type == "cpu" else 16)
+    count = batch or usual_batch(network.device)
     done = 0
 
-    def run(part: list[Opened]) -> list[tuple[Opened, list[Outputs]]]:
+    def run(part: list[Loaded]) -> list[tuple[Loaded, list[Outputs]]]:
         outputs = iter(_run(engine, [view for one in part if isinstance(one.views, list) for view in one.views]))
         return [(one, list(islice(outputs, len(one.views))) if isinstance(one.views, list) else []) for one in part]
 
@@ -65,21 +65,21 @@ def each_output(
 
 def open_each(
     paths: Iterable[str], channels: int, views: Callable[[Tensor], Views], *, ahead: int, threads: int | None = None
-) -> Generator[Opened, None, None]:
+) -> Generator[Loaded, None, None]:
     """Read pictures in their order, at most `ahead` before they are taken."""
 
-    def work(path: str) -> Opened:
+    def work(path: str) -> Loaded:
         return _open(path, channels, views)
 
     yield from reading.ahead(paths, work, count=max(ahead, 1), threads=threads or reading.readers())
 
 
-def _open(path: str, channels: int, views: Callable[[Tensor], Views]) -> Opened:
+def _open(path: str, channels: int, views: Callable[[Tensor], Views]) -> Loaded:
     try:
         image = read_pixels(path, channels)
-        return Opened(path, (image.shape[2], image.shape[1]), views(image))
+        return Loaded(path, (image.shape[2], image.shape[1]), views(image))
     except ImageError as error:
-        return Opened(path, (0, 0), error)
+        return Loaded(path, (0, 0), error)
 
 
 def _run(engine: Engine, views: Views) -> list[Outputs]:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from darknet_py.boxes.overlap import pairwise_iou
-from darknet_py.boxes.suppress import nms_objectness
+from darknet_py.boxes.suppress import kept_boxes
 from darknet_py.errors import ImageError
 from darknet_py.evaluate.reader import Progress, each_output
+from darknet_py.pictures.opening import Size
 from darknet_py.pictures.operations import resize
-from darknet_py.predict.candidates import Size
 from darknet_py.predict.decode import Settings, decode
 from darknet_py.predict.detector import Detector
 
@@ -108,4 +108,4 @@ def _proposals(detector: Detector, outputs: Sequence[Tensor], size: Size) -> Ten
     found = decode(detector.network.graph.heads, outputs, size, Settings(THRESH), detector.tree)
     sure = found.objectness > THRESH
     boxes, objectness = found.boxes[sure].cpu(), found.objectness[sure].cpu()
-    return boxes[nms_objectness(boxes, objectness, NMS)]
+    return boxes[kept_boxes(boxes, objectness, NMS)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,7 @@ from darknet_py.errors import DarknetError
 from darknet_py.evaluate.alexeyab import Table
 from darknet_py.evaluate.coco import summary
 from darknet_py.evaluate.curves import COCO_IOUS, METHODS, Method, alexeyab, average, precision_recall
-from darknet_py.evaluate.matching import ALEXEYAB, COCO, Pairs, Rules
+from darknet_py.evaluate.matching import ALEXEYAB, COCO, Overlapping, Pairs
 from darknet_py.evaluate.table import Rows
 from darknet_py.predict.detector import class_name
 
@@ -30,7 +30,6 @@ class Scores:
     classes: int
     names: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()  # pictures that were left out and labels that were not there, a line each
-    _pairs: dict[tuple[Rules, float], Pairs] = field(default_factory=dict, repr=False)
 
     @one_thread()
     def average_precisions(self, iou: float | Sequence[float] = 0.5, method: str | Method = "area") -> Tensor:
@@ -55,7 +54,7 @@ class Scores:
         self, label: int, iou: float = 0.5, method: str | Method = "area"
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Precision, recall and score of the class after each of its detections, the best first -> three of (n,)."""
-        pairs = self.pairs(method_of(method).rules, iou)
+        pairs = self.overlapping.pairs(method_of(method).rules, iou)
         rows = self._span(pairs, label)
         hit = pairs.match(iou, method_of(method).rules)[None, rows] >= 0
         precision, recall = precision_recall(hit, torch.ones_like(hit), int(self.truth_counts[label]))
@@ -75,13 +74,13 @@ class Scores:
     @one_thread()
     def coco(self) -> dict[str, float]:
         """The twelve numbers of COCO: AP, AP50, AP75 and AP and AR by size; NaN where there are no truths."""
-        return summary(self.pairs(COCO, min(COCO_IOUS)), self.classes)
+        return summary(self.overlapping.pairs(COCO, min(COCO_IOUS)), self.classes)
 
     @one_thread()
     def alexeyab(self, thresh: float = 0.25, iou: float = 0.5, points: int = 0) -> Table:
         """The table that AlexeyAB's `detector map` prints; precision and recall count scores above `thresh`."""
         precisions = self.average_precisions(iou, alexeyab(points))
-        return Table.of(self.pairs(ALEXEYAB, iou), precisions, self.names, thresh, iou, points)
+        return Table.of(self.overlapping.pairs(ALEXEYAB, iou), precisions, self.names, thresh, iou, points)
 
     def name(self, label: int) -> str:
         """The name of a class, or its number."""
@@ -108,22 +107,17 @@ class Scores:
             "problems": list(self.problems),
         }
 
-    @one_thread()
-    def pairs(self, rules: Rules, floor: float) -> Pairs:
-        """The pairs that overlap by these rules, made once."""
-        if not 0 <= floor <= 1:
-            raise DarknetError(f"the IoU threshold is {floor}; it must be from 0 to 1")
-        if (rules, floor) not in self._pairs:
-            found = self.found.clipped(self.sizes, rules.pixel) if rules.clips else self.found
-            self._pairs[rules, floor] = Pairs.of(found, self.truths, rules, floor)
-        return self._pairs[rules, floor]
+    @cached_property
+    def overlapping(self) -> Overlapping:
+        """The pairs of found and true boxes that overlap, by any rules."""
+        return Overlapping(self.found, self.truths, self.sizes)
 
     def _span(self, pairs: Pairs, label: int) -> slice:
         start, end = torch.searchsorted(pairs.found.label, torch.tensor([label, label + 1], dtype=torch.int64)).tolist()
         return slice(start, end)
 
     def _curves(self, ious: tuple[float, ...], method: Method) -> list[tuple[int, Tensor, Tensor]]:
-        pairs = self.pairs(method.rules, min(ious))
+        pairs = self.overlapping.pairs(method.rules, min(ious))
         hit = torch.stack([pairs.match(iou, method.rules) >= 0 for iou in ious])
         curves = []
         for label in self.truth_counts.nonzero()[:, 0].tolist():

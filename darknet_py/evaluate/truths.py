@@ -13,7 +13,7 @@ from darknet_py.boxes.formats import xyxy_from_cxcywh
 from darknet_py.cfg import DataFile, read_pictures
 from darknet_py.data.labels import MOST, LabelError, label_path, read_labels, unlabelled
 from darknet_py.errors import CfgError, DarknetError, Location, os_reason
-from darknet_py.predict.candidates import Size
+from darknet_py.pictures.opening import Size
 
 
 def valid_paths(data: DataFile) -> list[str]:
@@ -25,14 +25,14 @@ def valid_paths(data: DataFile) -> list[str]:
 
 
 @dataclass(frozen=True, eq=False)
-class Labels:
+class LabelTables:
     """What the label files say, a table a picture: rows of class, x, y, w, h; None where it cannot be read."""
 
     tables: tuple[Tensor | None, ...]
     problems: tuple[str, ...]  # a line each
 
 
-def read_all(paths: Sequence[str], classes: int, classes_of: Sequence[int] | None = None) -> Labels:
+def read_all(paths: Sequence[str], classes: int, classes_of: Sequence[int] | None = None) -> LabelTables:
     """Read the label files of pictures; a picture without one has no objects.
 
     With `classes_of` class n of the files is class `classes_of[n]` here. Lines of zeros, which say that a class is
@@ -69,7 +69,7 @@ def read_all(paths: Sequence[str], classes: int, classes_of: Sequence[int] | Non
         problems.append(
             f"{len(missing)} of {len(paths)} pictures have no label file, the first of them {unlabelled(missing[0])}"
         )
-    return Labels(tuple(tables), tuple(problems))
+    return LabelTables(tuple(tables), tuple(problems))
 
 
 def in_pixels(rows: Tensor, size: Size) -> tuple[Tensor, Tensor, Tensor]:  # (N, 5) -> (N,), (N, 4), (N,)

@@ -28,7 +28,10 @@ def opened(path: str | Path) -> BufferedReader:
 
     Nothing is read from a pipe, a device or a socket, and its writer is not kept waiting.
     """
-    file = open(path, "rb", opener=_at_once)  # noqa: SIM115 - a Path takes no opener; the caller closes it
+    try:
+        file = open(path, "rb", opener=_at_once)  # noqa: SIM115 - a Path takes no opener; the caller closes it
+    except ValueError as error:  # a NUL or half a pair of surrogates in the path
+        raise OSError(errno.EINVAL, str(error), str(path)) from error
     mode = os.fstat(file.fileno()).st_mode
     if stat.S_ISREG(mode):
         return file
@@ -52,9 +55,8 @@ def read_text(path: str | Path, limit: int = SMALL) -> str:
         with opened(path) as file:
             size = os.fstat(file.fileno()).st_size
             data = b"" if size > limit else file.read(min(max(size, 1 << 16), limit) + 1)  # /proc has sizes of 0
-    except (OSError, ValueError) as error:  # a NUL in the path
-        reason = os_reason(error) if isinstance(error, OSError) else str(error)
-        raise CfgError(f"cannot be read: {reason}", where) from error
+    except OSError as error:
+        raise CfgError(f"cannot be read: {os_reason(error)}", where) from error
     if max(size, len(data)) > limit:
         raise CfgError(f"larger than {limit} bytes; is this the right file?", where)
     try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from darknet_py.boxes.coder import PLAIN, SQUARE, BoxCoder
 from darknet_py.cfg.keys import flag, integer, key, number, positive
 from darknet_py.layers.base import Layer, Shape, register
 
@@ -36,6 +37,11 @@ class Detection(Layer):
     noobject_scale: float = key(number, 1.0, "weight of the objectness loss where there is none")
     class_scale: float = key(number, 1.0, "weight of the class loss")
     reorg: bool = key(flag, False, "read by Darknet, without effect")
+
+    @property
+    def coder(self) -> BoxCoder:
+        """How its numbers are boxes: sizes are shares of the picture, or their roots."""
+        return BoxCoder(SQUARE if self.sqrt else PLAIN)
 
     def out_shape(self, inputs: Sequence[Shape]) -> Shape:
         (shape,) = inputs

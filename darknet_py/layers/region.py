@@ -9,6 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from darknet_py.boxes.coder import BoxCoder
 from darknet_py.cfg import find_file
 from darknet_py.cfg.keys import file_name, flag, integer, key, list_of, number, positive
 from darknet_py.layers.base import Layer, Shape, register
@@ -73,6 +74,11 @@ class Region(Layer):
     def anchor_boxes(self) -> tuple[tuple[float, float], ...]:
         """(width, height) of each anchor, in cells."""
         return pair_anchors(self.anchors, self.num)
+
+    @property
+    def coder(self) -> BoxCoder:
+        """How its numbers are boxes."""
+        return BoxCoder()
 
     @property
     def entries(self) -> int:

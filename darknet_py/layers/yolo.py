@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from darknet_py.boxes.coder import BoxCoder
 from darknet_py.cfg.keys import file_name, integer, key, list_of, natural, number, positive
 from darknet_py.layers.base import Layer, Shape, register
 from darknet_py.layers.region import limited_truths, pair_anchors
@@ -42,6 +43,11 @@ class Yolo(Layer):
         if self.mask is None:
             return pair_anchors(self.anchors, self.num)
         return tuple(pair_anchors(self.anchors[2 * n : 2 * n + 2], 1)[0] for n in self.mask)
+
+    @property
+    def coder(self) -> BoxCoder:
+        """How its numbers are boxes."""
+        return BoxCoder(unit="pixels")
 
     @property
     def entries(self) -> int:

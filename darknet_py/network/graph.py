@@ -10,7 +10,7 @@ from pathlib import Path
 
 from darknet_py import cfg
 from darknet_py.cfg.dialect import known, refuse_other
-from darknet_py.cfg.keys import Gathered, Report, nearest, read, refuse, warn
+from darknet_py.cfg.keys import ComplainAt, Gathered, nearest, read, refuse, warn
 from darknet_py.cfg.section import Section
 from darknet_py.errors import CfgError
 from darknet_py.layers.base import REGISTRY, Blob, Layer, Shape
@@ -188,7 +188,7 @@ class Graph:
         return VALUE_BYTES * (self.input_shape.size + live)
 
 
-def read_layer(section: Section, report: Report = warn) -> Layer:
+def read_layer(section: Section, report: ComplainAt = warn) -> Layer:
     """The layer a section describes, with warnings to `report`."""
     layer = REGISTRY.get(section.type)
     if layer is not None:

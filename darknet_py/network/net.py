@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from darknet_py.cfg.keys import Report, flag, integer, key, list_of, natural, number, one_of, positive, read, warn
+from darknet_py.cfg.keys import ComplainAt, flag, integer, key, list_of, natural, number, one_of, positive, read, warn
 from darknet_py.cfg.section import Section
 from darknet_py.errors import CfgError, Location
 from darknet_py.layers.base import Shape
@@ -58,7 +58,7 @@ class Net:
     min_ratio: float | None = key(number, None, "min_crop in widths")
 
     @classmethod
-    def from_section(cls, section: Section, report: Report = warn) -> Net:
+    def from_section(cls, section: Section, report: ComplainAt = warn) -> Net:
         """Read ``[net]``, with warnings to `report`; raises `CfgError` where it gives no usable input."""
         if section.type not in NAMES:
             raise CfgError(f"the first section has to be [net], and it is [{section.type}]", section.where)

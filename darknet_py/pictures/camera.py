@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from darknet_py.errors import DarknetError, ImageError
-from darknet_py.pictures.video import RATE, Frame, Size
+from darknet_py.pictures.opening import Size
+from darknet_py.pictures.video import RATE, Frame
 
 ESCAPE = 27
 

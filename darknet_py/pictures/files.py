@@ -5,43 +5,24 @@ from __future__ import annotations
 import io
 import math
 import os
-import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from darknet_py.errors import DarknetWarning, ImageError, os_reason
+from darknet_py.errors import ImageError, os_reason
 from darknet_py.files import opened, replacing
 from darknet_py.pictures.borrow import pixels_of
-from darknet_py.pictures.opening import FORMATS, check_size, picture_in, tell_once
+from darknet_py.pictures.opening import FORMATS, check_size, damage, picture_in, tell_once
 from darknet_py.pictures.operations import floats
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | Array | Tensor"
-
-_UNREADABLE: Final = (  # what Pillow lets out when a file is damaged
-    ImageError,
-    OSError,
-    EOFError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    AssertionError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    Warning,
-    Image.DecompressionBombError,
-)
 
 
 def read(source: str | os.PathLike[str] | bytes | BinaryIO, channels: int = 3) -> Tensor:
@@ -64,6 +45,8 @@ def read_pixels(source: str | os.PathLike[str] | bytes | BinaryIO, channels: int
         raise ImageError(f"expected a path, bytes, a binary stream or a picture, got {type(source).__name__}")
     with named(str(getattr(source, "name", "picture"))):
         content = source if isinstance(source, bytes) else source.read()
+        if not isinstance(content, bytes):
+            raise ImageError(f"expected a stream of bytes, got one of {type(content).__name__}")
         with picture_in(io.BytesIO(content), len(content)) as picture:
             return from_pil(picture, channels)
 
@@ -131,7 +114,7 @@ def save(image: Tensor | Image.Image, path: str | os.PathLike[str]) -> None:
     """Write a picture in the format that the suffix of `path` names; JPEG has Darknet's quality, 80."""
     path, kind = Path(path), format_of(path)
     picture = to_pil(image) if isinstance(image, Tensor) else image
-    with named(str(path)), replacing(path) as file:
+    with named(str(path)), replacing(path) as file, damage():
         picture.save(file, kind, **({"quality": 80} if kind == "JPEG" else {}))
 
 
@@ -153,14 +136,12 @@ def _check_range(image: Tensor) -> None:
 
 @contextmanager
 def named(name: str) -> Iterator[None]:
-    """Turn whatever Pillow raises into an `ImageError` of one line that starts with `name`."""
+    """Give errors of pictures and of the system one line that starts with `name`."""
     try:
         yield
-    except DarknetWarning:  # of ours, where warnings are errors
-        raise
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: not a picture in a known format ({', '.join(FORMATS)})") from error
-    except _UNREADABLE as error:
+    except (ImageError, OSError) as error:
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
         raise ImageError(f"{name}: {' '.join(reason.split()) or type(error).__name__}") from error
 
@@ -189,7 +170,8 @@ def eight_bit(picture: Image.Image) -> Array:
     if picture.mode == "F":
         raise ImageError("pictures of 32-bit floats are not read; save it with 8 or 16 bits")
     if picture.mode.startswith("I"):  # 16 bits, in Pillow's I;16 or I
-        grey = np.asarray(picture)
+        with damage():
+            grey = np.asarray(picture)
         if grey.min() < 0 or grey.max() > 0xFFFF:
             raise ImageError("the values of this picture need more than 16 bits; save it with 8 or 16")
         return np.stack([(grey >> 8).astype(np.uint8)] * 3, -1)
@@ -198,15 +180,14 @@ def eight_bit(picture: Image.Image) -> Array:
 
 def _borrowed(picture: Image.Image) -> Array | None:
     """The pixels (H, W, 4) where they are, if that can be had: RGB and something."""
-    if picture.mode.startswith(("F", "I")):
-        return None
-    picture.load()
-    return pixels_of(_in_colour(picture))
+    return None if picture.mode.startswith(("F", "I")) else pixels_of(_in_colour(picture))
 
 
 def _in_colour(picture: Image.Image) -> Image.Image:
-    mode = "RGBA" if picture.has_transparency_data else "RGB"
-    return picture if picture.mode == mode else picture.convert(mode)
+    with damage():
+        picture.load()
+        mode = "RGBA" if picture.has_transparency_data else "RGB"
+        return picture if picture.mode == mode else picture.convert(mode)
 
 
 def _from_array(array: Array) -> Tensor:

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeAlias
 
 from PIL import Image, UnidentifiedImageError
 
 from darknet_py.errors import DarknetWarning, ImageError
 
+Size: TypeAlias = tuple[int, int]  # width, height
 FORMATS: Final = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TGA", "TIFF", "WEBP")
 _PLUGINS: Final = ("Jpeg", "Png", "Bmp", "Gif", "Ppm", "Tga", "Tiff", "WebP")
 MAX_PIXELS: Final = 512_000_000
@@ -32,6 +33,27 @@ _TURNS: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+DAMAGED: Final = (
+    # Pillow reads most numbers of a file without a look at them: it unpacks (struct.error), indexes (LookupError),
+    # divides and shifts (ArithmeticError), allocates (MemoryError) and calls with them (TypeError, ValueError, and
+    # AttributeError on what it did not find). It checks some by `assert` (AssertionError), and says SyntaxError,
+    # EOFError or RuntimeError of others. Where a program makes errors of warnings, it raises those.
+    struct.error,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    AssertionError,
+    SyntaxError,
+    EOFError,
+    RuntimeError,
+    Warning,
+    Image.DecompressionBombError,
+)
 
 
 @dataclass(frozen=True)
@@ -66,11 +88,25 @@ def tell_once(text: str) -> None:
 
 
 @contextmanager
+def damage() -> Iterator[None]:
+    """Turn what Pillow raises for a damaged picture into an `ImageError`; around calls of Pillow, and nothing else.
+
+    `OSError` goes through: it may be the system's.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except DAMAGED as error:
+        raise ImageError(str(error) or type(error).__name__) from error
+
+
+@contextmanager
 def picture_in(file: BinaryIO, size: int, note: Callable[[str], None] = tell_once) -> Iterator[Image.Image]:
     """The picture in a file of `size` bytes, not decoded yet unless it had to be turned.
 
-    Raises `ImageError` for one that claims too many pixels, before there is memory for them, and what Pillow raises.
-    `note` is told where the picture has an orientation that is not looked at.
+    Raises `ImageError` for one that claims too many pixels, before there is memory for them, and one that is damaged;
+    `OSError` for one in no known format. `note` is told where the picture has an orientation that is not looked at.
     """
     reading = in_use()
     with _identified(file) as picture:
@@ -79,9 +115,14 @@ def picture_in(file: BinaryIO, size: int, note: Callable[[str], None] = tell_onc
         if pixels > TRUSTED and pixels > PIXELS_A_BYTE * size:
             raise ImageError(f"{picture.width} x {picture.height} pixels in {size} bytes: a decompression bomb")
         turn = _TURNS.get(_orientation(picture))
-        if turn is not None and not reading.exif:
-            note(TURNED)
-        yield picture if turn is None or not reading.exif else picture.transpose(turn)
+        if turn is None or not reading.exif:
+            if turn is not None:
+                note(TURNED)
+            yield picture
+            return
+        with damage():
+            upright = picture.transpose(turn)
+        yield upright
 
 
 def check_size(picture: Image.Image, most: int | None = None) -> None:
@@ -96,14 +137,15 @@ def _identified(file: BinaryIO) -> Image.Image:
     for plugin in _PLUGINS:
         import_module(f"PIL.{plugin}ImagePlugin")
     prefix = file.read(16)
-    for name in FORMATS:
-        factory, accept = Image.OPEN[name]
-        try:
-            if accept is None or accept(prefix) is True:
-                file.seek(0)
-                return factory(file, "")
-        except (SyntaxError, IndexError, TypeError, struct.error):  # not in this format
-            continue
+    with damage():
+        for name in FORMATS:
+            factory, accept = Image.OPEN[name]
+            try:
+                if accept is None or accept(prefix) is True:
+                    file.seek(0)
+                    return factory(file, "")
+            except (SyntaxError, IndexError, TypeError, struct.error):  # not in this format
+                continue
     raise UnidentifiedImageError
 
 
@@ -113,6 +155,6 @@ def _orientation(picture: Image.Image) -> int:
         return 1
     try:
         value = picture.getexif().get(ORIENTATION, 1)
-    except Exception:  # noqa: BLE001 - damaged EXIF is none
+    except (OSError, *DAMAGED):  # damaged EXIF is none
         return 1
     return value if isinstance(value, int) else 1

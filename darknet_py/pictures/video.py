@@ -11,7 +11,7 @@ from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, NamedTuple, TypeAlias, final
+from typing import Any, Final, NamedTuple, final
 
 import numpy as np
 import torch
@@ -21,16 +21,15 @@ from torch import Tensor
 from darknet_py.errors import DarknetError, ImageError, os_reason
 from darknet_py.files import opened, replacing
 from darknet_py.pictures.files import to_pil
-from darknet_py.pictures.opening import MAX_PIXELS
+from darknet_py.pictures.opening import MAX_PIXELS, Size
 
-Size: TypeAlias = tuple[int, int]  # width, height
 RATE: Final = Fraction(25)  # frames a second, where a file does not say
 MOST_RATE: Final = 1000
 TEXT: Final = {"tty", "ass", "srt", "webvtt"}  # what FFmpeg takes text for
 BITS: Final = 0.2  # a pixel, where a codec wants to know
 
 
-class Format(NamedTuple):
+class Container(NamedTuple):
     """What FFmpeg calls a kind of file, and codecs for it, the best first."""
 
     name: str
@@ -39,11 +38,11 @@ class Format(NamedTuple):
 
 _H264: Final = ("libx264", "h264", "mpeg4")
 FORMATS: Final = {
-    ".avi": Format("avi", ("mpeg4", "mjpeg")),
-    ".mkv": Format("matroska", _H264),
-    ".mov": Format("mov", _H264),
-    ".mp4": Format("mp4", _H264),
-    ".webm": Format("webm", ("libvpx-vp9", "libvpx")),
+    ".avi": Container("avi", ("mpeg4", "mjpeg")),
+    ".mkv": Container("matroska", _H264),
+    ".mov": Container("mov", _H264),
+    ".mp4": Container("mp4", _H264),
+    ".webm": Container("webm", ("libvpx-vp9", "libvpx")),
 }
 OPTIONS: Final = {
     "libx264": {"preset": "veryfast", "crf": "20"},
@@ -205,9 +204,8 @@ def _named(path: str) -> Iterator[None]:
         raise ImageError(f"{path}: {error}") from error
     except _av().error.FFmpegError as error:
         raise ImageError(f"{path}: {error.strerror}") from error
-    except (OSError, ValueError) as error:
-        reason = os_reason(error) if isinstance(error, OSError) else str(error)
-        raise ImageError(f"{path}: {' '.join(reason.split())}") from error
+    except OSError as error:
+        raise ImageError(f"{path}: {' '.join(os_reason(error).split())}") from error
 
 
 def _av() -> Any:

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from darknet_py.boxes.formats import unletterbox
-from darknet_py.boxes.suppress import nms
+from darknet_py.boxes.suppress import Nms
 from darknet_py.devices import descending, one_thread, places
-
-Size = tuple[int, int]  # width, height
+from darknet_py.pictures.opening import Size
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,20 +30,18 @@ class Candidates:
     label: Tensor  # (K,) int64
     score: Tensor  # (K,)
 
-    @property
-    def pictures_apart(self) -> Tensor | None:
-        """What keeps the boxes of different pictures apart; None where there is one picture."""
-        return self.picture_index if self.picture_count > 1 else None
-
     @one_thread()
     def rows(self, which: Tensor) -> Candidates:
         """Some of the rows, by their numbers (R,), in that order; all boxes stay."""
         box_index, label, score = (column.index_select(0, which) for column in (self.box_index, self.label, self.score))
         return replace(self, box_index=box_index, label=label, score=score)
 
-    def suppressed(self, threshold: float) -> Candidates:
-        """Those that Darknet's NMS leaves, class by class and picture by picture (do_nms_sort)."""
-        kept = nms(self.boxes, self.box_index, self.label, self.score, threshold, self.pictures_apart)
+    def suppressed(self, nms: Nms) -> Candidates:
+        """Those that NMS leaves, picture by picture."""
+        if not nms.threshold:
+            return self
+        picture_index = self.picture_index if self.picture_count > 1 else None
+        kept = nms.kept(self.boxes, self.objectness, self.box_index, self.label, self.score, picture_index)
         return self.rows(places(kept))
 
     def best_first(self) -> Candidates:
@@ -57,12 +54,14 @@ class Candidates:
             return self
         return self.rows(self.picture_index[self.box_index].argsort(stable=True))
 
-    def as_printed(self) -> Candidates:
-        """In the order in which the C program prints them.
+    def as_printed(self, nms: Nms) -> Candidates:
+        """In the order in which the C program prints them, as its NMS sorts them.
 
-        do_nms_sort sorts all boxes by one class after the other, before it suppresses any in that class, so the last
-        class decides first; the classes of a box rise.
+        do_nms_obj sorts all boxes by objectness. do_nms_sort sorts them by one class after the other, before it
+        suppresses any in that class, so the last class decides first; the classes of a box rise.
         """
+        if nms.by_objectness:
+            return self.rows(self.objectness[self.box_index].sort(descending=True, stable=True).indices)
         labels, label = self.label.unique(return_inverse=True)
         scores = self.score.new_zeros(len(self.boxes), len(labels))
         scores[self.box_index, label] = self.score

@@ -12,13 +12,15 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from darknet_py.devices import constant, one_thread, places
+from darknet_py.boxes.coder import BoxCoder
+from darknet_py.devices import one_thread, places
 from darknet_py.errors import DarknetError
 from darknet_py.layers.detection import Detection
 from darknet_py.layers.region import Region
 from darknet_py.layers.yolo import Yolo
 from darknet_py.network.graph import Node
-from darknet_py.predict.candidates import Candidates, Size
+from darknet_py.pictures.opening import Size
+from darknet_py.predict.candidates import Candidates
 from darknet_py.tree.wordtree import WordTree
 
 
@@ -56,7 +58,7 @@ def decode(
 
 
 def decode_region(
-    layer: Region, output: Tensor, _network: Size, settings: Settings, tree: WordTree | None
+    layer: Region, output: Tensor, network: Size, settings: Settings, tree: WordTree | None
 ) -> Candidates:
     """Boxes of a [region] output (N, num * entries, H, W), by get_region_detections of region_layer.c."""
     n, _, h, w = output.shape
@@ -64,8 +66,7 @@ def decode_region(
     scale = torch.ones_like(cells[..., 0]) if layer.background else cells[..., layer.coords]
     found = picture, anchor, row, column = (scale > settings.thresh).nonzero(as_tuple=True)  # (M,) each
     objectness = scale[found]
-    anchors = constant(layer.anchor_boxes, output.dtype, output.device)[anchor]  # (M, 2) in cells
-    boxes = _grid_boxes(cells[..., :4][found], row, column, anchors, (w, h), (w, h))
+    boxes = _grid_boxes(layer.coder, layer.anchor_boxes, cells[..., :4][found], (anchor, row, column), (w, h), network)
     classes = cells[..., layer.coords + 1 :]
     if tree is not None and settings.map is None:
         label = tree.walk(classes, settings.hier, conditional=True, at=found)
@@ -83,7 +84,8 @@ def decode_region(
         unknown = next((label for label in settings.map if not 0 <= label < layer.classes), None)
         if unknown is not None:
             raise DarknetError(f"there is no class {unknown} in the tree, which has {layer.classes}")
-        classes = tree.absolute(classes).index_select(1, constant(settings.map, torch.int64, output.device))
+        mapping = torch.tensor(settings.map, dtype=torch.int64, device=output.device)
+        classes = tree.absolute(classes).index_select(1, mapping)
     return _scored(boxes, objectness, picture, n, classes, settings.thresh)
 
 
@@ -93,8 +95,7 @@ def decode_yolo(layer: Yolo, output: Tensor, network: Size, settings: Settings, 
     cells = output.view(n, channels // layer.entries, layer.entries, h, w).permute(0, 3, 4, 1, 2)
     picture, row, column, anchor = (cells[..., 4] > settings.thresh).nonzero(as_tuple=True)
     found = cells[picture, row, column, anchor]  # (M, entries)
-    anchors = constant(layer.anchor_boxes, output.dtype, output.device)[anchor]  # (M, 2) in pixels
-    boxes = _grid_boxes(found, row, column, anchors, (w, h), network)
+    boxes = _grid_boxes(layer.coder, layer.anchor_boxes, found, (anchor, row, column), (w, h), network)
     return _scored(boxes, found[:, 4], picture, n, found[:, 5:], settings.thresh)
 
 
@@ -110,8 +111,7 @@ def decode_detection(
     boxes = boxes.reshape(n, cells, layer.num, 4)
     cell = torch.arange(cells, device=output.device)
     corner = torch.stack((cell % side, cell // side), 1)[:, None]  # (cells, 1, 2)
-    size = boxes[..., 2:].square() if layer.sqrt else boxes[..., 2:]
-    boxes = torch.cat(((boxes[..., :2] + corner) / side, size), 3).flatten(0, 2)
+    boxes = torch.cat(layer.coder.decode(boxes[..., :2], boxes[..., 2:], corner, side), 3).flatten(0, 2)
     picture = torch.arange(n, device=output.device).repeat_interleave(cells * layer.num)
     return _scored(boxes, objectness.flatten(), picture, n, classes, settings.thresh)
 
@@ -124,11 +124,23 @@ DECODERS: Final[dict[type, Decoder]] = {
 }
 
 
-def _grid_boxes(found: Tensor, row: Tensor, column: Tensor, anchors: Tensor, grid: Size, unit: Size) -> Tensor:
-    """(M, 4) boxes relative to the input; anchors (M, 2) are in `unit`s of it: cells or pixels."""
-    cells, units = (constant(size, found.dtype, found.device) for size in (grid, unit))
-    centre = (found[:, :2] + torch.stack((column, row), 1)) / cells
-    return torch.cat((centre, found[:, 2:4].exp() * anchors / units), 1)
+def _grid_boxes(
+    coder: BoxCoder,
+    anchors: Sequence[Size | tuple[float, float]],
+    found: Tensor,
+    place: tuple[Tensor, Tensor, Tensor],
+    grid: Size,
+    network: Size,
+) -> Tensor:
+    """The boxes (M, 4), relative to the input, of rows (M, 4 or more); anchor, row and column (M,) are in `place`.
+
+    The numbers of a head go to its device as one table, whose copy the host does not wait for.
+    """
+    numbers = torch.tensor([*anchors, grid, coder.units(grid, network)], dtype=found.dtype, device="cpu")
+    numbers = numbers.to(found.device, non_blocking=found.is_cuda)
+    anchor, row, column = place
+    cell = torch.stack((column, row), 1)
+    return torch.cat(coder.decode(found[:, :2], found[:, 2:4], cell, numbers[-2], numbers[anchor], numbers[-1]), 1)
 
 
 def _scored(

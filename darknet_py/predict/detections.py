@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from darknet_py.errors import DarknetError
-from darknet_py.predict.candidates import Size
+from darknet_py.pictures.opening import Size
 
 if TYPE_CHECKING:
     import supervision

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from darknet_py import devices
 from darknet_py.boxes.formats import row_of_each, xyxy_from_cxcywh
-from darknet_py.boxes.suppress import nms_objectness
-from darknet_py.devices import one_thread, places
+from darknet_py.boxes.suppress import Nms
+from darknet_py.devices import one_thread
 from darknet_py.engine import Engine
 from darknet_py.errors import memory_errors
 from darknet_py.layers.detection import Detection
@@ -20,7 +20,8 @@ from darknet_py.network.modes import looking
 from darknet_py.network.module import Network
 from darknet_py.pictures.files import ImageLike
 from darknet_py.pictures.letterbox import fitted
-from darknet_py.predict.candidates import Candidates, Size
+from darknet_py.pictures.opening import Size
+from darknet_py.predict.candidates import Candidates
 from darknet_py.predict.decode import Settings, decode
 from darknet_py.predict.detections import Detections
 from darknet_py.predict.stream import Picture, each_picture
@@ -65,7 +66,7 @@ class Detector:
         _, h, w = self.network.input_shape
         return fitted([image], w, h, stretch=self.stretches)[0]
 
-    def detect(self, images: Sequence[Tensor], settings: Settings, nms: float) -> list[Detections]:
+    def detect(self, images: Sequence[Tensor], settings: Settings, nms: Nms) -> list[Detections]:
         """What is in pictures (C, H, W) of any sizes, which go through the network together.
 
         A GPU also finds the boxes of all at once; a CPU does that as fast for one after the other.
@@ -90,35 +91,20 @@ class Detector:
         """The same for each of the pictures."""
         return list(zip(*self.heads(images), strict=True)) if images else []
 
-    def decode(
-        self, outputs: Sequence[Tensor], picture: Size, settings: Settings, nms: float, *, by_objectness: bool = False
-    ) -> Detections:
+    def decode(self, outputs: Sequence[Tensor], picture: Size, settings: Settings, nms: Nms) -> Detections:
         """`decode_all` for one picture; its outputs have no batch dimension."""
         heads = [output[None] for output in outputs]
-        return self.decode_all(heads, [picture], settings, nms, by_objectness=by_objectness)[0]
+        return self.decode_all(heads, [picture], settings, nms)[0]
 
     @one_thread()
     def decode_all(
-        self,
-        heads: Sequence[Tensor],
-        sizes: Sequence[Size],
-        settings: Settings,
-        nms: float,
-        *,
-        by_objectness: bool = False,
+        self, heads: Sequence[Tensor], sizes: Sequence[Size], settings: Settings, nms: Nms
     ) -> list[Detections]:
-        """The detections in the outputs (N, ...) of all heads for N pictures of those widths and heights.
-
-        With `by_objectness` the surest boxes suppress others whatever their classes, as do_nms_obj of box.c does it.
-        """
+        """The detections in the outputs (N, ...) of all heads for N pictures of those widths and heights."""
         candidates = self.candidates(heads, sizes, settings)
-        if by_objectness:
-            candidates = _without_overlap(candidates, nms)
-        else:
-            if self.as_printed:
-                candidates = candidates.as_printed()
-            if nms:
-                candidates = candidates.suppressed(nms)
+        if self.as_printed or nms.by_objectness:
+            candidates = candidates.as_printed(nms)
+        candidates = candidates.suppressed(nms)
         if not self.as_printed:
             candidates = candidates.best_first()
         return self.detections(candidates, sizes)
@@ -148,7 +134,7 @@ class Detector:
         ]
 
     def detect_each(
-        self, sources: Iterable[ImageLike], settings: Settings, nms: float, batch: int, *, eager: bool = True
+        self, sources: Iterable[ImageLike], settings: Settings, nms: Nms, batch: int, *, eager: bool = True
     ) -> Iterator[Picture[Detections]]:
         """Go through pictures as `each_picture` does."""
 
@@ -156,14 +142,6 @@ class Detector:
             return self.detect(images, settings, nms)
 
         return each_picture(sources, self.engine, run, batch, eager=eager)
-
-
-def _without_overlap(candidates: Candidates, nms: float) -> Candidates:
-    """The rows of boxes that no surer one suppresses, the surest first, as the C program prints them."""
-    if nms:
-        kept = nms_objectness(candidates.boxes, candidates.objectness, nms, candidates.pictures_apart)
-        candidates = candidates.rows(places(kept[candidates.box_index]))
-    return candidates.rows(candidates.objectness[candidates.box_index].sort(descending=True, stable=True).indices)
 
 
 def class_name(names: Sequence[str], label: int) -> str:

@@ -12,6 +12,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from darknet_py.boxes.suppress import Nms
 from darknet_py.errors import DarknetError
 from darknet_py.pictures.video import Frame
 from darknet_py.predict.ahead import in_batches, lanes, taken_ahead
@@ -20,7 +21,7 @@ from darknet_py.predict.detections import Detections
 from darknet_py.predict.detector import Detector
 
 AVERAGE: Final = 3  # frames
-NMS: Final = 0.4
+NMS: Final = Nms("objectness", 0.4)  # the surest boxes suppress others whatever their classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +37,7 @@ def detect_frames(
     detector: Detector,
     frames: Iterable[Frame],
     settings: Settings,
-    nms: float = NMS,
+    nms: Nms = NMS,
     *,
     average: int = AVERAGE,
     batch: int = 1,
@@ -44,9 +45,9 @@ def detect_frames(
 ) -> Generator[Seen, None, None]:
     """Go through frames, of which a thread reads the next meanwhile.
 
-    As in demo.c, boxes are decoded from the mean of the outputs for the last `average` frames, and the surest boxes
-    suppress others whatever their classes. There the first frames are averaged with zeros; here with each other. With
-    `live`, frames are looked at one after the other as soon as they come.
+    As in demo.c, boxes are decoded from the mean of the outputs for the last `average` frames. There the first frames
+    are averaged with zeros; here with each other. With `live`, frames are looked at one after the other as soon as
+    they come.
     """
     if average < 1 or batch < 1:
         raise DarknetError(f"average is {average} and batch is {batch}; they must be 1 or more")
@@ -66,4 +67,4 @@ def detect_frames(
                 with torch.inference_mode():
                     mean = [torch.stack(heads).mean(0) for heads in zip(*last, strict=True)]
                 size = frame.image.shape[2], frame.image.shape[1]
-                yield Seen(frame, detector.decode(mean, size, settings, nms, by_objectness=True), seconds)
+                yield Seen(frame, detector.decode(mean, size, settings, nms), seconds)

@@ -1,10 +1,10 @@
 """Training as the cfg says."""
 
-from darknet_py.train.checkpoint import Checkpoint, Saver, check_place, resume_beside
+from darknet_py.train.checkpoint import Checkpoint, Saver, base_name, check_place, resume_beside
 from darknet_py.train.distributed import ALONE, Share, World, joined, share_of
 from darknet_py.train.environment import tune_malloc
 from darknet_py.train.launch import STOPPED, check_gpus, launch
-from darknet_py.train.loop import Result, base_name, train
+from darknet_py.train.loop import Result, train
 from darknet_py.train.observers import History, Observer, Update
 from darknet_py.train.optimizer import DarknetAdam, DarknetSGD, optimizer_of
 from darknet_py.train.report import Chart, CsvLog, TensorBoard

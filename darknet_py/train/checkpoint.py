@@ -17,6 +17,7 @@ from darknet_py import weights
 from darknet_py.errors import WeightsError, os_reason
 from darknet_py.files import check_folder, clear_parts, opened, replacing, settle
 from darknet_py.files.locks import FolderLock
+from darknet_py.network.graph import Graph
 from darknet_py.network.module import Network
 from darknet_py.weights import pickled
 
@@ -24,6 +25,12 @@ FORMAT: Final = 1
 CHUNK: Final = 1 << 20
 KINDS: Final = {"seed": int, "average": float, "backups": list, "network": dict, "stepper": dict, "history": dict}
 HINT: Final = "remove it to start anew, or train with -clear"
+
+
+def base_name(graph: Graph) -> str:
+    """The name of a cfg without folder and suffixes (basecfg in utils.c)."""
+    name = Path(graph.source).name
+    return name.split(".")[0] or Path(graph.source).stem
 
 
 class Saver:

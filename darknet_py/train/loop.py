@@ -16,14 +16,13 @@ from torch import Tensor
 
 from darknet_py.data import PictureData, batches
 from darknet_py.errors import DarknetError
-from darknet_py.evaluate import measure
 from darknet_py.loss.criterion import Losses
-from darknet_py.network.graph import Graph
 from darknet_py.network.module import Network
-from darknet_py.train.checkpoint import Checkpoint, Saver
+from darknet_py.train.checkpoint import Checkpoint, Saver, base_name
 from darknet_py.train.distributed import ALONE, World
 from darknet_py.train.environment import set_up
 from darknet_py.train.finite import blame_output, blame_weights, check_start, diverged
+from darknet_py.train.measuring import measure_until
 from darknet_py.train.observers import History, Observer, Observers, Update
 from darknet_py.train.plan import Plan
 from darknet_py.train.settings import TrainSettings
@@ -57,9 +56,9 @@ def train(
     """Train a network, on the device it is on, until there are the cfg's max_batches updates.
 
     It goes on from `network.seen`, or with `resumed` exactly where that run was. After an update for which `stop` says
-    so it saves and ends. Of several processes each calls this; the first alone saves and
-    tells `observers` and `on_update`. Raises `DarknetError` where the network cannot be trained, and as soon as a loss
-    or the weights are no longer finite; what was saved last is still good then.
+    so it saves and ends. Of several processes each calls this; the first alone saves and tells `observers` and
+    `on_update`. Raises `DarknetError` where the network cannot be trained, and as soon as a loss or the weights are no
+    longer finite; what was saved last is still good then.
     """
     settings, history = settings or TrainSettings(), History() if history is None else history
     run = _Run(network, data, settings, world, history)
@@ -187,22 +186,17 @@ class _Run:
 
     def _measure(self, batch: int, stop: Callable[[], bool]) -> bool:
         """Measure the network at the cfg's size; gives whether that was cut short because of `stop`."""
-
-        def progress(_done: int, _total: int) -> None:
-            if stop():
-                raise _StoppedError
-
         size = self.network.input_shape.w, self.network.input_shape.h
         self._fit(*self.plan.own_size)
         try:
-            scores = measure(self.network, self.settings.valid, self.settings.names, progress=progress)
-        except _StoppedError:
-            return self.world.size == 1  # the others hear of it with the next batch
+            scores = measure_until(stop, self.network, self.settings)
         except DarknetError as error:
             self.observers.failed(f"not measured: {error}")
             return False
         finally:
             self._fit(*size)
+        if scores is None:
+            return self.world.size == 1  # the others hear of it with the next batch
         self.observers.measured(batch, scores)
         return False
 
@@ -250,13 +244,3 @@ class _Run:
             images, _ = next(batches(self.data, [keys]))  # the same ones again: they follow from the keys
             cause = blame_output(self.network, images, self.settings.amp)
         return diverged(f"in batch {batch + 1}", cause or "in another process", kept)
-
-
-def base_name(graph: Graph) -> str:
-    """The name of a cfg without folder and suffixes (basecfg in utils.c)."""
-    name = Path(graph.source).name
-    return name.split(".")[0] or Path(graph.source).stem
-
-
-class _StoppedError(Exception):
-    """Measuring was cut short."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from darknet_py import devices
 from darknet_py.boxes import formats, neighbours, suppress, suppress_cpu, suppress_gpu
 from darknet_py.boxes import overlap as overlaps
+from darknet_py.boxes.suppress import KINDS, Nms, kept_boxes, kept_rows
 from darknet_py.errors import DarknetError, ImageError
 from darknet_py.pictures.operations import letterbox_size
 
@@ -57,6 +58,13 @@ def greedy(boxes: Tensor, box: Tensor, label: Tensor, score: Tensor, threshold: 
 def one_picture(boxes: Tensor) -> Tensor:
     """That all boxes are in the first picture."""
     return torch.zeros(len(boxes), dtype=torch.int64)
+
+
+def left_over(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:  # (N, 4), (N, C) -> (N, C)
+    """The scores with 0 where suppressed, as the C program leaves them."""
+    box, label = scores.nonzero(as_tuple=True)
+    lost = ~kept_rows(boxes, box, label, scores[box, label], threshold)
+    return scores.index_put((box[lost], label[lost]), scores.new_zeros(()))
 
 
 def as_sets(rows: Tensor) -> Tensor:
@@ -137,7 +145,7 @@ def rows(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 @settings(max_examples=300, deadline=None)
 @given(rows(), threshold)
 def test_nms_is_the_greedy_loop(case: tuple[Tensor, Tensor, Tensor, Tensor], threshold: float) -> None:
-    assert suppress.nms(*case, threshold).tolist() == greedy(*case, threshold)
+    assert kept_rows(*case, threshold).tolist() == greedy(*case, threshold)
 
 
 @settings(max_examples=150, deadline=None)
@@ -148,7 +156,7 @@ def test_nms_of_other_devices_is_the_greedy_loop(
     assert suppress_gpu.kept(*case, threshold).tolist() == greedy(*case, threshold)
 
 
-PIECES = {"HEAD": 3, "TOGETHER": 4, "PART": 7, "EDGES": 5}
+PIECES = {"BEST_ROWS": 3, "PAIRS_IN_ONE_GO": 4, "ROWS_TOGETHER": 7, "SCORES_AT_ONCE": 5}
 
 
 @no_deadline
@@ -157,14 +165,14 @@ def test_nms_is_the_same_in_small_pieces(
     case: tuple[Tensor, Tensor, Tensor, Tensor], threshold: float, most: int
 ) -> None:  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(suppress_gpu, "PAIRS_AT_ONCE", 5)
-        patch.setattr(suppress_gpu, "EDGES_AT_ONCE", 3)
-        patch.setattr(suppress_gpu, "ROUNDS", 1)
-        for name, size in {**PIECES, "MOST": most}.items():
+        patch.setattr(suppress_gpu, "BOX_PAIRS_AT_ONCE", 5)
+        patch.setattr(suppress_gpu, "ROW_PAIRS_AT_ONCE", 3)
+        patch.setattr(suppress_gpu, "ROUNDS_BLINDLY", 1)
+        for name, size in {**PIECES, "MOST_PAIRS": most}.items():
             patch.setattr(suppress_cpu, name, size)
-        patch.setattr(neighbours, "ROWS", 2)
-        patch.setattr(neighbours, "COLUMNS", 3)
-        assert suppress.nms(*case, threshold).tolist() == greedy(*case, threshold)
+        patch.setattr(neighbours, "TILE_ROWS", 2)
+        patch.setattr(neighbours, "TILE_COLUMNS", 3)
+        assert kept_rows(*case, threshold).tolist() == greedy(*case, threshold)
         assert suppress_gpu.kept(*case, threshold).tolist() == greedy(*case, threshold)
 
 
@@ -196,7 +204,7 @@ def one_by_one(case: Case, picture: Tensor, threshold: float) -> Tensor:
     keep = torch.zeros_like(box, dtype=torch.bool)
     for n in picture.unique():
         mine = (picture[box] == n).nonzero()[:, 0]
-        keep[mine] = suppress.nms(boxes, box[mine], label[mine], score[mine], threshold)
+        keep[mine] = kept_rows(boxes, box[mine], label[mine], score[mine], threshold)
     return keep
 
 
@@ -205,10 +213,10 @@ def one_by_one(case: Case, picture: Tensor, threshold: float) -> Tensor:
 def test_pictures_never_meet(found: tuple[Case, Tensor], threshold: float, most: int) -> None:
     case, picture = found
     wanted = one_by_one(case, picture, threshold)
-    assert torch.equal(suppress.nms(*case, threshold, picture), wanted)
+    assert torch.equal(kept_rows(*case, threshold, picture), wanted)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(suppress_gpu, "PAIRS_AT_ONCE", most)
-        patch.setattr(suppress_gpu, "EDGES_AT_ONCE", most)
+        patch.setattr(suppress_gpu, "BOX_PAIRS_AT_ONCE", most)
+        patch.setattr(suppress_gpu, "ROW_PAIRS_AT_ONCE", most)
         assert torch.equal(suppress_gpu.kept(*case, threshold, picture), wanted)
 
 
@@ -217,10 +225,10 @@ def test_pictures_never_meet(found: tuple[Case, Tensor], threshold: float, most:
 def test_surest_boxes_of_pictures_never_meet(found: tuple[Case, Tensor], threshold: float) -> None:
     (boxes, *_), picture = found
     objectness = (torch.arange(len(boxes)) % 3) / 2
-    keep = suppress.nms_objectness(boxes, objectness, threshold, picture)
+    keep = kept_boxes(boxes, objectness, threshold, picture)
     for n in picture.unique():
         mine = picture == n
-        assert torch.equal(keep[mine], suppress.nms_objectness(boxes[mine], objectness[mine], threshold))
+        assert torch.equal(keep[mine], kept_boxes(boxes[mine], objectness[mine], threshold))
 
 
 def test_a_picture_more_costs_as_much_as_the_first() -> None:
@@ -265,7 +273,7 @@ def test_a_gpu_keeps_the_same(seed: int) -> None:
     score, picture = (torch.rand(2700, generator=rng) * 50).round(), torch.randint(5, (900,), generator=rng)
     boxes[::100] = torch.nan
     case = boxes, box, label, score
-    found = suppress.nms(*(column.cuda() for column in case), 0.45, picture.cuda())
+    found = kept_rows(*(column.cuda() for column in case), 0.45, picture.cuda())
     assert torch.equal(found.cpu(), one_by_one(case, picture, 0.45))
 
 
@@ -281,7 +289,7 @@ def test_both_ways_of_nms_agree_on_many_boxes(seed: int, scale: float) -> None:
     every = torch.arange(count * classes) if classes < 90 else torch.randperm(count * classes, generator=rng)[:40000]
     for box, labels in ((torch.arange(count), label), (every // classes, every % classes)):
         case = boxes, box, labels, (torch.rand(len(box), generator=rng) * 50).round()
-        assert torch.equal(suppress.nms(*case, 0.45), suppress_gpu.kept(*case, 0.45))
+        assert torch.equal(kept_rows(*case, 0.45), suppress_gpu.kept(*case, 0.45))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -299,13 +307,58 @@ def test_classes_never_meet_where_there_are_many_boxes(seed: int) -> None:
             if wanted[row]:
                 wanted[rows[overlap[place]]] = False
     box = torch.arange(count)
-    assert torch.equal(suppress.nms(boxes, box, label, score, 0.3), wanted)
+    assert torch.equal(kept_rows(boxes, box, label, score, 0.3), wanted)
     assert torch.equal(suppress_gpu.kept(boxes, box, label, score, 0.3), wanted)
 
 
 @no_deadline
+@given(pictures(), threshold)
+def test_every_kind_keeps_what_its_function_keeps(found: tuple[Case, Tensor], threshold: float) -> None:
+    case, picture = found
+    objectness = (torch.arange(len(case[0])) % 3) / 2
+    for kind in KINDS:
+        kept = Nms(kind, threshold).kept(case[0], objectness, *case[1:], picture)
+        if not threshold:
+            assert kept.all()
+        elif kind == "class":
+            assert torch.equal(kept, kept_rows(*case, threshold, picture))
+        else:
+            assert torch.equal(kept, kept_boxes(case[0], objectness, threshold, picture)[case[1]])
+
+
+def half_of_the_iou(a: Tensor, b: Tensor) -> Tensor:
+    return overlaps.iou_of_edges(a, b) / 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows(), st.sampled_from([0.0, 0.1, 0.25, 0.45]))
+def test_a_kind_may_measure_otherwise(case: Case, threshold: float) -> None:
+    wanted = greedy(*case, 2 * threshold)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(suppress, "KINDS", {"half": suppress.Kind(measure=half_of_the_iou)})
+        nms = Nms("half", threshold)
+        kept = nms.kept(case[0], torch.ones(len(case[0])), *case[1:])
+    assert kept.tolist() == (wanted if threshold else [True] * len(case[1]))
+    assert suppress_gpu.kept(*case, threshold, None, half_of_the_iou).tolist() == wanted
+
+
+def test_a_threshold_becomes_a_kind_and_what_is_one_stays() -> None:
+    assert Nms.of(0.3) == Nms("class", 0.3)
+    assert Nms.of(0.3, "objectness") == Nms("objectness", 0.3)
+    assert Nms.of(Nms("objectness", 0.3)) == Nms("objectness", 0.3)
+
+
+@pytest.mark.parametrize("threshold", [-0.1, float("nan")])
+def test_a_kind_or_threshold_that_is_none_is_refused(threshold: float) -> None:
+    with pytest.raises(DarknetError, match="the NMS threshold is"):
+        Nms("class", threshold)
+    with pytest.raises(DarknetError, match="no kind of NMS called 'soft'; use one of class, objectness"):
+        Nms("soft")
+
+
+@no_deadline
 @given(some_boxes, st.data())
-def test_nms_objectness_is_nms_of_one_class_without_zeros(values: list[tuple[float, ...]], data: st.DataObject) -> None:
+def test_suppression_by_objectness_leaves_zeros_out(values: list[tuple[float, ...]], data: st.DataObject) -> None:
     boxes = torch.tensor(values)
     objectness = torch.tensor(
         data.draw(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=len(boxes), max_size=len(boxes)))
@@ -313,24 +366,24 @@ def test_nms_objectness_is_nms_of_one_class_without_zeros(values: list[tuple[flo
     box = objectness.nonzero()[:, 0]
     expected = torch.zeros(len(boxes), dtype=torch.bool)
     expected[box] = torch.tensor(greedy(boxes, box, box * 0, objectness[box], 0.4), dtype=torch.bool)
-    assert suppress.nms_objectness(boxes, objectness, 0.4).tolist() == expected.tolist()
+    assert kept_boxes(boxes, objectness, 0.4).tolist() == expected.tolist()
 
 
 def test_nms_of_nothing() -> None:
     none = torch.zeros(0, dtype=torch.int64)
-    assert suppress.nms(torch.zeros(0, 4), none, none, torch.zeros(0), 0.5).shape == (0,)
-    assert suppress.nms_dense(torch.rand(3, 4), torch.zeros(3, 2), 0.5).tolist() == [[0, 0]] * 3
-    assert suppress.nms_objectness(torch.rand(3, 4), torch.zeros(3), 0.5).tolist() == [False] * 3
+    assert kept_rows(torch.zeros(0, 4), none, none, torch.zeros(0), 0.5).shape == (0,)
+    assert left_over(torch.rand(3, 4), torch.zeros(3, 2), 0.5).tolist() == [[0, 0]] * 3
+    assert kept_boxes(torch.rand(3, 4), torch.zeros(3), 0.5).tolist() == [False] * 3
 
 
 def test_nms_keeps_boxes_that_are_not_finite() -> None:
     boxes = torch.tensor([[0.5, 0.5, torch.inf, 1], [torch.nan, 0.5, 1, 1], [0.5, 0.5, 1, 1], [0.5, 0.5, 1, 0.9]])
     objectness = torch.tensor([0.9, 0.8, 0.7, 0.6])
-    assert suppress.nms_objectness(boxes, objectness, 0.45).tolist() == [True, True, True, False]
+    assert kept_boxes(boxes, objectness, 0.45).tolist() == [True, True, True, False]
     row, label = torch.arange(4), torch.zeros(4, dtype=torch.int64)
     assert suppress_gpu.kept(boxes, row, label, objectness, 0.45).tolist() == [True, True, True, False]
     swapped = torch.tensor([[0.5, 0.5, -1, -1], [0.5, 0.5, -1, 1], [0.5, 0.5, 1, 1], [0.5, 0.5, 0, 0]])  # no sides
-    assert suppress.nms_objectness(swapped, objectness, 0.0).all()
+    assert kept_boxes(swapped, objectness, 0.0).all()
     assert suppress_gpu.kept(swapped, row, label, objectness, 0.0).all()
 
 
@@ -338,7 +391,7 @@ def test_nms_keeps_boxes_that_are_not_finite() -> None:
 def test_nms_takes_other_kinds_of_numbers(dtype: torch.dtype) -> None:
     boxes = torch.tensor([[0.5, 0.5, 1, 1], [0.5, 0.5, 1, 0.75], [0.5, 0.5, 0.25, 0.25]], dtype=dtype)
     row, label = torch.arange(3), torch.zeros(3, dtype=torch.int64)
-    assert suppress.nms(boxes, row, label, torch.tensor([0.5, 0.75, 0.25], dtype=dtype), 0.45).tolist() == [
+    assert kept_rows(boxes, row, label, torch.tensor([0.5, 0.75, 0.25], dtype=dtype), 0.45).tolist() == [
         False,
         True,
         True,
@@ -349,7 +402,7 @@ def test_nms_leaves_its_input_and_gradients_alone() -> None:
     boxes = torch.rand(30, 4, requires_grad=True)
     scores = torch.rand(30, 3, requires_grad=True)
     before = scores.detach().clone()
-    kept = suppress.nms_dense(boxes, scores, 0.1)
+    kept = left_over(boxes, scores, 0.1)
     assert torch.equal(scores, before)
     kept.sum().backward()
     assert torch.equal(scores.grad, (kept != 0).float())
@@ -358,7 +411,7 @@ def test_nms_leaves_its_input_and_gradients_alone() -> None:
 @pytest.mark.parametrize("threshold", [-0.1, float("nan")])
 def test_nms_refuses_a_threshold_that_is_none(threshold: float) -> None:
     with pytest.raises(DarknetError, match="threshold"):
-        suppress.nms_objectness(torch.rand(2, 4), torch.ones(2), threshold)
+        kept_boxes(torch.rand(2, 4), torch.ones(2), threshold)
 
 
 @pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
@@ -367,7 +420,7 @@ def test_nms_gives_the_recorded_scores(path: Path) -> None:
         before, after = torch.from_numpy(recorded["before_nms"]), torch.from_numpy(recorded["after_nms"])
         threshold = float(recorded["nms"])
     found = before.clone()
-    found[:, 5:] = suppress.nms_dense(before[:, :4], before[:, 5:], threshold)
+    found[:, 5:] = left_over(before[:, :4], before[:, 5:], threshold)
     assert torch.equal(as_sets(found), as_sets(after))
     assert not torch.equal(found, before)
 
@@ -381,7 +434,7 @@ def test_many_overlapping_boxes_stay_quick_and_exact() -> None:
     centres = torch.rand(40, 4, generator=rng) * 0.5 + 0.1
     boxes = centres.repeat(25, 1) + torch.randn(1000, 4, generator=rng) * 0.02
     scores = torch.rand(1000, 6, generator=rng)
-    kept = suppress.nms_dense(boxes, scores, 0.45) > 0
+    kept = left_over(boxes, scores, 0.45) > 0
     over = overlaps.pairwise_iou(boxes, boxes) > 0.45
     for c in range(6):
         order = scores[:, c].argsort(descending=True, stable=True)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from darknet_py import convert
+from darknet_py.boxes.suppress import Nms
 from darknet_py.convert import onnx as target
 from darknet_py.convert.formats import Options
 from darknet_py.convert.traceable import Traceable
@@ -173,7 +174,7 @@ def test_nms_leaves_what_darknets_leaves(with_nms):
         boxes, scores, labels, number = outputs.values()
         rows = torch.cat((boxes, labels[:, None], scores[:, None]), 1)
         for n, found in enumerate(candidates(network, x[:count], options.thresh)):
-            kept = found.suppressed(options.iou)
+            kept = found.suppressed(Nms(threshold=options.iou))
             assert len(kept.box_index) < len(found.box_index) or n
             assert are_alike(rows[number == n], rows_of(kept))
         keys = list(zip(number.tolist(), labels.tolist(), (-scores).tolist(), strict=True))

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from darknet_py.data.amounts import ROLLS, Amounts, Size, coin, factor, roll, uniform
+from darknet_py.data.amounts import ROLLS, Amounts, Extent, coin, factor, roll, uniform
 from darknet_py.data.augment import BoxDraw, ClassifierDraw, Colours, CropDraw, DetectionDraw
 from darknet_py.data.base import generator_for
 from darknet_py.data.truth import classified, framed, gridded, listed
@@ -44,11 +44,11 @@ def truth_of(kind: str, draw: BoxDraw, order: Tensor) -> Tensor:
 @pytest.mark.parametrize("case", CASES)
 def test_samples_are_those_of_the_c_program(case: str) -> None:
     *numbers, center = RECORDED[f"{case}_amounts"].tolist()
-    size = Size(*RECORDED[f"{case}_size"].tolist())
+    size = Extent(*RECORDED[f"{case}_size"].tolist())
     pixels = torch.from_numpy(RECORDED["picture"])
     kind = case.rstrip("0123456789")
     rolls = iter(RECORDED[f"{case}_rolls"].tolist())
-    draw = DRAWS[kind].of(Amounts(*numbers, center=bool(center)), Size(50, 40), size, rolls)
+    draw = DRAWS[kind].of(Amounts(*numbers, center=bool(center)), Extent(50, 40), size, rolls)
     assert next(rolls, None) is None
     torch.testing.assert_close(draw.apply(pixels), torch.from_numpy(RECORDED[f"{case}_image"]), rtol=0, atol=1e-5)
     truth = truth_of(kind, draw, torch.from_numpy(RECORDED[f"{case}_order"]))
@@ -92,7 +92,7 @@ def test_draws_are_compositions_of_image(
     kind: type[BoxDraw], seed: int, jitter: float, center: bool, c: int, w: int, h: int, width: int, height: int
 ) -> None:
     amounts = replace(FULL, jitter=jitter, center=center)
-    draw = kind.of(amounts, Size(w, h), Size(width, height), roll(generator_for(seed, 0)))
+    draw = kind.of(amounts, Extent(w, h), Extent(width, height), roll(generator_for(seed, 0)))
     pixels = noise(h, w, c)
     image = draw.apply(pixels)
     assert image.shape == (c, height, width)
@@ -105,7 +105,7 @@ def test_draws_are_compositions_of_image(
 @settings(deadline=None, max_examples=60)
 def test_boxes_lie_where_the_pixels_are(seed: int, jitter: float, w: int, h: int) -> None:
     """The box of a whole picture is what is not grey; C cuts off decimals of the pixels, and of them alone."""
-    draw = DetectionDraw.of(Amounts(jitter), Size(w, h), Size(64, 48), roll(generator_for(seed, 0)))
+    draw = DetectionDraw.of(Amounts(jitter), Extent(w, h), Extent(64, 48), roll(generator_for(seed, 0)))
     image = draw.apply(torch.full((h, w, 3), 51, dtype=torch.uint8))
     ((_, x, y, width, height),) = framed(torch.tensor([[0, 0.5, 0.5, 1, 1]]), draw.frame).tolist()
     for across, middle, side, limit in ((1, x, width, 64), (0, y, height, 48)):
@@ -115,20 +115,20 @@ def test_boxes_lie_where_the_pixels_are(seed: int, jitter: float, w: int, h: int
 
 
 def test_a_picture_that_jitter_makes_thinner_than_a_pixel_leaves_grey() -> None:
-    draw = DetectionDraw(Size(8, 8), 0.5, 8.0, 3.0, 0.0, Colours(exposure=1.5))
+    draw = DetectionDraw(Extent(8, 8), 0.5, 8.0, 3.0, 0.0, Colours(exposure=1.5))
     assert torch.equal(draw.apply(noise(900, 1)), torch.full((3, 8, 8), 0.75))
 
 
 def test_grey_follows_the_exposure() -> None:
-    draw = DetectionDraw(Size(8, 8), 4.0, 4.0, 0.0, 0.0, Colours(0.1, 1.3, 1.5))
+    draw = DetectionDraw(Extent(8, 8), 4.0, 4.0, 0.0, 0.0, Colours(0.1, 1.3, 1.5))
     image = draw.apply(noise(4, 4))
     assert (image[:, 4:] == 0.75).all()
-    one = DetectionDraw(Size(8, 8), 4.0, 4.0, 0.0, 0.0, Colours(0.1, 1.3, 1.5)).apply(noise(4, 4, 1))
+    one = DetectionDraw(Extent(8, 8), 4.0, 4.0, 0.0, 0.0, Colours(0.1, 1.3, 1.5)).apply(noise(4, 4, 1))
     assert (one[:, 4:] == 0.5).all()
 
 
 def test_nothing_is_changed_without_amounts() -> None:
-    draw = DetectionDraw.of(Amounts(), Size(40, 40), Size(40, 40), iter([0.7] * 9 + [0.1]))
+    draw = DetectionDraw.of(Amounts(), Extent(40, 40), Extent(40, 40), iter([0.7] * 9 + [0.1]))
     pixels = noise(40, 40)
     assert draw.frame == (0, 0, 1, 1, False)
     torch.testing.assert_close(draw.apply(pixels), pixels.permute(2, 0, 1) / 255, rtol=0, atol=1e-6)
@@ -138,7 +138,7 @@ def many(
     kind: type[BoxDraw], amounts: Amounts, count: int = 400
 ) -> Iterator[DetectionDraw | CropDraw | ClassifierDraw]:
     for number in range(count):
-        yield kind.of(amounts, Size(100, 80), Size(64, 64), roll(generator_for(1, number)))
+        yield kind.of(amounts, Extent(100, 80), Extent(64, 64), roll(generator_for(1, number)))
 
 
 @pytest.mark.parametrize("kind", [DetectionDraw, CropDraw, ClassifierDraw])

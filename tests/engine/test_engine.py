@@ -11,6 +11,7 @@ import torch
 
 import darknet_py
 from darknet_py import engine as engines
+from darknet_py.boxes.suppress import Nms
 from darknet_py.engine import CONVOLUTIONS, ENGINES, Engine
 from darknet_py.errors import DarknetError, ImageError
 from darknet_py.model import Model
@@ -308,7 +309,7 @@ def test_models_and_what_they_give_use_it(tmp_path, monkeypatch):
     assert model.detector.engine is model.detector.engine is model.engine
     assert model.detector == model.detector
     model.detect(torch.rand(3, 50, 70))
-    Detector(model.network).detect([torch.rand(3, 50, 70)], darknet_py.predict.decode.Settings(), 0.45)
+    Detector(model.network).detect([torch.rand(3, 50, 70)], darknet_py.predict.decode.Settings(), Nms())
     classifier = Model(parsed())
     assert classifier.classifier.engine is classifier.engine
     classifier.classify(torch.rand(3, 50, 70))

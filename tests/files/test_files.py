@@ -41,6 +41,13 @@ def test_folders_devices_and_sockets_are_refused(tmp_path: Path, monkeypatch: py
             files.opened("socket")
 
 
+@pytest.mark.parametrize("path", ["a\0b", "\ud800"])
+def test_names_that_no_file_can_have(path: str):
+    with pytest.raises(OSError, match="null|surrogates") as caught:
+        files.opened(path)
+    assert caught.value.filename == path
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has LOCALAPPDATA")
 def test_where_what_is_kept_goes(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -1,4 +1,4 @@
-"""The fourteen activations and their gradients, against formulas in double precision."""
+"""Every activation against a formula in double precision, which is all that a new one needs here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from darknet_py.layers.activation import ActivationLayer
 from darknet_py.layers.base import Shape
-from darknet_py.layers.parts.activations import ACTIVATIONS, IN_PLACE, Activate
+from darknet_py.layers.parts.activations import ACTIVATIONS, Activate
+from tools.make_layer_docs import document
 
 Formula = Callable[[np.ndarray], np.ndarray]
 
@@ -42,74 +43,45 @@ FORMULAS: dict[str, Formula] = {
     "tanh": np.tanh,
     "stair": stair,
 }
-# activations.h computes the gradient from the output y.
-GRADIENTS: dict[str, Formula] = {
-    "logistic": lambda y: (1 - y) * y,
-    "loggy": lambda y: (1 - y**2) / 2,
-    "relu": lambda y: 1.0 * (y > 0),
-    "elu": lambda y: np.where(y >= 0, 1, y + 1),
-    "selu": lambda y: np.where(y >= 0, 1.0507, y + 1.0507 * 1.6732),
-    "relie": lambda y: np.where(y > 0, 1, 0.01),
-    "plse": lambda y: np.where((y < 0) | (y > 1), 0.01, 0.125),
-    "hardtan": lambda y: 1.0 * (np.abs(y) < 1),
-    "lhtan": lambda y: np.where((y > 0) & (y < 1), 1, 0.001),
-    "linear": np.ones_like,
-    "ramp": lambda y: (y > 0) + 0.1,
-    "leaky": lambda y: np.where(y > 0, 1, 0.1),
-    "tanh": lambda y: 1 - y**2,
-    "stair": lambda y: 1.0 * (np.floor(y) != y),
-}
-KINKS = dict.fromkeys(FORMULAS, ()) | {
-    **dict.fromkeys(("relu", "elu", "selu", "relie", "ramp", "leaky"), (0,)),
-    "plse": (-4, 4),
-    "hardtan": (-1, 1),
-    "lhtan": (0, 1),
-    "stair": range(-50, 51),
-}
-each_activation = pytest.mark.parametrize("name", FORMULAS)
+each_activation = pytest.mark.parametrize("name", ACTIVATIONS)
 values = st.lists(st.floats(-50, 50), min_size=1, max_size=20).map(lambda xs: np.array(xs, np.float64))
 
 
-def away_from_kinks(name: str, x: np.ndarray) -> np.ndarray:
-    near = [np.abs(x - kink) < 1e-3 for kink in KINKS[name]]
-    return x[~np.any(near, 0)] if near else x
-
-
-def test_these_are_all_there_are():
-    assert list(ACTIVATIONS) == list(FORMULAS)
-    assert IN_PLACE.keys() <= ACTIVATIONS.keys()
+def away_from_kinks(formula: Formula, x: np.ndarray, h: float = 1e-3) -> np.ndarray:
+    """The places where a formula rises alike to the left and to the right."""
+    left, right = formula(x) - formula(x - h), formula(x + h) - formula(x)
+    return x[np.abs(right - left) < 1e-2 * h]
 
 
 @each_activation
 @settings(max_examples=40, deadline=None)
 @given(x=values)
 def test_values_equal_the_formula(name, x):
-    np.testing.assert_allclose(ACTIVATIONS[name](torch.from_numpy(x)).numpy(), FORMULAS[name](x), atol=1e-9, rtol=1e-9)
+    found = ACTIVATIONS[name].function(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(found, FORMULAS[name](x), atol=1e-9, rtol=1e-9)
 
 
 @each_activation
 @settings(max_examples=40, deadline=None)
 @given(x=values)
-def test_gradients_equal_the_formula_of_the_output(name, x):
-    x = away_from_kinks(name, x)
+def test_gradients_are_those_of_the_formula(name, x):
+    formula, h = FORMULAS[name], 1e-5
+    x = away_from_kinks(formula, x)
     leaf = torch.from_numpy(x).requires_grad_()
-    y = Activate(name)(leaf)
-    y.sum().backward()
-    np.testing.assert_allclose(leaf.grad.numpy(), GRADIENTS[name](y.detach().numpy()), atol=1e-9, rtol=1e-6)
+    Activate(name)(leaf).sum().backward()
+    np.testing.assert_allclose(leaf.grad.numpy(), (formula(x + h) - formula(x - h)) / (2 * h), atol=1e-5)
 
 
 @each_activation
-def test_gradients_are_those_of_the_values(name):
-    x = away_from_kinks(name, np.linspace(-5.03, 4.97, 101))
-    h = 1e-6
-    slope = (FORMULAS[name](x + h) - FORMULAS[name](x - h)) / (2 * h)
-    np.testing.assert_allclose(GRADIENTS[name](FORMULAS[name](x)), slope, atol=1e-6)
+def test_most_places_have_a_gradient_to_compare(name):
+    x = np.linspace(-5.03, 4.97, 101)
+    assert len(away_from_kinks(FORMULAS[name], x)) > 95
 
 
 @each_activation
 def test_at_kinks_values_are_those_of_the_formula(name):
     x = np.array([-6.0, -4, -3, -2, -1, -0.0, 0, 1, 2, 3, 4, 6])
-    np.testing.assert_allclose(ACTIVATIONS[name](torch.from_numpy(x)).numpy(), FORMULAS[name](x), atol=1e-12)
+    np.testing.assert_allclose(ACTIVATIONS[name].function(torch.from_numpy(x)).numpy(), FORMULAS[name](x), atol=1e-12)
 
 
 @each_activation
@@ -137,7 +109,20 @@ def test_only_what_is_owned_is_changed_in_place(name):
         assert torch.equal(kept, x)
         owned = Activate(name)(kept)
     assert torch.equal(owned, expected)
-    assert (owned.data_ptr() == kept.data_ptr()) == (name in IN_PLACE or name == "linear")
+    assert (owned.data_ptr() == kept.data_ptr()) == (ACTIVATIONS[name].in_place is not None or name == "linear")
+
+
+@each_activation
+def test_a_slope_is_all_there_is_to_it(name):
+    x = torch.linspace(-5, 5, 50)
+    slope = ACTIVATIONS[name].slope
+    if slope is not None:
+        torch.testing.assert_close(Activate(name)(x), torch.where(x > 0, x, slope * x))
+
+
+@each_activation
+def test_the_list_of_sections_and_keys_has_its_formula(name):
+    assert f"| `{name}` | {ACTIVATIONS[name].formula} |" in document()
 
 
 def test_an_activation_shows_its_name():

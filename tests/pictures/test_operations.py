@@ -491,6 +491,35 @@ def test_damaged_files(tmp_path: Path, content: bytes, said: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+class Trusting(Image.Image):
+    """A picture whose reader trips over what its file says."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._size, self._mode, self.error = (3, 3), "RGB", error
+
+    def load(self) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize("kind", [TypeError, AttributeError, KeyError, ZeroDivisionError, MemoryError, struct.error])
+def test_whatever_pillow_trips_over_is_damage(kind: type[Exception]) -> None:
+    for error, said in ((kind("so and so"), "so and so"), (kind(), kind.__name__)):
+        with pytest.raises(ImageError, match=f"^picture: .?{said}"):
+            pic.as_pixels(Trusting(error))
+
+
+@pytest.mark.parametrize("kind", [TypeError, AttributeError, KeyError, ZeroDivisionError])
+def test_a_mistake_of_ours_is_not_damage(monkeypatch: pytest.MonkeyPatch, kind: type[Exception]) -> None:
+    def wrong(*_: object) -> None:
+        raise kind("ours")
+
+    monkeypatch.setattr(pic, "pixels_of", wrong)
+    for picture in (encoded(RGB), RGB):
+        with pytest.raises(kind, match="ours"):
+            pic.as_image(picture)
+
+
 def test_too_many_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening._Chosen, "reading", opening.Reading(max_pixels=41))
     for picture in (encoded(RGB), RGB):
@@ -594,7 +623,7 @@ def test_half_precision_and_slight_overshoot_are_fine() -> None:
         (torch.tensor([[0.0, float("inf")]]), "NaN or infinite"),
         ([[1, 2], [3, 4]], "got list"),
         (None, "got NoneType"),
-        (io.StringIO("text"), "bytes-like"),
+        (io.StringIO("text"), "stream of bytes, got one of str"),
         (Image.new("F", (4, 4)), "32-bit floats"),
     ],
 )

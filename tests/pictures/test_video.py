@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from darknet_py.boxes.suppress import nms_objectness
+from darknet_py.boxes.suppress import Nms, kept_boxes
 from darknet_py.errors import DarknetError, ImageError
 from darknet_py.model import Model, load
 from darknet_py.pictures import video
@@ -210,11 +210,11 @@ def test_without_pyav_the_message_says_how_to_get_it(tmp_path, monkeypatch):
 def surest_first(model: Model, outputs: list[torch.Tensor], size: tuple[int, int], thresh: float) -> list[tuple]:
     """What demo.c does, box by box."""
     candidates = model.detector.candidates([output[None] for output in outputs], [size], Settings(thresh))
-    keep = nms_objectness(candidates.boxes, candidates.objectness, 0.4)
+    keep = kept_boxes(candidates.boxes, candidates.objectness, 0.4)
     rows = [
         (round(score, 5), label)
         for box, label, score in zip(
-            candidates.box.tolist(), candidates.label.tolist(), candidates.score.tolist(), strict=True
+            candidates.box_index.tolist(), candidates.label.tolist(), candidates.score.tolist(), strict=True
         )
         if keep[box]
     ]
@@ -243,9 +243,9 @@ def test_outputs_of_the_last_frames_are_averaged(model, noise, monkeypatch, aver
 
 
 def test_the_surest_box_suppresses_others_of_all_classes(model, noise):
-    seen = next(detect_frames(model.detector, noise, Settings(0.1), 0.4))
+    seen = next(detect_frames(model.detector, noise, Settings(0.1), Nms("objectness", 0.4)))
     by_class = model.detect(noise[0].image, thresh=0.1, nms=0.4)
-    all_boxes = next(detect_frames(model.detector, noise, Settings(0.1), 0))
+    all_boxes = next(detect_frames(model.detector, noise, Settings(0.1), Nms("objectness", 0)))
     assert 0 < len(seen.found) < len(by_class) <= len(all_boxes.found)
 
 

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from darknet_py.boxes.suppress import Nms
 from darknet_py.errors import DarknetError
 from darknet_py.layers.detection import Detection
 from darknet_py.layers.region import Region, RegionModule
@@ -177,7 +178,7 @@ def test_region(case, h, w, seed, nms):
     mine = decode_region(layer, output, (w * 32, h * 32), how, tree)
     slow = slow_region(layer, output[0].numpy(), how, tree)
     assert_same(mine, slow)
-    assert_same(mine.suppressed(nms), slow_nms(slow, nms))
+    assert_same(mine.suppressed(Nms(threshold=nms)), slow_nms(slow, nms))
 
 
 def test_an_objectness_at_the_threshold_is_not_above_it():
@@ -259,7 +260,7 @@ def test_yolo(data, h, w, seed, thresh):
     mine = decode_yolo(layer, output, (w * 16, h * 16), Settings(thresh), None)
     slow = slow_yolo(layer, output[0].numpy(), (w * 16, h * 16), Settings(thresh))
     assert_same(mine, slow)
-    assert_same(mine.suppressed(0.45), slow_nms(slow, 0.45))
+    assert_same(mine.suppressed(Nms(threshold=0.45)), slow_nms(slow, 0.45))
 
 
 TWO_HEADS = (BOXES / "boxes_yolo.cfg").read_text()
@@ -280,7 +281,7 @@ def test_several_heads_suppress_each_other(seed, thresh):
     ]
     assert {head.shape.w for head in graph.heads} == {16, 8}
     assert_same(mine, slow)
-    assert_same(mine.suppressed(0.3), slow_nms(slow, 0.3))
+    assert_same(mine.suppressed(Nms(threshold=0.3)), slow_nms(slow, 0.3))
 
 
 def slow_detection(layer: Detection, output: np.ndarray, how: Settings) -> list[Found]:
@@ -308,7 +309,7 @@ def test_detection(side, num, classes, sqrt, seed, thresh):
     mine = decode_detection(layer, output, (64, 64), Settings(thresh), None)
     slow = slow_detection(layer, output[0].numpy(), Settings(thresh))
     assert_same(mine, slow)
-    assert_same(mine.suppressed(0.4), slow_nms(slow, 0.4))
+    assert_same(mine.suppressed(Nms(threshold=0.4)), slow_nms(slow, 0.4))
 
 
 def test_detection_with_other_coordinates_gives_no_boxes():
@@ -329,7 +330,7 @@ def test_rows_in_the_order_of_the_c_program(boxes, classes, seed):
         box_index=torch.from_numpy(box),
         label=torch.from_numpy(label),
         score=torch.from_numpy(scores[box, label]),
-    ).as_printed()
+    ).as_printed(Nms())
     order = list(range(boxes))
     for j in range(classes):  # do_nms_sort sorts by every class, one after the other
         order.sort(key=lambda n: -scores[n, j])
@@ -361,7 +362,7 @@ def test_outputs_stay_as_they_are(name, dtype, monkeypatch):
     before = [output.detach().clone() for output in outputs]
     for nms in (0, 0.45):
         for printed in (False, True):
-            Detector(network, as_printed=printed).decode(outputs, (30, 50), Settings(0.1), nms)
+            Detector(network, as_printed=printed).decode(outputs, (30, 50), Settings(0.1), Nms(threshold=nms))
     assert all(output.requires_grad for output in outputs)  # training outputs can be looked at too
     assert all(torch.equal(output, copy) for output, copy in zip(outputs, before, strict=True))
 
@@ -369,7 +370,12 @@ def test_outputs_stay_as_they_are(name, dtype, monkeypatch):
 def test_nothing_found_is_no_box():
     layer = Region(num=2, classes=3)
     nothing = decode_region(layer, torch.zeros(1, 16, 3, 2), (64, 96), Settings(), None)
-    for candidates in (nothing, nothing.suppressed(0.45), nothing.best_first(), nothing.as_printed()):
+    for candidates in (
+        nothing,
+        nothing.suppressed(Nms()),
+        nothing.best_first(),
+        nothing.as_printed(Nms()),
+    ):
         assert candidates.box_index.shape == candidates.label.shape == candidates.score.shape == (0,)
         assert candidates.in_picture([(10, 10)], (64, 96)).boxes.shape == (0, 4)
 
@@ -381,7 +387,7 @@ def test_values_that_are_no_numbers_are_not_found():
     tree = WordTree(("a", "b", "c"), (-1, -1, 0))
     output[:, 4] = 0.9  # sure of an object, and of no class
     assert decode_region(layer, output, (64, 64), Settings(), tree).label.tolist() == [0] * 4
-    assert len(decode_region(layer, output, (64, 64), Settings(map=(2,)), tree).suppressed(0.45).box_index) == 0
+    assert len(decode_region(layer, output, (64, 64), Settings(map=(2,)), tree).suppressed(Nms()).box_index) == 0
 
 
 @pytest.mark.parametrize("value", [-0.01, 1.01, math.nan, math.inf])

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from darknet_py import devices
 from darknet_py.boxes import suppress_gpu
+from darknet_py.boxes.suppress import KINDS, Nms
 from darknet_py.network import Network
 from darknet_py.network.graph import Graph
 from darknet_py.predict.candidates import Candidates
@@ -54,8 +55,8 @@ def like_a_gpu(most: int = 1 << 22) -> Iterator[None]:
     """Let the CPU do what a GPU does, with so many pairs at once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(devices, "suits", lambda device: True)
-        patch.setattr(suppress_gpu, "PAIRS_AT_ONCE", most)
-        patch.setattr(suppress_gpu, "EDGES_AT_ONCE", most)
+        patch.setattr(suppress_gpu, "BOX_PAIRS_AT_ONCE", most)
+        patch.setattr(suppress_gpu, "ROW_PAIRS_AT_ONCE", most)
         for module in ("decode", "candidates"):
             patch.setattr(f"darknet_py.predict.{module}.places", lambda mask: mask.nonzero()[:, 0])
         patch.setattr(
@@ -96,19 +97,16 @@ thresholds = st.sampled_from([0.0, 0.05, 0.2, 0.5, 1.0])
 def test_pictures_together_give_what_each_gives_alone(networks, data, sizes, thresh, hier, seed):
     name = data.draw(st.sampled_from(NAMES))
     how = Settings(thresh, hier, data.draw(st.sampled_from(MAPS.get(name, (None,)))))
-    coarse, printed, by_objectness = (data.draw(st.booleans()) for _ in range(3))
+    coarse, printed = (data.draw(st.booleans()) for _ in range(2))
     heads = random_heads(
         networks[name], len(sizes), seed, coarse=coarse, empty=data.draw(st.sampled_from([(), (0, 2)]))
     )
     detector = Detector(networks[name], ("a", "b"), as_printed=printed)
-    nms = data.draw(st.sampled_from([0, 0.3, 0.45]))
-    alone = [
-        detector.decode([head[n] for head in heads], size, how, nms, by_objectness=by_objectness)
-        for n, size in enumerate(sizes)
-    ]
-    assert_same(detector.decode_all(heads, sizes, how, nms, by_objectness=by_objectness), alone)
+    nms = Nms(data.draw(st.sampled_from(list(KINDS))), data.draw(st.sampled_from([0, 0.3, 0.45])))
+    alone = [detector.decode([head[n] for head in heads], size, how, nms) for n, size in enumerate(sizes)]
+    assert_same(detector.decode_all(heads, sizes, how, nms), alone)
     with like_a_gpu(data.draw(st.sampled_from([7, 1 << 22]))):
-        assert_same(detector.decode_all(heads, sizes, how, nms, by_objectness=by_objectness), alone)
+        assert_same(detector.decode_all(heads, sizes, how, nms), alone)
 
 
 def rows_of(found: Candidates, n: int) -> list[Tensor]:
@@ -153,9 +151,9 @@ def test_detect_gives_the_same_on_both_ways(networks, name, printed):
     detector = Detector(networks[name], ("a", "b", "c"), as_printed=printed)
     several = noise([(60, 40), (33, 90), (64, 64), (7, 5)])
     for images, thresh in itertools.product((several, several[:1], []), (0.1, 0.3, 1.0)):
-        wanted = detector.detect(images, Settings(thresh), 0.45)
+        wanted = detector.detect(images, Settings(thresh), Nms())
         with like_a_gpu():
-            assert_same(detector.detect(images, Settings(thresh), 0.45), wanted)
+            assert_same(detector.detect(images, Settings(thresh), Nms()), wanted)
         assert any(map(len, wanted)) or not images or thresh > 0.1
 
 
@@ -169,16 +167,16 @@ def test_a_gpu_decodes_the_batch_at_once(networks, monkeypatch):
 
     monkeypatch.setattr(Detector, "decode_all", decode_all)
     detector, images = Detector(networks["three heads"]), noise([(60, 40), (33, 90)])
-    detector.detect(images, Settings(), 0.45)
+    detector.detect(images, Settings(), Nms())
     with like_a_gpu():
-        detector.detect(images, Settings(), 0.45)
+        detector.detect(images, Settings(), Nms())
     assert asked == [[1, 1, 1], [1, 1, 1], [2, 2, 2]]
 
 
 def test_what_is_found_may_be_changed(networks):
     detector, images = Detector(networks["boxes_region"]), noise([(60, 40), (33, 90)])
     with like_a_gpu():
-        first, second = detector.detect(images, Settings(0.1), 0.45)
+        first, second = detector.detect(images, Settings(0.1), Nms())
     before = second.boxes.clone()
     assert len(first) > 0
     first.boxes.clamp_(min=5)  # no inference tensors
@@ -195,8 +193,8 @@ def test_a_gpu_finds_the_same(networks, name, printed):
     sizes = [(60, 40), (33, 90), (640, 480)]
     heads = random_heads(networks[name], 3, 5, coarse=False, empty=[1])
     for how in (Settings(map=chosen, thresh=0.1) for chosen in MAPS.get(name, (None,))):
-        wanted = detector.decode_all(heads, sizes, how, 0.45)
-        found = detector.decode_all([head.cuda() for head in heads], sizes, how, 0.45)
+        wanted = detector.decode_all(heads, sizes, how, Nms())
+        found = detector.decode_all([head.cuda() for head in heads], sizes, how, Nms())
         for mine, other in zip(found, wanted, strict=True):
             assert mine.names == other.names
             assert torch.equal(mine.labels, other.labels)

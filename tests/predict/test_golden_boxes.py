@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from darknet_py.boxes.suppress import Nms
 from darknet_py.predict.candidates import Candidates
 from darknet_py.predict.decode import Settings
 from darknet_py.predict.detector import Detector
@@ -75,7 +76,7 @@ def test_candidates_equal_the_recorded_ones(case):
 def test_what_nms_leaves_equals_the_recorded_rows(case):
     recording, detector, outputs, settings = case
     candidates = detector.candidates(outputs, [tuple(recording["image_size"].tolist())], settings)
-    kept = candidates.suppressed(float(recording["nms"]))
+    kept = candidates.suppressed(Nms(threshold=float(recording["nms"])))
     assert matches(rows_of(kept), recorded_rows(recording, "after_nms"))
 
 
@@ -83,7 +84,7 @@ def test_decoding_twice_gives_the_same_and_changes_nothing(case):
     recording, detector, outputs, settings = case
     before = [output.clone() for output in outputs]
     size = tuple(recording["image_size"].tolist())
-    first, second = (detector.decode_all(outputs, [size], settings, 0.45)[0] for _ in range(2))
+    first, second = (detector.decode_all(outputs, [size], settings, Nms())[0] for _ in range(2))
     torch.testing.assert_close(first.boxes, second.boxes, rtol=0, atol=0)
     torch.testing.assert_close(first.scores, second.scores, rtol=0, atol=0)
     for output, copy in zip(outputs, before, strict=True):

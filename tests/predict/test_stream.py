@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from darknet_py.boxes.suppress import Nms
 from darknet_py.errors import ImageError
 from darknet_py.model import Model, load
 from darknet_py.predict import ahead as reading
@@ -62,7 +63,7 @@ def left() -> list[threading.Thread]:
 @pytest.mark.parametrize("batch", [1, 3, 20])
 def test_pictures_come_in_order_with_what_was_found_or_went_wrong(model, set_lanes, paths, lanes, batch):
     set_lanes(lanes)
-    seen = list(model.detector.detect_each(paths, Settings(0.3), 0.45, batch))
+    seen = list(model.detector.detect_each(paths, Settings(0.3), Nms(), batch))
     assert [one.source for one in seen] == paths
     for n, one in enumerate(seen):
         if n in (3, 8):
@@ -92,7 +93,7 @@ def test_when_the_caller_stops_no_thread_stays(model, set_lanes, paths, lanes):
     set_lanes(lanes)
 
     def stopped() -> None:
-        for _ in model.detector.detect_each(paths * 20, Settings(), 0.45, 2):
+        for _ in model.detector.detect_each(paths * 20, Settings(), Nms(), 2):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -106,7 +107,7 @@ def test_a_file_that_hangs_does_not_keep_the_caller(model, set_lanes, paths, tmp
     monkeypatch.setattr(reading, "GRACE", 0.05)
     pipe = tmp_path / "pipe.png"
     os.mkfifo(pipe)
-    seen = model.detector.detect_each([*paths[:2], str(pipe)], Settings(), 0.45, 1)
+    seen = model.detector.detect_each([*paths[:2], str(pipe)], Settings(), Nms(), 1)
     next(seen)
     start = time.monotonic()
     seen.close()
@@ -127,7 +128,7 @@ def test_not_eager_asks_for_a_source_when_its_turn_has_come(model, set_lanes, pa
             asked.append(path)
             yield path
 
-    for n, _ in enumerate(model.detector.detect_each(sources(), Settings(), 0.45, 1, eager=False)):
+    for n, _ in enumerate(model.detector.detect_each(sources(), Settings(), Nms(), 1, eager=False)):
         assert len(asked) == n + 1
 
 

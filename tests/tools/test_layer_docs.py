@@ -44,4 +44,4 @@ def test_check_compares_and_writes_nothing(tmp_path, capsys):
 def test_no_line_of_a_table_is_broken():
     for line in tool.document().splitlines():
         if line.startswith("|"):
-            assert line.count("|") == 5
+            assert line.count("|") in (3, 5)  # activations, keys

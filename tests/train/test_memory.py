@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from darknet_py.layers.convolutional import ConvolutionalModule
 from darknet_py.layers.parts.activations import ACTIVATIONS
 from darknet_py.layers.parts.batchnorm import batch_norm_2d
-from darknet_py.layers.parts.training_memory import SLOPES, MaxPooled, NormActivate, Workspace
+from darknet_py.layers.parts.training_memory import MaxPooled, NormActivate, Workspace
 from darknet_py.loss.criterion import Criterion
 from darknet_py.network import Network
 from darknet_py.train import Stepper
@@ -32,7 +32,7 @@ def convolutions(network: Network) -> list[ConvolutionalModule]:
     return [module for module in network.layers if isinstance(module, ConvolutionalModule)]
 
 
-@pytest.mark.parametrize("name", SLOPES)
+@pytest.mark.parametrize("name", [row.name for row in ACTIVATIONS.values() if row.slope is not None])
 @pytest.mark.parametrize("memory_format", FORMATS)
 def test_norm_and_activation_are_those_of_torch(name: str, memory_format: torch.memory_format) -> None:
     generator = torch.Generator().manual_seed(0)
@@ -44,8 +44,8 @@ def test_norm_and_activation_are_those_of_torch(name: str, memory_format: torch.
         bn.bias.copy_(torch.randn(5, generator=generator))
     other = copy.deepcopy(bn)
     one, two = x.clone().requires_grad_(), x.clone().requires_grad_()
-    wanted = ACTIVATIONS[name](other(one))
-    found = NormActivate.apply(two.clone(), bn.weight, bn.bias, bn, SLOPES[name], Workspace())
+    wanted = ACTIVATIONS[name].function(other(one))
+    found = NormActivate.apply(two.clone(), bn.weight, bn.bias, bn, ACTIVATIONS[name].slope, Workspace())
     torch.testing.assert_close(found, wanted, rtol=0, atol=0)
     wanted.backward(grad)
     found.backward(grad)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from darknet_py.boxes.suppress import Nms
 from darknet_py.layers.region import Region
 from darknet_py.network import Network
 from darknet_py.network.graph import Graph
@@ -43,12 +44,12 @@ def _decoding(graph: Graph, rounds: int) -> Iterator[Row]:
     }
     works = {"forward": timed(forward)}
     for case, output in outputs.items():
-        works[case] = timed(partial(detector.decode, [output], PICTURE, settings, NMS))
+        works[case] = timed(partial(detector.decode, [output], PICTURE, settings, Nms(threshold=NMS)))
     found = sample(works, rounds)
     for case, seconds in found.items():
         yield milliseconds("decode", f"{name}, {case}", seconds)
     for case, output in outputs.items():
-        before, after = (len(detector.decode([output], PICTURE, settings, nms)) for nms in (0, NMS))
+        before, after = (len(detector.decode([output], PICTURE, settings, Nms(threshold=nms))) for nms in (0, NMS))
         note = f"{before} candidates, {after} left"
         times = found[case], found["forward"]
         yield percentage("decode", f"{name}, {case}", "forward", *times, limits.DECODE, note)

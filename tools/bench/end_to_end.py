@@ -26,6 +26,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from darknet_py.boxes.suppress import Nms
 from darknet_py.model import Model, load
 from darknet_py.network.graph import Graph
 from darknet_py.pictures.files import read_pixels
@@ -74,7 +75,7 @@ class Setup:
 
     def detect(self) -> int:
         """From paths to boxes; how many."""
-        seen = self.model.detector.detect_each(self.paths, self.settings, NMS, self.batch)
+        seen = self.model.detector.detect_each(self.paths, self.settings, Nms(threshold=NMS), self.batch)
         return sum(len(one.found) for one in seen if isinstance(one.found, Detections))
 
 
@@ -127,7 +128,7 @@ def parts(setup: Setup) -> Iterator[Row]:
     outputs = list(chain.from_iterable(model.detector.outputs([image]) for image in images))
 
     def decode(n: int) -> object:
-        return model.detector.decode(outputs[n], PICTURE, setup.settings, NMS)
+        return model.detector.decode(outputs[n], PICTURE, setup.settings, Nms(threshold=NMS))
 
     steps: Mapping[str, Callable[[int], object]] = {
         "decode a JPEG": lambda n: decoded(some[n]),

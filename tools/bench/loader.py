@@ -20,7 +20,7 @@ from PIL import Image
 
 from darknet_py.cfg import read_data
 from darknet_py.data import DetectionData, Key, batches
-from darknet_py.data.amounts import Amounts, Size, roll
+from darknet_py.data.amounts import Amounts, Extent, roll
 from darknet_py.data.augment import Colours, DetectionDraw
 from darknet_py.data.base import generator_for
 from darknet_py.data.labels import read_labels
@@ -37,7 +37,7 @@ from tools.bench.rows import Row, milliseconds, spread
 
 PICTURES, BATCH = 32, 8
 CFG_FILE = ROOT / "cfg/yolov2-tiny-voc.cfg"
-PICTURE = Size(500, 375)
+PICTURE = Extent(500, 375)
 CFG = """[net]
 width={size}
 height={size}
@@ -73,7 +73,7 @@ def make_pictures(folder: Path) -> Path:
 
 def parts(folder: Path, size: int, rounds: int) -> Iterator[Row]:
     """What one picture costs, step by step."""
-    canvas = Size(size, size)
+    canvas = Extent(size, size)
     path, labels = str(folder / "images/0.jpg"), folder / "labels/0.txt"
     pixels = read(path, 3)
     image = torch.rand(3, size, size, generator=torch.Generator().manual_seed(0))

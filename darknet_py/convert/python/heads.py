@@ -110,12 +110,13 @@ def boxes(node: Node) -> str:
     """How values become a box, as shares of the input, or nothing."""
     layer = node.layer
     if isinstance(layer, Detection):
-        centre = f"(column + x) / {layer.side}, (row + y) / {layer.side}"
-        size = "w * w, h * h" if layer.sqrt else "w, h"
+        across: tuple[str, ...] = (str(layer.side),)
+        down = across
     elif isinstance(layer, (Region, Yolo)):
-        centre = "(column + x) / columns, (row + y) / rows"
-        width, height = ("columns", "rows") if isinstance(layer, Region) else ("input width", "input height")
-        size = f"exp(w) * anchor width / {width}, exp(h) * anchor height / {height}"
+        units = layer.coder.units(("columns", "rows"), ("input width", "input height"))
+        across, down = ("columns", "anchor width", units[0]), ("rows", "anchor height", units[1])
     else:
         return ""
-    return f"Boxes, as shares of the input:\n\n    centre = {centre}\n    size = {size}"
+    x, w = layer.coder.formulas("x", "w", "column", *across)
+    y, h = layer.coder.formulas("y", "h", "row", *down)
+    return f"Boxes, as shares of the input:\n\n    centre = {x}, {y}\n    size = {w}, {h}"

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from darknet_py.layers.parts.activations import ACTIVATIONS
+
 
 def conv(
     inputs: int,
@@ -229,49 +231,6 @@ def tree_softmax(x: Tensor, groups: Sequence[int], dim: int) -> Tensor:
     return torch.cat([group.softmax(dim) for group in x.split(groups, dim)], dim)
 
 
-def leaky(x: Tensor) -> Tensor:
-    """Leaky ReLU with Darknet's slope."""
-    return F.leaky_relu(x, 0.1)
-
-
-def relie(x: Tensor) -> Tensor:
-    """Leaky ReLU with a smaller slope."""
-    return F.leaky_relu(x, 0.01)
-
-
-def loggy(x: Tensor) -> Tensor:
-    """A logistic from -1 to 1."""
-    return 2 * torch.sigmoid(x) - 1
-
-
-def selu(x: Tensor) -> Tensor:
-    """Scaled ELU with Darknet's digits."""
-    return 1.0507 * F.elu(x, 1.6732)
-
-
-def ramp(x: Tensor) -> Tensor:
-    """ReLU plus a tenth of x."""
-    return F.relu(x) + 0.1 * x
-
-
-def plse(x: Tensor) -> Tensor:
-    """A logistic of three straight lines."""
-    above = torch.where(x > 4, 0.01 * (x - 4) + 1, 0.125 * x + 0.5)
-    return torch.where(x < -4, 0.01 * (x + 4), above)
-
-
-def stair(x: Tensor) -> Tensor:
-    """Flat on every second unit, rising by one on the others."""
-    n, flat = torch.floor(x), torch.floor(x / 2)
-    return torch.where(torch.remainder(n, 2) == 0, flat, x - n + flat)
-
-
-def lhtan(x: Tensor) -> Tensor:
-    """X between 0 and 1, and a thousandth of the rise outside."""
-    above = torch.where(x > 1, 0.001 * (x - 1) + 1, x)
-    return torch.where(x < 0, 0.001 * x, above)
-
-
 _FUNCTIONS: tuple[Callable[..., Any], ...] = (
     conv,
     conv_bn,
@@ -293,16 +252,12 @@ _FUNCTIONS: tuple[Callable[..., Any], ...] = (
     add_sizes,
     normalize_channels,
     tree_softmax,
-    leaky,
-    relie,
-    loggy,
-    selu,
-    ramp,
-    plse,
-    stair,
-    lhtan,
 )
-HELPERS: Final = {function.__name__: function for function in _FUNCTIONS}
+_ACTIVATIONS = sorted(
+    filter(None, (activation.helper for activation in ACTIVATIONS.values())),
+    key=lambda function: inspect.getsourcelines(function)[1],
+)
+HELPERS: Final = {function.__name__: function for function in (*_FUNCTIONS, *_ACTIVATIONS)}
 
 
 def used_in(text: str) -> list[str]:

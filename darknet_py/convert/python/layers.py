@@ -23,6 +23,7 @@ from darknet_py.layers.local import Local
 from darknet_py.layers.logistic import Logistic
 from darknet_py.layers.maxpool import WIDE, MaxPool, MaxPoolModule
 from darknet_py.layers.normalization import Normalization
+from darknet_py.layers.parts.activations import activated
 from darknet_py.layers.region import Region
 from darknet_py.layers.reorg import Reorg
 from darknet_py.layers.route import Route
@@ -32,23 +33,10 @@ from darknet_py.layers.upsample import Upsample
 from darknet_py.layers.yolo import Yolo
 from darknet_py.network.graph import Node
 
-ACTIVATIONS: Final = {  # those that torch has; the others are helpers of their own name
-    "logistic": "torch.sigmoid",
-    "relu": "F.relu",
-    "elu": "F.elu",
-    "hardtan": "F.hardtanh",
-    "tanh": "torch.tanh",
-}
-
 
 def call(function: str, *arguments: object, **options: object) -> str:
     """The text of a call."""
     return f"{function}({', '.join([*map(str, arguments), *(f'{name}={value}' for name, value in options.items())])})"
-
-
-def activated(name: str, text: str) -> str:
-    """An expression with an activation around it."""
-    return text if name == "linear" else call(ACTIVATIONS.get(name, name), text)
 
 
 def block(node: Node) -> str:

@@ -100,7 +100,7 @@ def _groups(graph: Graph) -> Iterator[str]:
             sizes = ", ".join(map(str, tree.group_sizes)) + ","
             numbers = textwrap.indent(textwrap.fill(sizes, WIDTH - 4), "    ")
             comment = f"# Classes in each group of siblings of the tree of layer {node.index}."
-            yield f"{comment}\n{groups_name(node)} = (\n{numbers}\n) \n"
+            yield f"{comment}\n{groups_name(node)} = (\n{numbers}\n)  # fmt: skip\n"
 
 
 def _class(graph: Graph) -> Iterator[str]:

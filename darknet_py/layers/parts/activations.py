@@ -1,8 +1,9 @@
-"""Darknet's activations."""
+"""Darknet's activations: one row in `ACTIVATIONS` each, and a function where torch has none."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -12,12 +13,37 @@ from torch import Tensor, nn
 
 from darknet_py.cfg.keys import one_of
 
-SELU_SCALE, SELU_ALPHA = 1.0507, 1.6732  # Darknet's digits, fewer than torch's
+Function = Callable[[Tensor], Tensor]
 
 
-def linear(x: Tensor) -> Tensor:
-    """X."""
-    return x
+@dataclass(frozen=True)
+class Activation:
+    """One activation: how it is computed, how it is written in a cfg and in source code, and its formula."""
+
+    name: str
+    function: Function
+    text: str  # the expression in source code, with {x} in it
+    formula: str  # one line of documentation
+    in_place: Function | None = None  # the same, written over its argument
+    slope: float | None = None  # of x below 0, where the function is x above
+
+    @property
+    def helper(self) -> Function | None:
+        """The function that source code has to define, where torch has none: it is called as the activation is."""
+        return self.function if self.text.startswith(f"{self.name}(") else None
+
+
+# The definitions below are also copied into generated source code: torch is all they may use.
+
+
+def leaky(x: Tensor) -> Tensor:
+    """Leaky ReLU with Darknet's slope."""
+    return F.leaky_relu(x, 0.1)
+
+
+def relie(x: Tensor) -> Tensor:
+    """Leaky ReLU with a smaller slope."""
+    return F.leaky_relu(x, 0.01)
 
 
 def loggy(x: Tensor) -> Tensor:
@@ -26,8 +52,8 @@ def loggy(x: Tensor) -> Tensor:
 
 
 def selu(x: Tensor) -> Tensor:
-    """Scaled ELU with Darknet's four digits."""
-    return SELU_SCALE * F.elu(x, SELU_ALPHA)
+    """Scaled ELU with Darknet's digits."""
+    return 1.0507 * F.elu(x, 1.6732)
 
 
 def ramp(x: Tensor) -> Tensor:
@@ -37,47 +63,52 @@ def ramp(x: Tensor) -> Tensor:
 
 def plse(x: Tensor) -> Tensor:
     """A logistic of three straight lines."""
-    return torch.where(x < -4, 0.01 * (x + 4), torch.where(x > 4, 0.01 * (x - 4) + 1, 0.125 * x + 0.5))
+    above = torch.where(x > 4, 0.01 * (x - 4) + 1, 0.125 * x + 0.5)
+    return torch.where(x < -4, 0.01 * (x + 4), above)
 
 
 def stair(x: Tensor) -> Tensor:
     """Flat on every second unit, rising by one on the others."""
-    n = torch.floor(x)
-    flat = torch.floor(x / 2)
+    n, flat = torch.floor(x), torch.floor(x / 2)
     return torch.where(torch.remainder(n, 2) == 0, flat, x - n + flat)
 
 
 def lhtan(x: Tensor) -> Tensor:
     """X between 0 and 1, and a thousandth of the rise outside."""
-    return torch.where(x < 0, 0.001 * x, torch.where(x > 1, 0.001 * (x - 1) + 1, x))
+    above = torch.where(x > 1, 0.001 * (x - 1) + 1, x)
+    return torch.where(x < 0, 0.001 * x, above)
 
 
-Activation = Callable[[Tensor], Tensor]
-ACTIVATIONS: Final[dict[str, Activation]] = {
-    "logistic": torch.sigmoid,
-    "loggy": loggy,
-    "relu": F.relu,
-    "elu": F.elu,
-    "selu": selu,
-    "relie": partial(F.leaky_relu, negative_slope=0.01),
-    "plse": plse,
-    "hardtan": F.hardtanh,
-    "lhtan": lhtan,
-    "linear": linear,
-    "ramp": ramp,
-    "leaky": partial(F.leaky_relu, negative_slope=0.1),
-    "tanh": torch.tanh,
-    "stair": stair,
-}
+def linear(x: Tensor) -> Tensor:
+    """X."""
+    return x
+
+
+leaky_ = partial(F.leaky_relu_, negative_slope=0.1)
+relie_ = partial(F.leaky_relu_, negative_slope=0.01)
+ROWS: Final = (
+    Activation("logistic", torch.sigmoid, "torch.sigmoid({x})", "1 / (1 + exp(-x))", torch.sigmoid_),
+    Activation("loggy", loggy, "loggy({x})", "2 / (1 + exp(-x)) - 1"),
+    Activation("relu", F.relu, "F.relu({x})", "x; 0 below 0", torch.relu_, slope=0.0),
+    Activation("elu", F.elu, "F.elu({x})", "x; exp(x) - 1 below 0"),
+    Activation("selu", selu, "selu({x})", "1.0507 x; 1.0507 * 1.6732 (exp(x) - 1) below 0"),
+    Activation("relie", relie, "relie({x})", "x; 0.01 x below 0", relie_, slope=0.01),
+    Activation("plse", plse, "plse({x})", "x / 8 + 1 / 2 from -4 to 4; beyond, it rises by 0.01"),
+    Activation("hardtan", F.hardtanh, "F.hardtanh({x})", "x from -1 to 1; beyond, -1 and 1"),
+    Activation("lhtan", lhtan, "lhtan({x})", "x from 0 to 1; beyond, it rises by 0.001"),
+    Activation("linear", linear, "{x}", "x", slope=1.0),
+    Activation("ramp", ramp, "ramp({x})", "1.1 x; 0.1 x below 0"),
+    Activation("leaky", leaky, "leaky({x})", "x; 0.1 x below 0", leaky_, slope=0.1),
+    Activation("tanh", torch.tanh, "torch.tanh({x})", "tanh(x)"),
+    Activation("stair", stair, "stair({x})", "floor(x / 2), and x - floor(x) more where floor(x) is odd"),
+)
+ACTIVATIONS: Final[Mapping[str, Activation]] = {row.name: row for row in ROWS}
 activation_name = one_of(ACTIVATIONS, fallback="relu")
 
 
-IN_PLACE: Final[dict[str, Activation]] = {
-    "relu": torch.relu_,
-    "leaky": partial(F.leaky_relu_, negative_slope=0.1),
-    "relie": partial(F.leaky_relu_, negative_slope=0.01),
-    "logistic": torch.sigmoid_,
-}
+def activated(name: str, x: str) -> str:
+    """Source text of an activation of the expression `x`."""
+    return ACTIVATIONS[name].text.format(x=x)
 
 
 class Activate(nn.Module):
@@ -85,9 +116,9 @@ class Activate(nn.Module):
 
     def __init__(self, name: str, *, owned: bool = True) -> None:
         super().__init__()
-        self.name = name
-        self.function = ACTIVATIONS[name]
-        self.in_place = IN_PLACE.get(name, self.function) if owned else self.function
+        activation = ACTIVATIONS[name]
+        self.name, self.slope, self.function = name, activation.slope, activation.function
+        self.in_place = (owned and activation.in_place) or activation.function
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape."""

@@ -16,7 +16,6 @@ from torch.autograd.function import once_differentiable
 from darknet_py.layers.parts.activations import Activate
 from darknet_py.layers.parts.batchnorm import MOMENTUM, normalize
 
-SLOPES: Final = {"leaky": 0.1, "relie": 0.01, "linear": 1.0}  # the activations that `NormActivate` does
 PARTS: Final = [False, True, True]  # of the gradients of batch normalization: those of its scales and biases
 
 
@@ -55,7 +54,7 @@ class KeepsMemory(nn.Module):
 
 def norm_activate(x: Tensor, bn: nn.BatchNorm2d, activate: nn.Module, space: Workspace | None) -> Tensor:
     """`activate(bn(x))` for an (N, C, H, W) that nothing else needs, in `space` if there is one that can serve."""
-    slope = SLOPES.get(activate.name) if isinstance(activate, Activate) else None
+    slope = activate.slope if isinstance(activate, Activate) else None
     several = x.numel() > x.shape[1]
     if space is None or slope is None or not (bn.training and several and space.serves(x)):
         return activate(normalize(bn, x))
@@ -64,7 +63,7 @@ def norm_activate(x: Tensor, bn: nn.BatchNorm2d, activate: nn.Module, space: Wor
 
 
 class NormActivate(torch.autograd.Function):
-    """Batch normalization while training and an activation of `SLOPES`, for an (N, C, H, W) that nothing else needs."""
+    """Batch normalization while training, then x or slope * x below 0, for an (N, C, H, W) that nothing else needs."""
 
     @staticmethod
     def forward(

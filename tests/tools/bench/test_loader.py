@@ -19,7 +19,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(tool, "CFG_FILE", tool.ROOT / "cfg/shapes.cfg")
     monkeypatch.setattr(tool, "PICTURES", 2)
     monkeypatch.setattr(tool, "BATCH", 2)
-    monkeypatch.setattr(tool, "PICTURE", tool.Size(20, 15))
+    monkeypatch.setattr(tool, "PICTURE", tool.Extent(20, 15))
     yield
     torch.set_num_threads(threads)
 

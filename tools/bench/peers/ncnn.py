@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from darknet_py.convert.fold import fold
-from darknet_py.engine.plain import SLOPES
 from darknet_py.layers.convolutional import Convolutional
 from darknet_py.layers.maxpool import MaxPool
+from darknet_py.layers.parts.activations import ACTIVATIONS
 from darknet_py.layers.reorg import Reorg
 from darknet_py.layers.route import Route
 from darknet_py.layers.shortcut import Shortcut
@@ -118,7 +118,7 @@ def rows_of(node: Node) -> list[Row]:
 
 
 def _convolution(node: Node, layer: Convolutional) -> Iterator[Row]:
-    if layer.binary or layer.xnor or layer.activation not in SLOPES:
+    if layer.binary or layer.xnor or ACTIVATIONS[layer.activation].slope is None:
         return
     values = layer.blobs(node.inputs)[-1].size
     pad = layer.total_padding
@@ -129,7 +129,7 @@ def _convolution(node: Node, layer: Convolutional) -> Iterator[Row]:
 
 
 def _activation(name: str) -> Parameters:
-    slope = SLOPES[name]
+    slope = ACTIVATIONS[name].slope
     return {} if slope == 1 else {9: 2, -23310: f"1,{slope}"}  # leaky
 
 
@@ -147,11 +147,12 @@ def _concat(_node: Node, _layer: Route) -> Iterator[Row]:
 
 
 def _sum(node: Node, layer: Shortcut) -> Iterator[Row]:
-    if node.inputs[0] != node.inputs[1] or (layer.alpha, layer.beta) != (1, 1) or layer.activation not in SLOPES:
+    slope = ACTIVATIONS[layer.activation].slope
+    if node.inputs[0] != node.inputs[1] or (layer.alpha, layer.beta) != (1, 1) or slope is None:
         return
     yield "BinaryOp", {0: 0}
-    if SLOPES[layer.activation] != 1:
-        yield "ReLU", {0: SLOPES[layer.activation]}
+    if slope != 1:
+        yield "ReLU", {0: slope}
 
 
 def _upsample(_node: Node, layer: Upsample) -> Iterator[Row]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.boxes.formats import xyxy_from_cxcywh
-from darknet_py.boxes.suppress import nms
+from darknet_py.boxes.suppress import Nms, kept_rows
 from darknet_py.network import Network
 from darknet_py.network.graph import Graph
 from darknet_py.predict.decode import Settings
@@ -45,8 +45,8 @@ def decoding(setup: Setup) -> Iterator[Trial]:
         grid = max(1, round((setup.amount(size) / 3) ** 0.5))
         graph = Graph.parse(HEAD.format(side=CELL * grid))
         detector = Detector(Network(graph, initialize=False).eval())
-        output, side = head_output(grid), (CELL * grid, CELL * grid)
-        ours = Entrant("Detector.decode", partial(detector.decode, [output], side, Settings(THRESH), NMS))
+        output, side, nms = head_output(grid), (CELL * grid, CELL * grid), Nms(threshold=NMS)
+        ours = Entrant("Detector.decode", partial(detector.decode, [output], side, Settings(THRESH), nms))
         others, absent = invited("torchvision", partial(ported, graph, output))
         yield Trial(f"{3 * grid**2:,} candidates", 3 * grid**2, [ours, *others], same_detections, absent)
 
@@ -102,7 +102,7 @@ def suppressing(setup: Setup, classes: int = CLASSES) -> Iterator[Trial]:
         count = setup.amount(size)
         boxes, label, score = near_objects(count, classes)
         box, edges = torch.arange(count), xyxy_from_cxcywh(boxes)
-        ours = Entrant("boxes.nms", partial(nms, boxes, box, label, score, NMS))
+        ours = Entrant("boxes.nms", partial(kept_rows, boxes, box, label, score, NMS))
         others, absent = invited("torchvision", partial(torchvision_nms, edges, score, label))
         yield Trial(f"{count:,} candidates", count, [ours, *others], same_kept, absent)
 

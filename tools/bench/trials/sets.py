@@ -40,7 +40,7 @@ def scoring(setup: Setup) -> Iterator[Trial]:
 
 def coco_of(scores: Scores) -> list[float]:
     """The numbers, with nothing remembered of another time."""
-    return list(replace(scores, _pairs={}).coco.values())
+    return list(replace(scores).coco.values())
 
 
 def drawn_scores(pictures: int) -> Scores:

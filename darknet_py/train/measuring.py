@@ -1,0 +1,26 @@
+"""Measuring in the middle of a training, which may be told to stop meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from darknet_py.evaluate import Scores, measure
+from darknet_py.network.module import Network
+from darknet_py.train.settings import TrainSettings
+
+
+class _StoppedError(Exception):
+    """Measuring was cut short."""
+
+
+def measure_until(stop: Callable[[], bool], network: Network, settings: TrainSettings) -> Scores | None:
+    """The scores on the pictures of `settings.valid`, or None as soon as `stop` says so."""
+
+    def progress(_done: int, _total: int) -> None:
+        if stop():
+            raise _StoppedError
+
+    try:
+        return measure(network, settings.valid, settings.names, progress=progress)
+    except _StoppedError:
+        return None
