@@ -37,15 +37,13 @@ class Backend:
     device: str  # the type of the devices that it is for
     needs: str  # what a machine that cannot run it lacks
     halves: tuple[torch.dtype, ...]  # of 16 bits, the usual type first
-    make: Callable[[Half], Convolutions | None]  # None where this machine lacks something
+    make: Callable[..., Convolutions | None]  # of `half`; None where this machine lacks something
     runner: Callable[[], Runner]
     leads_in_half: Callable[[], bool] = never  # whether it goes before the others in 16 bits, on this machine
 
     def require(self, device: torch.device, half: Half) -> None:
         """Raise `DarknetError` where it does not compute on that device, or not on this machine."""
         if device.type != self.device:
-            raise DarknetError(
-                f"the engine {self.name} is for {DEVICES[self.device]}, and the network is on {device}"
-            )
+            raise DarknetError(f"the engine {self.name} is for {DEVICES[self.device]}, and the network is on {device}")
         if self.make(half) is None:
             raise DarknetError(f"this machine cannot run the engine {self.name}: {self.needs}")

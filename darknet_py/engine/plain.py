@@ -37,14 +37,11 @@ def is_plain_convolution(module: nn.Module) -> bool:
     return whole and own and conv.dilation == (1, 1) and conv.padding_mode == "zeros"
 
 
-def is_plain_sum(module: nn.Module) -> bool:
-    """Whether this is a shortcut of two equal sizes, each with factor 1, and an activation that has a slope."""
-    return (
-        type(module) is ShortcutModule
-        and module.plain
-        and module.alpha == module.beta == 1
-        and module.activate.slope is not None
-    )
+def slope_of_sum(module: nn.Module) -> float | None:
+    """The slope below 0 of a shortcut that adds two outputs of one size as they are; None for other modules."""
+    if type(module) is not ShortcutModule or not module.plain or (module.alpha, module.beta) != (1, 1):
+        return None
+    return module.activate.slope
 
 
 @torch.no_grad()

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 from torch import Tensor, nn
 
 from darknet_py.engine.convolution import Convolution
 from darknet_py.engine.memory import Memory
-from darknet_py.engine.plain import is_plain_sum
+from darknet_py.engine.plain import slope_of_sum
 from darknet_py.layers.maxpool import MaxPoolModule
-from darknet_py.layers.shortcut import ShortcutModule
 from darknet_py.network.graph import INPUT, Graph, Node
 
 Operation: TypeAlias = Callable[..., Tensor]  # of a memory and the outputs of the sources
@@ -89,10 +88,10 @@ def _layer(module: nn.Module, _memory: Memory, *xs: Tensor) -> Tensor:
 
 def _joined(step: Step, operation: Convolution, after: Node, module: nn.Module) -> Step:
     """The step with the only layer that takes its output, if the operation can do both."""
-    if is_plain_sum(module):
+    slope = slope_of_sum(module)
+    if slope is not None:
         first, other = after.sources
         if first == step.index > other:
-            slope = cast("ShortcutModule", module).activate.slope
             return Step(after.index, (*step.sources, other), partial(operation, slope=slope))
     if operation.pools and type(module) is MaxPoolModule and module.halves:
         return Step(after.index, step.sources, partial(operation, pool=True))

@@ -8,7 +8,6 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-
 from triton.errors import TritonError
 
 from darknet_py.errors import DarknetError
