@@ -170,7 +170,7 @@ class Model:
 
     def _narrowed(self, detector: Detector, classes: Sequence[int]) -> Detector:
         """The detector for these classes of its tree; names are theirs, unless there is one for each of them."""
-        if detector.tree is None:
+        if detector.walk is None:
             raise DarknetError(f"{self.network.graph.source} has no tree, so `classes` has no meaning for it")
         if len(self.names) == len(classes):
             return detector

@@ -62,8 +62,20 @@ def cfg_arguments(parser: ArgumentParser, strict: str = "unknown and repeated ke
 
 def dialect_argument(parser: ArgumentParser) -> None:
     """The option --dialect."""
-    text = "darknet: read a cfg that is for AlexeyAB's Darknet as the original would (default: refuse it)"
+    text = "the dialect of the cfg: darknet reads one that is for AlexeyAB's as the original would (default: refuse it)"
     parser.add_argument("--dialect", type=_dialect, metavar="DIALECT", help=text)
+
+
+def decoding_arguments(parser: ArgumentParser, *, nms: float) -> None:
+    """The options --nms and --hier: how what the network says becomes boxes."""
+    text = f"overlap above which the less sure box goes; 0 keeps all (default: {nms})"
+    option(parser, "nms", fraction, nms, text)
+    option(parser, "hier", fraction, 0.5, "how sure a tree has to be to go into a finer class (default: 0.5)")
+
+
+def thresh_argument(parser: ArgumentParser, thresh: float) -> None:
+    """The option --thresh of what is found."""
+    option(parser, "thresh", fraction, thresh, f"least score (default: {thresh})")
 
 
 def device_arguments(parser: ArgumentParser) -> None:
@@ -148,13 +160,14 @@ def device_of(args: Namespace) -> str | None:
     return None if args.i is None else f"cuda:{args.i}"
 
 
-def _dialect(text: str) -> str | None:
-    from darknet_py.cfg.dialect import known
+def _dialect(text: str) -> str:
+    from darknet_py.cfg.dialects import named
 
     try:
-        return known(text)
+        named(text)
     except DarknetError as error:
         raise ArgumentTypeError(str(error)) from None
+    return text
 
 
 def fraction(text: str) -> float:

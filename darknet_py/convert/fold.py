@@ -49,9 +49,8 @@ def fold(network: Network) -> Network:
     graph = network.graph
     layers = [_plain(node) for node in graph.nodes]
     sections = (graph.sections[0], *map(_without_normalization, graph.sections[1:]))
-    folded = Network(
-        Graph(graph.net, connect(graph.input_shape, layers), graph.source, sections), initialize=False
-    ).train(network.training)
+    plain = replace(graph, nodes=connect(graph.input_shape, layers), sections=sections)
+    folded = Network(plain, initialize=False).train(network.training)
     folded.header = network.header
     for node, layer in zip(graph.nodes, layers, strict=True):
         if layer is node.layer:

@@ -1,4 +1,4 @@
-"""What a CPU and a GPU want done differently: threads, sorting and searching, constants that stay on a device."""
+"""What a CPU and a GPU want done differently: threads, sorting and searching, copies."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ctypes
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -113,18 +113,9 @@ def places(mask: Tensor) -> Tensor:  # (N,) bool -> (K,) int64
     return torch.from_numpy(np.flatnonzero(mask.numpy()))
 
 
-@lru_cache(maxsize=256)
-def constant(values: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Numbers, in tuples, as a tensor that is made once and not to be changed: the host waits while it is copied."""
-    with torch.inference_mode(mode=False):
-        return torch.tensor(values, dtype=dtype, device=device)
-
-
-@lru_cache(maxsize=64)
-def moved(table: Tensor, device: torch.device) -> Tensor:
-    """A table that is never changed, copied to a device once."""
-    with torch.inference_mode(mode=False):
-        return table.to(device)
+def sent(values: Sequence[Any], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Numbers, or rows of them, as a tensor on a device; the host does not wait for the copy."""
+    return torch.tensor(values, dtype=dtype, device="cpu").to(device, non_blocking=device.type == "cuda")
 
 
 def suits(device: torch.device) -> bool:

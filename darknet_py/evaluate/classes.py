@@ -14,6 +14,7 @@ from darknet_py.evaluate.reader import Progress, Views, each_output
 from darknet_py.layers.base import Shape
 from darknet_py.pictures.operations import center_crop, crop, resize, resize_max, resize_min
 from darknet_py.predict.classifier import Classifier
+from darknet_py.tree.walk import walk_in
 from darknet_py.tree.wordtree import WordTree
 
 SHIFT: Final = 32  # pixels
@@ -107,13 +108,13 @@ def answers(
     the nodes named in `leaves`. `views` is a key of `VIEWS`.
     """
     network = classifier.network
-    size, tree = network.input_shape, getattr(network.layers[network.graph.outputs[-1]], "tree", None)
+    size, walk = network.input_shape, walk_in(network.layers[network.graph.outputs[-1]])
     if views not in VIEWS:
         raise DarknetError(f"there is no way {views!r} to look at a picture; use one of {', '.join(VIEWS)}")
     outputs = network.graph.heads[-1].shape.size
     if not 0 < len(labels) <= outputs:
         raise DarknetError(f"there are {len(labels)} names of classes, but the network gives {outputs}")
-    mask = _leaves(tree, leaves)
+    mask = None if walk is None else _answers(walk.tree, leaves)
     seen = each_output(
         classifier.engine, paths, lambda image: VIEWS[views](image, size), batch=batch, progress=progress
     )
@@ -122,17 +123,16 @@ def answers(
             yield one.views
             continue
         rows = torch.cat([heads[-1].flatten(1).float() for heads in found])
-        if tree is not None:
-            rows = tree.absolute(rows) * mask.to(rows.device)
-        values = rows.sum(0).cpu()[: len(labels)]
+        if walk is not None:
+            rows = walk.absolute(rows)
+        values = rows.sum(0).cpu()
+        values = (values if mask is None else values * mask)[: len(labels)]
         best = tuple(values.sort(descending=True, stable=True).indices[:top].tolist())
         truth = next((n for n, label in enumerate(labels) if label in one.path), -1)
         yield Answer(one.path, truth, values, best)
 
 
-def _leaves(tree: WordTree | None, names: Sequence[str] | None) -> Tensor:  # (C,) bool
-    """Which nodes of a tree can be the answer."""
-    if tree is None or names is None:
-        return torch.ones(1, dtype=torch.bool) if tree is None else tree.leaves
-    wanted = set(names)
-    return torch.tensor([name in wanted for name in tree.names], dtype=torch.bool)
+def _answers(tree: WordTree, names: Sequence[str] | None) -> Tensor:  # (C,) bool
+    """Which nodes of a tree can be the answer: its leaves, or those with these names."""
+    wanted = tree.leaves if names is None else tuple(name in set(names) for name in tree.names)
+    return torch.tensor(wanted, dtype=torch.bool)

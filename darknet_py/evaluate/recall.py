@@ -105,7 +105,7 @@ def each_recall(
 
 def _proposals(detector: Detector, outputs: Sequence[Tensor], size: Size) -> Tensor:  # -> (N, 4)
     """Boxes that are sure enough to hold something, and that none that is surer overlaps; outputs are (1, ...)."""
-    found = decode(detector.network.graph.heads, outputs, size, Settings(THRESH), detector.tree)
+    found = decode(detector.network.graph.heads, outputs, size, Settings(THRESH), detector.walk)
     sure = found.objectness > THRESH
     boxes, objectness = found.boxes[sure].cpu(), found.objectness[sure].cpu()
     return boxes[kept_boxes(boxes, objectness, NMS)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
+from darknet_py.cfg.dialect import DARKNET, Fit
 from darknet_py.cfg.keys import flag, key, natural, number
 from darknet_py.errors import CfgError, Location
 
@@ -89,6 +90,7 @@ class Layer:
     is_head: ClassVar[bool] = False  # gives boxes or masks: an output of the network wherever it stands
     resizable: ClassVar[bool] = True  # follows the network to another input size
     recurrent: ClassVar[bool] = False
+    fit: ClassVar[Fit | None] = None  # how a head wants pictures brought to size; None: as the dialect does
 
     where: Location = field(default=Location("<layer>"), compare=False, repr=False)
     truth: bool = key(flag, False, "the output of this layer is the truth for the layers after it")
@@ -156,16 +158,5 @@ class Layer:
         return shape
 
 
-REGISTRY: dict[str, type[Layer]] = {}
-L = TypeVar("L", bound=type[Layer])
-
-
-def register(*names: str) -> Callable[[L], L]:
-    """Make a layer known under its names in a cfg; the first is the one messages use."""
-
-    def add(layer: L) -> L:
-        layer.type = names[0]
-        REGISTRY.update(dict.fromkeys(names, layer))
-        return layer
-
-    return add
+register = DARKNET.register
+REGISTRY: MutableMapping[str, type[Layer]] = DARKNET.sections

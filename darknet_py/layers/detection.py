@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.boxes.coder import PLAIN, SQUARE, BoxCoder
+from darknet_py.cfg.dialect import Fit
 from darknet_py.cfg.keys import flag, integer, key, number, positive
 from darknet_py.layers.base import Layer, Shape, register
 
@@ -19,6 +20,7 @@ class Detection(Layer):
     """``[detection]``: classes of every cell, then objectness of every box, then boxes; the output is a row."""
 
     is_head = True
+    fit = Fit.STRETCH  # the first YOLO was trained on stretched pictures
     resizable = False
 
     classes: int = key(positive, 1, "how many classes")

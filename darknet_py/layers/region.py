@@ -13,7 +13,8 @@ from darknet_py.boxes.coder import BoxCoder
 from darknet_py.cfg import find_file
 from darknet_py.cfg.keys import file_name, flag, integer, key, list_of, number, positive
 from darknet_py.layers.base import Layer, Shape, register
-from darknet_py.tree.walk import TreeSoftmax
+from darknet_py.tree.softmax import TreeSoftmax
+from darknet_py.tree.walk import TreeWalk
 from darknet_py.tree.wordtree import WordTree, read_map
 
 DEFAULT_ANCHOR = 0.5
@@ -118,6 +119,7 @@ class RegionModule(nn.Module):
         super().__init__()
         self.layer, self.tree = layer, tree
         self.tree_softmax = None if tree is None else TreeSoftmax(tree)
+        self.walk = None if tree is None else TreeWalk(tree)
 
     def forward(self, x: Tensor) -> Tensor:
         layer = self.layer

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from darknet_py.cfg import find_file
 from darknet_py.cfg.keys import file_name, flag, key, number, positive
 from darknet_py.layers.base import Layer, Shape, register
-from darknet_py.tree.walk import TreeSoftmax
+from darknet_py.tree.softmax import TreeSoftmax
+from darknet_py.tree.walk import TreeWalk
 from darknet_py.tree.wordtree import WordTree
 
 
@@ -75,6 +76,7 @@ class TreeModule(nn.Module):
         super().__init__()
         self.tree, self.temperature = tree, temperature
         self.softmax = TreeSoftmax(tree)
+        self.walk = TreeWalk(tree)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.softmax(x.flatten(1) / self.temperature, 1)

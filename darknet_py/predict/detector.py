@@ -12,10 +12,10 @@ from torch import Tensor
 from darknet_py import devices
 from darknet_py.boxes.formats import row_of_each, xyxy_from_cxcywh
 from darknet_py.boxes.suppress import Nms
+from darknet_py.cfg.dialect import Fit
 from darknet_py.devices import one_thread
 from darknet_py.engine import Engine
 from darknet_py.errors import memory_errors
-from darknet_py.layers.detection import Detection
 from darknet_py.network.modes import looking
 from darknet_py.network.module import Network
 from darknet_py.pictures.files import ImageLike
@@ -25,7 +25,7 @@ from darknet_py.predict.candidates import Candidates
 from darknet_py.predict.decode import Settings, decode
 from darknet_py.predict.detections import Detections
 from darknet_py.predict.stream import Picture, each_picture
-from darknet_py.tree.wordtree import WordTree
+from darknet_py.tree.walk import TreeWalk, walk_in
 
 ADVICE = "fewer at a time or a smaller size need less"  # memory
 
@@ -44,11 +44,9 @@ class Detector:
             object.__setattr__(self, "engine", Engine(self.network))
 
     @property
-    def tree(self) -> WordTree | None:
-        """The tree of the head's classes, if it has one."""
-        head = self.network.graph.outputs[-1]
-        tree: WordTree | None = getattr(self.network.layers[head], "tree", None)
-        return tree
+    def walk(self) -> TreeWalk | None:
+        """The walk down the tree of the head's classes, if it has one."""
+        return walk_in(self.network.layers[self.network.graph.outputs[-1]])
 
     @property
     def classes(self) -> int:
@@ -58,8 +56,8 @@ class Detector:
 
     @property
     def stretches(self) -> bool:
-        """The first YOLO was trained on stretched pictures; later ones on letterboxed ones."""
-        return any(isinstance(node.layer, Detection) for node in self.network.graph.heads)
+        """Whether pictures are stretched to the input's size, not letterboxed."""
+        return self.network.graph.fit is Fit.STRETCH
 
     def fit(self, image: Tensor) -> Tensor:
         """A picture (C, H, W) in the size of the network's input."""
@@ -112,7 +110,7 @@ class Detector:
     def candidates(self, heads: Sequence[Tensor], sizes: Sequence[Size], settings: Settings) -> Candidates:
         """All boxes above the threshold, relative to their pictures; the arguments are as in `decode_all`."""
         _, h, w = self.network.input_shape
-        candidates = decode(self.network.graph.heads, heads, (w, h), settings, self.tree)
+        candidates = decode(self.network.graph.heads, heads, (w, h), settings, self.walk)
         return candidates if self.stretches else candidates.in_picture(sizes, (w, h))
 
     def detections(self, candidates: Candidates, sizes: Sequence[Size]) -> list[Detections]:

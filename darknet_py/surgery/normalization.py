@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from darknet_py.cfg import Entry, Section
-from darknet_py.cfg.keys import fields_of
+from darknet_py.cfg.dialect import Dialect
 from darknet_py.convert.fold import fold
-from darknet_py.layers.base import REGISTRY, Layer
-from darknet_py.network.graph import Graph, Node, connect
+from darknet_py.layers.base import Layer
+from darknet_py.network.graph import Node, connect
 from darknet_py.network.module import Network
 
 KEY = "batch_normalize"
@@ -44,9 +44,9 @@ def normalize(network: Network) -> Network:
     """
     graph = network.graph
     layers = [_with_key(node) for node in graph.nodes]
-    sections = tuple(map(_with_entry, graph.sections))
-    nodes = connect(graph.input_shape, layers)
-    normalized = Network(Graph(graph.net, nodes, graph.source, sections), initialize=False).train(network.training)
+    sections = tuple(_with_entry(section, graph.dialect) for section in graph.sections)
+    with_keys = replace(graph, nodes=connect(graph.input_shape, layers), sections=sections)
+    normalized = Network(with_keys, initialize=False).train(network.training)
     normalized.header = network.header
     normalized.load_state_dict(network.state_dict(), strict=False)
     for name, _, bn in _normalized(normalized):
@@ -70,9 +70,8 @@ def _with_key(node: Node) -> Layer:
     return replace(layer, batch_normalize=True) if hasattr(layer, KEY) else layer
 
 
-def _with_entry(section: Section) -> Section:
-    layer = REGISTRY.get(section.type)
-    if layer is None or KEY not in fields_of(layer):
+def _with_entry(section: Section, dialect: Dialect) -> Section:
+    if not dialect.has_key(section.type, KEY):
         return section
     others = tuple(entry for entry in section.entries if entry.key != KEY)
     return replace(section, entries=(Entry(KEY, "1", section.where), *others))

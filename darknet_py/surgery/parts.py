@@ -19,7 +19,7 @@ from darknet_py.network.module import Network
 
 def partial(network: Network, path: str | Path, layers: int) -> None:
     """Save the first layers alone, with `seen` 0: `.conv.N` files are made so (partial in darknet.c)."""
-    weights.save(network, path, cutoff=layers, header=Header())
+    weights.save(network, path, cutoff=layers, header=Header.of(network.graph.dialect))
 
 
 @torch.no_grad()
@@ -53,7 +53,7 @@ def classifier_of(graph: Graph) -> Graph:
     layer, head = _ending(graph)
     layers = [*(node.layer for node in graph.nodes[:-2]), replace(layer, filters=head.classes)]
     nodes = connect(graph.input_shape, layers)
-    return Graph(graph.net, nodes, f"{graph.source} as a classifier", graph.sections)
+    return replace(graph, nodes=nodes, source=f"{graph.source} as a classifier")
 
 
 def check_classifier(graph: Graph, path: str | Path) -> None:
