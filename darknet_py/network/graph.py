@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from darknet_py import cfg
-from darknet_py.cfg.dialect import DARKNET, Dialect, Fit
+from darknet_py.cfg.dialect import DARKNET, Augment, Dialect, Fit
 from darknet_py.cfg.dialects import chosen, named
 from darknet_py.cfg.keys import Gathered, refuse
 from darknet_py.cfg.section import Section
@@ -126,6 +126,11 @@ class Graph:
     def grids(self) -> dict[int, GridHead]:
         """The heads with anchors, by the indices of their nodes."""
         return {node.index: node.layer for node in self.nodes if isinstance(node.layer, GridHead)}
+
+    @property
+    def augment(self) -> Augment:
+        """How training changes pictures with boxes: as the last head says, or else as the dialect does."""
+        return self.heads[-1].layer.augment or self.dialect.augment
 
     @property
     def resizable(self) -> bool:
