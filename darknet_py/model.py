@@ -66,7 +66,7 @@ class Model:
     @property
     def detects(self) -> bool:
         """Whether it finds boxes; otherwise it is a classifier."""
-        return all(type(node.layer) in DECODERS for node in self.network.graph.heads)
+        return all(node.layer in DECODERS for node in self.network.graph.heads)
 
     @property
     def detector(self) -> Detector:
@@ -170,7 +170,7 @@ class Model:
 
     def _narrowed(self, detector: Detector, classes: Sequence[int]) -> Detector:
         """The detector for these classes of its tree; names are theirs, unless there is one for each of them."""
-        if detector.tree is None:
+        if detector.walk is None:
             raise DarknetError(f"{self.network.graph.source} has no tree, so `classes` has no meaning for it")
         if len(self.names) == len(classes):
             return detector

@@ -11,15 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py import __version__
-from darknet_py.convert.boxes import DENSE, Dense, Walk
+from darknet_py.convert.boxes import DENSE, Dense
 from darknet_py.convert.formats import Options
 from darknet_py.convert.named import note_of
 from darknet_py.errors import DarknetError
-from darknet_py.layers.crop import Crop
-from darknet_py.layers.detection import Detection
 from darknet_py.network.module import Network
-from darknet_py.predict.decode import Settings
-from darknet_py.tree.wordtree import WordTree
+from darknet_py.tree.walk import TreeWalk, walk_in
 
 
 class Traceable(nn.Module):
@@ -34,18 +31,17 @@ class Traceable(nn.Module):
         if options.dynamic_size:
             check_dynamic_size(network)
         self.decodes = options.decode or options.nms
-        trees = [getattr(network.layers[index], "tree", None) for index in network.graph.outputs]
         if self.decodes:
-            check_heads(network, trees)
-        self.walks = nn.ModuleList(Walk(tree, Settings().hier) for tree in trees if tree is not None)
+            check_heads(network)
         self.network = without_gradient(network).eval().to(options.dtype)
         self.network.carry_state(False)
+        self.walks = _walks(self.network)
         self.dtype = self.network.dtype
 
     @property
     def has_labels(self) -> bool:
         """Whether boxes have a class each, and no score for every class."""
-        return self.decodes and len(self.walks) > 0
+        return self.decodes and self.walks[0] is not None
 
     @property
     def output_names(self) -> list[str]:
@@ -59,10 +55,9 @@ class Traceable(nn.Module):
         if not self.decodes:
             return tuple(outputs)
         size = images.shape[2:]
-        walks: list[Any] = [*self.walks] or [None] * len(outputs)
         parts = [
-            DENSE[type(node.layer)](node.layer, output, size, walk)
-            for node, output, walk in zip(self.network.graph.heads, outputs, walks, strict=True)
+            DENSE[node.layer](node.layer, output, size, walk)
+            for node, output, walk in zip(self.network.graph.heads, outputs, self.walks, strict=True)
         ]
         return tuple(torch.cat(values, 1) for values in zip(*parts, strict=True) if values[0] is not None)
 
@@ -111,19 +106,23 @@ def check_dynamic_size(network: Network) -> None:
     graph = network.graph
     if not graph.resizable:
         raise DarknetError("the size cannot be dynamic: this network takes one size alone")
-    crop = next((node for node in graph.nodes if isinstance(node.layer, Crop)), None)
-    if crop is not None:
-        raise DarknetError(f"the size cannot be dynamic: {crop} takes a part of a fixed size")
+    part = next((node for node in graph.nodes if node.layer.fixed_part), None)
+    if part is not None:
+        raise DarknetError(f"the size cannot be dynamic: {part} takes a part of a fixed size")
 
 
-def check_heads(network: Network, trees: list[WordTree | None]) -> None:
+def check_heads(network: Network) -> None:
     """Raise `DarknetError` for a network without boxes, or with heads that cannot be joined."""
     heads = network.graph.heads
     for head in heads:
-        if type(head.layer) not in DENSE:
-            raise DarknetError(f"{head} gives no boxes: is this a classifier?")
-        if isinstance(head.layer, Detection) and head.layer.coords != 4:
-            raise DarknetError(f"[detection] coords={head.layer.coords} gives no boxes; they have 4")
-    kinds = {(getattr(head.layer, "classes", 0), tree is None) for head, tree in zip(heads, trees, strict=True)}
+        head.layer.require_boxes()
+        DENSE[head.layer]
+    walks = _walks(network)
+    kinds = {(head.layer.count_classes(head.inputs[0]), walk is None) for head, walk in zip(heads, walks, strict=True)}
     if len(kinds) > 1:
         raise DarknetError("the heads have different classes, so their boxes cannot be joined")
+
+
+def _walks(network: Network) -> list[TreeWalk | None]:
+    """Of every head, the walk down the tree of its classes."""
+    return [walk_in(network.layers[index]) for index in network.graph.outputs]

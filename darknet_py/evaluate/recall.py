@@ -86,7 +86,7 @@ def each_recall(
     batch: int | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Recall | ImageError]:
-    """The counts after each picture, or why it cannot be read; `labels` are those of each.
+    """The counts after each picture, or why it cannot be read; `labels` are those of each picture.
 
     As there, pictures are stretched to the network's input, whatever it was trained on.
     """
@@ -106,7 +106,7 @@ def each_recall(
 
 def _proposals(detector: Detector, outputs: Sequence[Tensor], size: Size) -> Tensor:  # -> (N, 4)
     """Boxes that are sure enough to hold something, and that none that is surer overlaps; outputs are (1, ...)."""
-    found = decode(detector.network.graph.heads, outputs, size, Settings(THRESH), detector.tree)
+    found = decode(detector.network.graph.heads, outputs, size, Settings(THRESH), detector.walk)
     sure = found.objectness > THRESH
     boxes, objectness = found.boxes[sure].cpu(), found.objectness[sure].cpu()
     return boxes[kept_boxes(boxes, objectness, NMS)]

@@ -25,7 +25,7 @@ from darknet_py.predict.candidates import Candidates
 from darknet_py.predict.decode import Settings, decode
 from darknet_py.predict.detections import Detections
 from darknet_py.predict.stream import Picture, each_picture
-from darknet_py.tree.wordtree import WordTree
+from darknet_py.tree.walk import TreeWalk, walk_in
 
 ADVICE = "fewer at a time or a smaller size need less"  # memory
 
@@ -44,11 +44,9 @@ class Detector:
             object.__setattr__(self, "engine", Engine(self.network))
 
     @property
-    def tree(self) -> WordTree | None:
-        """The tree of the head's classes, if it has one."""
-        head = self.network.graph.outputs[-1]
-        tree: WordTree | None = getattr(self.network.layers[head], "tree", None)
-        return tree
+    def walk(self) -> TreeWalk | None:
+        """The walk down the tree of the head's classes, if it has one."""
+        return walk_in(self.network.layers[self.network.graph.outputs[-1]])
 
     @property
     def classes(self) -> int:
@@ -112,7 +110,7 @@ class Detector:
     def candidates(self, heads: Sequence[Tensor], sizes: Sequence[Size], settings: Settings) -> Candidates:
         """All boxes above the threshold, relative to their pictures; the arguments are as in `decode_all`."""
         _, h, w = self.network.input_shape
-        candidates = decode(self.network.graph.heads, heads, (w, h), settings, self.tree)
+        candidates = decode(self.network.graph.heads, heads, (w, h), settings, self.walk)
         return candidates if self.stretches else candidates.in_picture(sizes, (w, h))
 
     def detections(self, candidates: Candidates, sizes: Sequence[Size]) -> list[Detections]:
