@@ -19,7 +19,7 @@ from darknet_py.cfg import DataFile, read_data, read_names
 from darknet_py.devices import after_fork, pick_device
 from darknet_py.download import MODELS
 from darknet_py.engine import Engine
-from darknet_py.engine.steps import Half
+from darknet_py.engine.backend import Half
 from darknet_py.errors import DarknetError, DarknetWarning, ImageError
 from darknet_py.files import legible
 from darknet_py.kernels import native

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from darknet_py import cfg
-from darknet_py.cfg.dialect import DARKNET, Dialect, Fit
+from darknet_py.cfg.dialect import DARKNET, Augment, Dialect, Fit
 from darknet_py.cfg.dialects import chosen, named
 from darknet_py.cfg.keys import Gathered, refuse
 from darknet_py.cfg.section import Section
@@ -120,6 +120,11 @@ class Graph:
         """How pictures are brought to the input's size: as a head or [net] says, or else as the dialect does."""
         asked = (*(node.layer.fit for node in self.heads), self.net.fit)
         return next(filter(None, asked), self.dialect.fit)
+
+    @property
+    def augment(self) -> Augment:
+        """How training changes pictures with boxes: as the last head says, or else as the dialect does."""
+        return self.heads[-1].layer.augment or self.dialect.augment
 
     @property
     def resizable(self) -> bool:
