@@ -15,6 +15,7 @@ from torch import Tensor
 from darknet_py.boxes.formats import xyxy_from_cxcywh
 from darknet_py.layers.bylayer import ByLayer
 from darknet_py.layers.detection import Detection
+from darknet_py.layers.heads import GridHead
 from darknet_py.layers.region import Region
 from darknet_py.layers.yolo import Yolo
 from darknet_py.predict.decode import Settings
@@ -74,7 +75,7 @@ DENSE: Final[ByLayer[Decoder]] = ByLayer(
 )
 
 
-def grid_boxes(layer: Region | Yolo, entries: Tensor, network: tuple[Side, Side]) -> Tensor:
+def grid_boxes(layer: GridHead, entries: Tensor, network: tuple[Side, Side]) -> Tensor:
     """From (N, anchors, entries, H, W) to left, top, right, bottom, (N, anchors, 4, H, W); `network` is h and w."""
     coder, (h, w) = layer.coder, entries.shape[3:]
     anchor = entries.new_tensor(layer.anchor_boxes)[..., None, None]  # (anchors, 2, 1, 1)

@@ -22,23 +22,23 @@ class ByLayer(Generic[T]):
     def __init__(self, lack: str, rows: Mapping[type[Layer], T] | None = None) -> None:
         """Make a table; `lack` is what can be said of a layer without a row, such as "has no loss"."""
         self.lack = lack
-        self._rows: dict[type[Layer], T] = dict(rows or {})
+        self.rows: dict[type[Layer], T] = dict(rows or {})
 
     def row(self, *layers: type[Layer]) -> Callable[[T], T]:
         """Add the decorated value for some classes; raises `ValueError` where one has a row."""
 
         def add(value: T) -> T:
             for layer in layers:
-                if layer in self._rows:
+                if layer in self.rows:
                     raise ValueError(f"{layer.__name__} has a row already")
-                self._rows[layer] = value
+                self.rows[layer] = value
             return value
 
         return add
 
     def get(self, layer: Layer) -> T | None:
         """The value for a layer, or None."""
-        return next((self._rows[kind] for kind in type(layer).__mro__ if kind in self._rows), None)
+        return next((self.rows[kind] for kind in type(layer).__mro__ if kind in self.rows), None)
 
     def __getitem__(self, layer: Layer) -> T:
         """The value for a layer; raises `CfgError` with the place of its section where there is none."""
@@ -52,4 +52,4 @@ class ByLayer(Generic[T]):
 
     def __iter__(self) -> Iterator[type[Layer]]:
         """The classes that have a row of their own."""
-        return iter(self._rows)
+        return iter(self.rows)

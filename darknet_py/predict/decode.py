@@ -65,7 +65,7 @@ def decode_region(
     scale = torch.ones_like(cells[..., 0]) if layer.background else cells[..., layer.coords]
     found = picture, anchor, row, column = (scale > settings.thresh).nonzero(as_tuple=True)  # (M,) each
     objectness = scale[found]
-    boxes = _grid_boxes(layer.coder, layer.anchor_boxes, cells[..., :4][found], (anchor, row, column), (w, h), network)
+    boxes = boxes_at(layer.coder, layer.anchor_boxes, cells[..., :4][found], (anchor, row, column), (w, h), network)
     classes = cells[..., layer.coords + 1 :]
     if walk is not None and settings.map is None:
         label = walk.at(classes, found, settings.hier)
@@ -84,7 +84,7 @@ def decode_region(
         if unknown is not None:
             raise DarknetError(f"there is no class {unknown} in the tree, which has {layer.classes}")
         classes = walk.absolute(classes).index_select(1, sent(settings.map, torch.int64, output.device))
-    return _scored(boxes, objectness, picture, n, classes, settings.thresh)
+    return scored(boxes, objectness, picture, n, classes, settings.thresh)
 
 
 def decode_yolo(layer: Yolo, output: Tensor, network: Size, settings: Settings, _walk: TreeWalk | None) -> Candidates:
@@ -93,8 +93,8 @@ def decode_yolo(layer: Yolo, output: Tensor, network: Size, settings: Settings, 
     cells = output.view(n, channels // layer.entries, layer.entries, h, w).permute(0, 3, 4, 1, 2)
     picture, row, column, anchor = (cells[..., 4] > settings.thresh).nonzero(as_tuple=True)
     found = cells[picture, row, column, anchor]  # (M, entries)
-    boxes = _grid_boxes(layer.coder, layer.anchor_boxes, found, (anchor, row, column), (w, h), network)
-    return _scored(boxes, found[:, 4], picture, n, found[:, 5:], settings.thresh)
+    boxes = boxes_at(layer.coder, layer.anchor_boxes, found, (anchor, row, column), (w, h), network)
+    return scored(boxes, found[:, 4], picture, n, found[:, 5:], settings.thresh)
 
 
 def decode_detection(
@@ -110,7 +110,7 @@ def decode_detection(
     corner = torch.stack((cell % side, cell // side), 1)[:, None]  # (cells, 1, 2)
     boxes = torch.cat(layer.coder.decode(boxes[..., :2], boxes[..., 2:], corner, side), 3).flatten(0, 2)
     picture = torch.arange(n, device=output.device).repeat_interleave(cells * layer.num)
-    return _scored(boxes, objectness.flatten(), picture, n, classes, settings.thresh)
+    return scored(boxes, objectness.flatten(), picture, n, classes, settings.thresh)
 
 
 Decoder = Callable[[Any, Tensor, Size, Settings, "TreeWalk | None"], Candidates]
@@ -120,7 +120,7 @@ DECODERS: Final[ByLayer[Decoder]] = ByLayer(
 )
 
 
-def _grid_boxes(
+def boxes_at(
     coder: BoxCoder,
     anchors: Sequence[Size | tuple[float, float]],
     found: Tensor,
@@ -135,7 +135,7 @@ def _grid_boxes(
     return torch.cat(coder.decode(found[:, :2], found[:, 2:4], cell, numbers[-2], numbers[anchor], numbers[-1]), 1)
 
 
-def _scored(
+def scored(
     boxes: Tensor, objectness: Tensor, picture: Tensor, pictures: int, classes: Tensor, thresh: float
 ) -> Candidates:
     """With a row for every class (M, C) of a box whose score, objectness times class, is above the threshold."""
