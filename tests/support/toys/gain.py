@@ -36,7 +36,7 @@ class Gain(Layer):
         return f'nn.ParameterDict({{"factor": torch.empty({place.shape.c})}})'
 
     def text(self, place: Place, *xs: str) -> Lines:
-        return [f"{xs[0]} * {place.module}["factor"][:, None, None]"]
+        return [f'{xs[0]} * {place.module}["factor"][:, None, None]']
 
 
 class GainModule(nn.Module):
