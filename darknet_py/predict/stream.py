@@ -9,15 +9,17 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from darknet_py.engine import Engine
-from darknet_py.errors import ImageError
+from darknet_py.errors import DarknetError, ImageError
 from darknet_py.pictures.files import ImageLike, as_pixels
-from darknet_py.predict.ahead import ahead, in_batches, lanes, readers
+from darknet_py.predict.ahead import ahead, in_batches, lanes, readers, usual_batch
 
 Found = TypeVar("Found")
+Images: TypeAlias = "list[ImageLike] | tuple[ImageLike, ...]"
 Opened: TypeAlias = "Tensor | ImageError"
 Begun: TypeAlias = "tuple[ImageLike, Opened | None]"
 
@@ -63,6 +65,26 @@ def each_picture(
     with closing(_begun_each(sources, channels, count)) as begun:
         for pictures in in_batches(begun, answered, size=batch, lanes=side_by_side):
             yield from pictures
+
+
+def found_in(
+    images: ImageLike | Images, engine: Engine, run: Callable[[list[Tensor]], list[Found]], batch: int | None = None
+) -> Found | list[Found]:
+    """What `run` finds in a picture, or in each of a list; an array or tensor of four dimensions is a list.
+
+    Raises `ImageError` for a picture that cannot be used.
+    """
+    if batch is not None and batch < 1:
+        raise DarknetError(f"batch is {batch}; it must be 1 or more")
+    batch = batch or usual_batch(engine.network.device)
+    several = isinstance(images, (list, tuple)) or (isinstance(images, (np.ndarray, Tensor)) and images.ndim == 4)
+    listed: Iterable[ImageLike] = images if several else [images]  # type: ignore[assignment, list-item]
+    results: list[Found] = []
+    for picture in each_picture(listed, engine, run, batch, eager=several):
+        if isinstance(picture.found, ImageError):
+            raise picture.found
+        results.append(picture.found)
+    return results if several else results[0]
 
 
 def _begun_each(sources: Iterable[ImageLike], channels: int, count: int) -> Generator[Begun, None, None]:
