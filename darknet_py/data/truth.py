@@ -1,4 +1,4 @@
-"""Truths as the C program lays them out: rows of boxes, the grid of the first YOLO, classes of a picture."""
+"""Truths in the C program's layout: rows of boxes, the grid of the first YOLO, classes of a picture."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SMALLEST_IN_GRID: Final = 0.005
 
 
 class Frame(NamedTuple):
-    """How shares of a picture become shares of a canvas: times `sx`, less `dx`; then mirrored."""
+    """Maps fractions of a picture to fractions of a canvas: times `sx`, minus `dx`, then mirrored."""
 
     dx: float
     dy: float

@@ -1,4 +1,4 @@
-"""How often a classifier is right: `classifier valid` of the C program and its other ways to look at a picture."""
+"""The accuracy of a classifier: `classifier valid` of the C program, and its variants with several crops."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ SHIFT: Final = 32  # pixels
 SCALES: Final = (224, 256, 288, 320)
 
 
-def single(image: Tensor, size: Shape) -> Views:
+def single(image: Tensor, size: Shape) -> Views:  # (C, H, W) -> [(1, C, h, w)]
     """The largest square in the middle."""
     return [center_crop(image, size.w, size.h)[None]]
 
 
-def ten(image: Tensor, size: Shape) -> Views:
-    """Middle and corners of the picture, which is made a little larger than the input, and of its mirror image."""
+def ten(image: Tensor, size: Shape) -> Views:  # (C, H, W) -> [(10, C, h, w)]
+    """The middle and the corners of a picture that is a little larger than the input, and of its mirror image."""
     image = resize(image, size.w + SHIFT, size.h + SHIFT)
     shifts = ((-SHIFT, -SHIFT), (SHIFT, -SHIFT), (0, 0), (-SHIFT, SHIFT), (SHIFT, SHIFT))
     return [torch.stack([crop(side, x, y, size.w, size.h) for side in (image, image.flip(-1)) for x, y in shifts])]
 
 
-def full(image: Tensor, size: Shape) -> Views:
+def full(image: Tensor, size: Shape) -> Views:  # (C, H, W) -> [(1, C, h, w)]
     """All of the picture, its shorter side as long as the input's width."""
     return [resize_min(image, size.w)[None]]
 
 
-def multi(image: Tensor, _size: Shape) -> Views:
+def multi(image: Tensor, _size: Shape) -> Views:  # (C, H, W) -> [(2, C, h, w), ...]
     """All of the picture and its mirror image, in four sizes."""
     images = [resize_max(image, scale) for scale in SCALES]
     return [torch.stack((one, one.flip(-1))) for one in images]

@@ -85,7 +85,7 @@ def each_recall(
     batch: int | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Recall | ImageError]:
-    """The counts after each picture, or why it cannot be read; `labels` are rows of class, x, y, w, h.
+    """The counts after each picture, or why it cannot be read; `labels` (N, 5) are class, x, y, w, h.
 
     As there, pictures are stretched to the network's input, whatever it was trained on.
     """

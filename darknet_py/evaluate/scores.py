@@ -128,7 +128,7 @@ class Scores:
 
 
 def method_of(method: str | Method) -> Method:
-    """The method of that name; raises `DarknetError` for one that is not there."""
+    """The method of that name; raises `DarknetError` if there is none."""
     if isinstance(method, Method):
         return method
     if method not in METHODS:
@@ -137,5 +137,5 @@ def method_of(method: str | Method) -> Method:
 
 
 def number(value: Tensor | float) -> float | None:
-    """A number for JSON, None for NaN."""
+    """A number, or a tensor of one value, for JSON; None for NaN."""
     return None if value != value else float(value)  # noqa: PLR0124 - NaN

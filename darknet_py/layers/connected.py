@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from darknet_py.cfg.keys import flag, key, positive
-from darknet_py.layers.base import Blob, Layer, Shape, register
+from darknet_py.layers.base import Blob, Layer, Reach, Shape, register
 from darknet_py.layers.parts.activations import activation_name
 from darknet_py.layers.parts.dense import Dense, dense_blobs
 
@@ -19,6 +19,7 @@ class Connected(Layer):
     """``[connected]``: every output sees every input; the output is a picture of one pixel."""
 
     resizable = False
+    counts = "output"
 
     output: int = key(positive, 1, "how many outputs")
     activation: str = key(activation_name, "logistic", "the function applied last")
@@ -31,6 +32,9 @@ class Connected(Layer):
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         (shape,) = inputs
         return ConnectedModule(shape.size, self.output, self.activation, batch_normalize=self.batch_normalize)
+
+    def reach(self) -> Reach:
+        return Reach(None)
 
     def blobs(self, inputs: Sequence[Shape]) -> tuple[Blob, ...]:
         (shape,) = inputs

@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from darknet_py.boxes.coder import PLAIN, SQUARE, BoxCoder
 from darknet_py.cfg.dialect import Fit
 from darknet_py.cfg.keys import flag, integer, key, number, positive
-from darknet_py.layers.base import Layer, Shape, register
+from darknet_py.layers.base import Shape, register
+from darknet_py.layers.heads import Head
 
 
 @register("detection")
 @dataclass(frozen=True, kw_only=True)
-class Detection(Layer):
+class Detection(Head):
     """``[detection]``: classes of every cell, then objectness of every box, then boxes; the output is a row."""
 
-    is_head = True
     fit = Fit.STRETCH  # the first YOLO was trained on stretched pictures
     resizable = False
 
@@ -41,9 +41,17 @@ class Detection(Layer):
     reorg: bool = key(flag, False, "read by Darknet, without effect")
 
     @property
+    def truth_size(self) -> int:
+        return self.side**2 * (1 + self.coords + self.classes)
+
+    @property
     def coder(self) -> BoxCoder:
         """How its numbers are boxes: sizes are shares of the picture, or their roots."""
         return BoxCoder(SQUARE if self.sqrt else PLAIN)
+
+    def require_boxes(self) -> None:
+        if self.coords != 4:
+            raise self.error(f"coords={self.coords} gives no boxes; they have 4")
 
     def out_shape(self, inputs: Sequence[Shape]) -> Shape:
         (shape,) = inputs

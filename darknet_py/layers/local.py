@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darknet_py.cfg.keys import key, natural, positive
-from darknet_py.layers.base import Blob, Layer, Reach, Shape, register
+from darknet_py.layers.base import Blob, Layer, Reach, Shape, Update, register
 from darknet_py.layers.parts.activations import Activate, activation_name
 
 
@@ -21,6 +21,7 @@ class Local(Layer):
     """``[local]``: a convolution whose kernel is another one at every place."""
 
     resizable = False
+    update = Update(adam=False)
 
     filters: int = key(positive, 1, "output channels")
     size: int = key(positive, 1, "height and width of the kernels")

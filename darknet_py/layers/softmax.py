@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
-from darknet_py.cfg import find_file
 from darknet_py.cfg.keys import file_name, flag, key, number, positive
 from darknet_py.layers.base import Layer, Shape, register
+from darknet_py.layers.parts.trees import tree_named
 from darknet_py.tree.softmax import TreeSoftmax
 from darknet_py.tree.walk import TreeWalk
 from darknet_py.tree.wordtree import WordTree
@@ -20,6 +21,8 @@ from darknet_py.tree.wordtree import WordTree
 @dataclass(frozen=True, kw_only=True)
 class Softmax(Layer):
     """``[softmax]``: probabilities out of scores, and cross-entropy as its loss; the output is a row."""
+
+    has_loss = True
 
     groups: int = key(positive, 1, "the row is split into so many softmaxes")
     temperature: float = key(number, 1.0, "scores are divided by this first")
@@ -43,16 +46,25 @@ class Softmax(Layer):
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         (shape,) = inputs
-        tree = self.read_tree()
+        tree = self.word_tree
         if tree is None:
             return SoftmaxModule(self)
         if len(tree.names) != shape.size:
             raise self.error(f"{self.tree} has {len(tree.names)} nodes, but there are {shape.size} values")
         return TreeModule(tree, self.temperature)
 
-    def read_tree(self) -> WordTree | None:
-        """The tree named by the key, or None."""
-        return None if self.tree is None else WordTree.read(find_file(self.tree, self.where.file))
+    @property
+    def skips_loss(self) -> bool:
+        return self.noloss
+
+    @cached_property
+    def word_tree(self) -> WordTree | None:
+        return tree_named(self, self.tree)
+
+    def count_classes(self, before: Shape | None) -> int | None:
+        if before is None:
+            return None
+        return before.c if self.spatial else before.size
 
 
 class SoftmaxModule(nn.Module):

@@ -43,7 +43,7 @@ class RegionLoss(Loss):
     def __init__(self, node: Node, graph: Graph) -> None:
         super().__init__()
         self.layer = layer = cast("Region", node.layer)
-        tree, mapping = layer.read_tree(), layer.read_map() or ()
+        tree, mapping = layer.word_tree, layer.label_map or ()
         self.head = RegionModule(layer, tree)
         self.targets = ClassTargets(layer.classes, mapping) if tree is None else TreeTargets(tree, mapping)
         self.matcher = RegionMatcher(layer, self.targets)

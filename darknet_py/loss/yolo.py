@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from darknet_py.boxes.overlap import iou
-from darknet_py.cfg import find_file
 from darknet_py.layers.yolo import Yolo
 from darknet_py.loss.base import HeadLoss, Loss, printed
 from darknet_py.loss.classes import ClassTargets
@@ -19,7 +18,6 @@ from darknet_py.loss.parts.pairs import BoxPairs
 from darknet_py.loss.parts.yolo_match import YoloMatch, YoloMatcher
 from darknet_py.loss.truths import Truths
 from darknet_py.network.graph import Graph, Node
-from darknet_py.tree.wordtree import read_map
 
 
 class YoloLoss(Loss):
@@ -37,9 +35,8 @@ class YoloLoss(Loss):
         self.layer, self.index = cast("Yolo", node.layer), node.index
         self.input_size = (graph.net.width, graph.net.height)
         layer = self.layer
-        mapping = () if layer.map is None else read_map(find_file(layer.map, layer.where.file))
         self.head = layer.build(node.inputs)
-        self.targets = ClassTargets(layer.classes, mapping)
+        self.targets = ClassTargets(layer.classes, layer.label_map or ())
         self.matcher = YoloMatcher(layer)
         self.box_loss = BOX_LOSSES["mse"]
         self.register_buffer("anchors", torch.tensor(layer.anchor_boxes, dtype=torch.float32), persistent=False)

@@ -1,4 +1,4 @@
-"""Where values stop being finite."""
+"""Finds the layer where NaN or infinity begins."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _FoundError(Exception):
 
 
 def blame_output(network: Network, images: Tensor, amp: torch.dtype | None = None) -> str:
-    """Say which layer is the first whose output for these images is not finite, in the mode the network is in."""
+    """Name the first layer whose output for images (N, C, H, W) is not finite, in the network's current mode."""
     hooks = [module.register_forward_hook(_raising(index)) for index, module in enumerate(network.layers)]
     device = network.device
     try:

@@ -87,7 +87,7 @@ class Stepper:
         return rate_at(self.network.graph.net, batch, generator)
 
     def accumulate(self, images: Tensor, truth: Tensor) -> Losses:
-        """Forward and backward of one mini-batch; its gradients are added to those before it."""
+        """Run images (N, C, H, W) and truth (N, T) forward and backward; gradients add up until `update`."""
         device, last = self.network.device, self._done + 1 == self.share.count
         images, truth = images.to(device, non_blocking=True), truth.to(device, non_blocking=True)
         if self.channels_last and images.ndim == 4:

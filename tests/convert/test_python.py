@@ -214,7 +214,7 @@ def test_an_input_that_is_no_picture(tmp_path):
 def test_a_tree_becomes_a_tuple_of_group_sizes():
     text = generate(read_graph(GOLDEN / "boxes/boxes_tree.cfg"))
     (sizes,) = re.findall(r"^GROUPS_\d+ = (\(.*?\))", text, re.MULTILINE | re.DOTALL)
-    tree = read_graph(GOLDEN / "boxes/boxes_tree.cfg").heads[0].layer.read_tree()
+    tree = read_graph(GOLDEN / "boxes/boxes_tree.cfg").heads[0].layer.word_tree
     assert ast.literal_eval(sizes) == tree.group_sizes
 
 

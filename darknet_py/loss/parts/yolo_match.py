@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from darknet_py.boxes.overlap import iou
-from darknet_py.layers.region import pair_anchors
 from darknet_py.layers.yolo import Yolo
 from darknet_py.loss.parts.grid import Grid
 from darknet_py.loss.truths import Truths
@@ -37,9 +36,9 @@ class YoloMatcher(nn.Module):
     def __init__(self, layer: Yolo) -> None:
         super().__init__()
         self.truth_thresh = layer.truth_thresh
-        mask = tuple(range(layer.num)) if layer.mask is None else layer.mask
-        places = [mask.index(n) if n in mask else -1 for n in range(layer.num)]
-        anchors = torch.tensor(pair_anchors(layer.anchors, layer.num), dtype=torch.float32)
+        own = layer.own_anchors
+        places = [own.index(n) if n in own else -1 for n in range(layer.num)]
+        anchors = torch.tensor(layer.all_anchors, dtype=torch.float32)
         self.register_buffer("anchors", anchors, persistent=False)
         self.register_buffer("places", torch.tensor(places, dtype=torch.int64), persistent=False)
 
