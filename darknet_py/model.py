@@ -69,7 +69,7 @@ class Model:
         """The network as a detector; raises `DarknetError` where it is none."""
         if not self.detects:
             raise DarknetError(f"{self.network.graph.source} has no layer that gives boxes: is this a classifier?")
-        return Detector(self.network, self.names, engine=self.engine)
+        return Detector(self.engine, self.names)
 
     @property
     def classifier(self) -> Classifier:
@@ -77,7 +77,7 @@ class Model:
         head = next((node for node in self.network.graph.heads if node.layer.is_head), None)
         if head is not None:
             raise DarknetError(f"{self.network.graph.source} ends in {head}, so it is no classifier")
-        return Classifier(self.network, self.names, engine=self.engine)
+        return Classifier(self.engine, self.names)
 
     @overload
     def detect(
@@ -166,7 +166,7 @@ class Model:
 
     def _narrowed(self, detector: Detector, classes: Sequence[int]) -> Detector:
         """The detector for these classes of its tree; names are theirs, unless there is one for each of them."""
-        if detector.walk is None:
+        if detector.tree is None:
             raise DarknetError(f"{self.network.graph.source} has no tree, so `classes` has no meaning for it")
         if len(self.names) == len(classes):
             return detector

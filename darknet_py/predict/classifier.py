@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -24,13 +24,13 @@ from darknet_py.tree.walk import walk_in
 class Classifier:
     """A network with probabilities of classes at its end."""
 
-    network: Network
+    engine: Engine
     names: tuple[str, ...] = ()
-    engine: Engine = field(default=None, compare=False, repr=False)  # type: ignore[assignment]  # None: one of its own
 
-    def __post_init__(self) -> None:
-        if self.engine is None:
-            object.__setattr__(self, "engine", Engine(self.network))
+    @property
+    def network(self) -> Network:
+        """The network that the engine computes."""
+        return self.engine.network
 
     def classify(self, images: Sequence[Tensor], top: int) -> list[Classification]:
         """The `top` classes of pictures (C, H, W) of any sizes, letterboxed as predict_classifier does it."""
@@ -58,6 +58,6 @@ class Classifier:
         return rows if walk is None else walk.leaves(rows)
 
     def best(self, row: Tensor, top: int) -> Classification:
-        """The `top` classes of one row of probabilities."""
+        """The `top` classes of one row of probabilities (C,)."""
         values, labels = row.topk(min(top, len(row)))
         return Classification(labels, values, tuple(class_name(self.names, n) for n in labels.tolist()))

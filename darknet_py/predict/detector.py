@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -26,6 +26,7 @@ from darknet_py.predict.decode import Settings, decode
 from darknet_py.predict.detections import Detections
 from darknet_py.predict.stream import Picture, each_picture
 from darknet_py.tree.walk import TreeWalk, walk_in
+from darknet_py.tree.wordtree import WordTree
 
 ADVICE = "fewer at a time or a smaller size need less"  # memory
 
@@ -34,14 +35,14 @@ ADVICE = "fewer at a time or a smaller size need less"  # memory
 class Detector:
     """A network with boxes at its end, and how its pictures are brought to size."""
 
-    network: Network
+    engine: Engine
     names: tuple[str, ...] = ()
     as_printed: bool = False  # rows in the order in which the C program prints them, not best first
-    engine: Engine = field(default=None, compare=False, repr=False)  # type: ignore[assignment]  # None: one of its own
 
-    def __post_init__(self) -> None:
-        if self.engine is None:
-            object.__setattr__(self, "engine", Engine(self.network))
+    @property
+    def network(self) -> Network:
+        """The network that the engine computes."""
+        return self.engine.network
 
     @property
     def walk(self) -> TreeWalk | None:
@@ -49,10 +50,14 @@ class Detector:
         return walk_in(self.network.layers[self.network.graph.outputs[-1]])
 
     @property
+    def tree(self) -> WordTree | None:
+        """The tree of the head's classes, if it has one."""
+        return None if self.walk is None else self.walk.tree
+
+    @property
     def classes(self) -> int:
         """How many classes the head knows."""
-        count: int = getattr(self.network.graph.heads[-1].layer, "classes")  # noqa: B009
-        return count
+        return self.network.graph.heads[-1].layer.count_classes(None) or 0
 
     @property
     def stretches(self) -> bool:
@@ -86,11 +91,11 @@ class Detector:
             return self.engine.watched(self.engine.heads(batch.to(self.network.dtype)))
 
     def outputs(self, images: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
-        """The same for each of the pictures."""
+        """The same for each of the pictures (C, H, W), without the batch dimension."""
         return list(zip(*self.heads(images), strict=True)) if images else []
 
     def decode(self, outputs: Sequence[Tensor], picture: Size, settings: Settings, nms: Nms) -> Detections:
-        """`decode_all` for one picture; its outputs have no batch dimension."""
+        """`decode_all` for one picture: its outputs are (C, H, W) or (C,), without the batch dimension."""
         heads = [output[None] for output in outputs]
         return self.decode_all(heads, [picture], settings, nms)[0]
 
@@ -108,7 +113,7 @@ class Detector:
         return self.detections(candidates, sizes)
 
     def candidates(self, heads: Sequence[Tensor], sizes: Sequence[Size], settings: Settings) -> Candidates:
-        """All boxes above the threshold, relative to their pictures; the arguments are as in `decode_all`."""
+        """All boxes above the threshold, relative to their pictures; heads are (N, ...), as in `decode_all`."""
         _, h, w = self.network.input_shape
         candidates = decode(self.network.graph.heads, heads, (w, h), settings, self.walk)
         return candidates if self.stretches else candidates.in_picture(sizes, (w, h))

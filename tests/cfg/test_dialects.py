@@ -19,6 +19,7 @@ from darknet_py.cfg.dialect import DARKNET, Dialect, Fit
 from darknet_py.cfg.dialects import ALEXEYAB, DIALECTS, chosen
 from darknet_py.cfg.keys import flag, integer, key, list_of, number
 from darknet_py.cfg.unbuilt import Unbuilt
+from darknet_py.engine import Engine
 from darknet_py.errors import CfgError, CfgWarning, DarknetError
 from darknet_py.layers import REGISTRY, register
 from darknet_py.layers.base import Layer
@@ -168,7 +169,7 @@ def test_pictures_are_fitted_as_the_head_says_or_net_or_the_dialect(toy: Dialect
 def test_a_detector_fits_as_its_dialect_does(toy: Dialect) -> None:
     wide = torch.zeros(3, 4, 8)
     letterboxed, stretched = (
-        Detector(Network(Graph.parse(NET + CONV + more + YOLO))).fit(wide) for more in ("", "wide=1\n")
+        Detector(Engine(Network(Graph.parse(NET + CONV + more + YOLO)))).fit(wide) for more in ("", "wide=1\n")
     )
     assert letterboxed[:, 0].eq(0.5).all()
     assert not stretched.any()

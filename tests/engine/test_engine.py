@@ -309,11 +309,11 @@ def test_models_and_what_they_give_use_it(tmp_path, monkeypatch):
     assert model.detector.engine is model.detector.engine is model.engine
     assert model.detector == model.detector
     model.detect(torch.rand(3, 50, 70))
-    Detector(model.network).detect([torch.rand(3, 50, 70)], darknet_py.predict.decode.Settings(), Nms())
+    Detector(Engine(model.network)).detect([torch.rand(3, 50, 70)], darknet_py.predict.decode.Settings(), Nms())
     classifier = Model(parsed())
     assert classifier.classifier.engine is classifier.engine
     classifier.classify(torch.rand(3, 50, 70))
-    Classifier(parsed()).classify([torch.rand(3, 50, 70)], 1)
+    Classifier(Engine(parsed())).classify([torch.rand(3, 50, 70)], 1)
     assert calls == []
     plain = darknet_py.load(cfg, device="cpu", engine="plain")
     assert plain.engine.name == "plain"
