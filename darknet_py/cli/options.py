@@ -106,7 +106,7 @@ def data_arguments(parser: ArgumentParser) -> None:
 
 def engine_argument(parser: ArgumentParser) -> None:
     """The options --engine and --half."""
-    option(parser, "engine", str, None, "how to compute: plain, fused, winograd, cuda (default: the fastest there is)")
+    option(parser, "engine", str, None, "how to compute: plain, winograd, fused, cuda (default: the fastest there is)")
     switch(parser, "half", "compute with 16 bits where that is faster; scores differ in the third digit")
 
 

@@ -34,12 +34,12 @@ def ten(image: Tensor, size: Shape) -> Views:  # (C, H, W) -> [(10, C, h, w)]
 
 
 def full(image: Tensor, size: Shape) -> Views:  # (C, H, W) -> [(1, C, h, w)]
-    """All of the picture, its shorter side as long as the input's width."""
+    """The whole picture, its shorter side as long as the input's width."""
     return [resize_min(image, size.w)[None]]
 
 
 def multi(image: Tensor, _size: Shape) -> Views:  # (C, H, W) -> [(2, C, h, w), ...]
-    """All of the picture and its mirror image, in four sizes."""
+    """The whole picture and its mirror image, in four sizes."""
     images = [resize_max(image, scale) for scale in SCALES]
     return [torch.stack((one, one.flip(-1))) for one in images]
 
@@ -51,7 +51,7 @@ VIEWS: Final[dict[str, Callable[[Tensor, Shape], Views]]] = {
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What a classifier says of one picture."""
+    """A classifier's answer for one picture."""
 
     path: str
     truth: int  # the first class whose name is in the path; -1 for none
@@ -61,7 +61,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Counts over the pictures so far."""
+    """Counts of the pictures so far."""
 
     top: int
     pictures: int = 0
@@ -69,18 +69,18 @@ class Accuracy:
     within: int = 0  # pictures whose class is among the `top` most probable
 
     def plus(self, answer: Answer) -> Accuracy:
-        """With one picture more."""
+        """The counts with one more picture."""
         first, within = answer.truth == answer.best[0], answer.truth in answer.best
         return Accuracy(self.top, self.pictures + 1, self.first + first, self.within + within)
 
     @property
     def top_1(self) -> float:
-        """The share of the pictures whose most probable class is right."""
+        """The fraction of the pictures whose most probable class is right."""
         return self.first / max(self.pictures, 1)
 
     @property
     def top_k(self) -> float:
-        """The share of the pictures whose class is among the `top` most probable."""
+        """The fraction of the pictures whose class is among the `top` most probable."""
         return self.within / max(self.pictures, 1)
 
     def __str__(self) -> str:
@@ -102,10 +102,10 @@ def answers(
     batch: int | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Answer | ImageError]:
-    """What a classifier says of every picture of a list, or why it cannot be read.
+    """A classifier's answer for every picture of a list, or why it cannot be read.
 
-    `labels` are the names of its first classes, and those that can be the answer. With a tree only leaves can be, or
-    the nodes named in `leaves`. `views` is a key of `VIEWS`.
+    `labels` are the names of the first classes, which can be the answer. With a tree only its leaves can be, or the
+    nodes named in `leaves`. `views` is a key of `VIEWS`.
     """
     network = classifier.network
     size, walk = network.input_shape, walk_in(network.layers[network.graph.outputs[-1]])

@@ -64,6 +64,10 @@ class Detector:
         """Whether pictures are stretched to the input's size, not letterboxed."""
         return self.network.graph.fit is Fit.STRETCH
 
+    def suppression(self, asked: float | Nms | None = None) -> Nms:
+        """How boxes suppress each other; None asks for what the program of the dialect does."""
+        return Nms.of(self.network.graph.dialect.nms if asked is None else asked)
+
     def fit(self, image: Tensor) -> Tensor:
         """A picture (C, H, W) in the size of the network's input."""
         _, h, w = self.network.input_shape

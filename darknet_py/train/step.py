@@ -1,4 +1,4 @@
-"""One update of the weights: mini-batches through the network, gradients added up, the optimizer's step."""
+"""Updates the weights: runs mini-batches, adds up gradients and takes the optimizer's step."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from darknet_py.devices import after_fork
 from darknet_py.errors import DarknetError
-from darknet_py.layers.crop import CropModule
 from darknet_py.layers.parts.builds import Build, FollowsBuild, following
-from darknet_py.loss.base import Loss
 from darknet_py.loss.criterion import Criterion, Losses
 from darknet_py.network.module import Network
 from darknet_py.train.distributed import ALONE, RunningStatistics, World, share_of
@@ -24,12 +22,11 @@ from darknet_py.train.memory import arrange, release
 from darknet_py.train.optimizer import cpu_optimizer_of, optimizer_of
 from darknet_py.train.schedule import rate_at
 
-DRAWING = (nn.Dropout, CropModule)  # layers that draw random numbers while training
 OPTIMIZERS = {"gpu": optimizer_of, "cpu": cpu_optimizer_of}
 
 
 class Stepper:
-    """Trains a network batch by batch, where it is.
+    """Trains a network batch by batch on its device.
 
     For every update `accumulate` is called for each of the `share.count` mini-batches, then `update`. `amp` is the
     type of autocast. What layers draw follows from `seed` and the number of pictures seen, so that a resumed run
@@ -50,7 +47,7 @@ class Stepper:
         seed: int = 0,
         build: Build = "gpu",
     ) -> None:
-        """Raise `DarknetError` where the cfg gives nothing to train, or a batch that cannot be shared."""
+        """Raise `DarknetError` if the cfg has nothing to train, or a batch that cannot be shared."""
         after_fork()
         self.network, self.world, self.amp, self.seed = network, world, amp, seed
         if compile:
@@ -66,23 +63,23 @@ class Stepper:
         self.build = build
         self._follow = [module for module in network.modules() if isinstance(module, FollowsBuild)]
         self._statistics = RunningStatistics(network, world)
-        self._draws = any(map(_draws, self.criterion.modules()))
+        self._draws = self.criterion.draws or any(node.layer.draws for node in network.graph.nodes)
         self._run = _parallel(self.criterion, world)
         self._done = 0  # mini-batches since the last update
         self.rate = self.rate_at(self.batch)
 
     @property
     def batch(self) -> int:
-        """How many updates the pictures seen so far make (get_current_batch)."""
+        """The updates so far, from the pictures seen (get_current_batch)."""
         return self.network.seen // self._total
 
     @property
     def _total(self) -> int:
-        """Rows of an update, of all processes."""
+        """Rows of an update over all processes."""
         return self.share.count * self.share.rows * self.world.size
 
     def rate_at(self, batch: int) -> float:
-        """The learning rate when `batch` updates are done; policy random draws the same for the same batch."""
+        """The learning rate after `batch` updates; policy random draws the same for the same batch."""
         generator = torch.Generator().manual_seed(_number(self.seed, batch))
         return rate_at(self.network.graph.net, batch, generator)
 
@@ -101,14 +98,14 @@ class Stepper:
             autocast = torch.autocast(device.type, self.amp, enabled=self.amp is not None)
             with self._drawing(seen), autocast, following(self.build, self._follow):
                 losses: Losses = self._run(images, truth, seen)
-            if not self._done:  # not before: memory of the old gradients serves the new ones
+            if not self._done:  # only now: the new gradients reuse the memory of the old ones
                 self.network.zero_grad(set_to_none=True)
             losses.objective.backward()
         self._done += 1
         return losses
 
     def update(self) -> None:
-        """Change the weights by the gradients added up, at the rate of this batch, and start anew."""
+        """Change the weights by the sum of the gradients, at the rate of this batch, and start a new sum."""
         if self.world.size > 1:
             self._statistics.combine()
             self.network.seen += self._done * self.share.rows * (self.world.size - 1)
@@ -121,16 +118,16 @@ class Stepper:
         self.optimizer.step()
 
     def close(self) -> None:
-        """Give back the memory that layers keep between steps; going on after that is only slower."""
+        """Free the memory that layers keep between steps; training can go on, only slower."""
         release(self.network)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs beside the network's own state: plain tensors and numbers."""
+        """The state that a resumed run needs besides the network's own, as plain tensors and numbers."""
         recurrent = [module.state for module in self.network.recurrent()]
         return {"optimizer": self.optimizer.state_dict(), "seen": self.network.seen, "recurrent": recurrent}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state_dict` of the same cfg; raises `DarknetError` where it does not fit."""
+        """Restore a `state_dict` of the same cfg; raises `DarknetError` if it does not fit."""
         try:
             self.optimizer.load_state_dict(state["optimizer"])
             self.network.seen = int(state["seen"])
@@ -141,12 +138,12 @@ class Stepper:
         self.rate = self.rate_at(self.batch)
 
     def _alone(self) -> AbstractContextManager[None]:
-        """Nothing is sent between processes for the gradients of this mini-batch."""
+        """Keep processes from exchanging the gradients of this mini-batch."""
         return self._run.no_sync() if isinstance(self._run, DistributedDataParallel) else nullcontext()
 
     @contextmanager
     def _drawing(self, seen: int) -> Iterator[None]:
-        """Random numbers that depend on nothing but the seed and `seen`; others' are left as they are."""
+        """Random numbers that depend only on the seed and `seen`; other generators keep their state."""
         if not self._draws:
             yield
             return
@@ -154,11 +151,6 @@ class Stepper:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(_number(self.seed, seen))
             yield
-
-
-def _draws(module: nn.Module) -> bool:
-    """Whether a module draws random numbers while training."""
-    return isinstance(module, DRAWING) or (isinstance(module, Loss) and module.draws)
 
 
 def _parallel(criterion: Criterion, world: World) -> nn.Module:
@@ -179,5 +171,5 @@ def _has_unused(network: Network) -> bool:
 
 
 def _number(seed: int, count: int) -> int:
-    """A seed for torch that follows from two numbers."""
+    """A seed for torch, made from two numbers."""
     return int(np.random.SeedSequence((seed, count)).generate_state(1)[0])
