@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import torch
 from torch import Tensor
 
+from darknet_py.cfg.dialect import Augment
 from darknet_py.data.amounts import Amounts, Extent, Float, coin, factor, uniform
 from darknet_py.data.truth import Frame
 from darknet_py.pictures.resample import Axis, distort, resample, turn
@@ -138,6 +139,9 @@ class CropDraw:
         columns = Axis.resized(self.picture.width, self.left, self.kept.width, self.canvas.width)
         rows = Axis.resized(self.picture.height, self.top, self.kept.height, self.canvas.height, rows=True)
         return self.colours.apply(resample(pixels, columns.mirrored() if self.flip else columns, rows))
+
+
+DRAWS: Final[Mapping[Augment, type[BoxDraw]]] = {Augment.PLACE: DetectionDraw, Augment.CROP: CropDraw}
 
 
 @dataclass(frozen=True)

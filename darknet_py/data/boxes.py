@@ -15,9 +15,9 @@ from darknet_py.cfg import DataFile
 from darknet_py.cfg.datafile import read_list
 from darknet_py.cfg.keys import Complain
 from darknet_py.data.amounts import Amounts, Extent, roll
-from darknet_py.data.augment import BoxDraw, CropDraw, DetectionDraw
+from darknet_py.data.augment import DRAWS, BoxDraw
 from darknet_py.data.base import Key, PictureData, Sample, train_list
-from darknet_py.data.labels import LabelError, label_path, read_labels
+from darknet_py.data.labels import LabelError, Labels, label_path, read_labels
 from darknet_py.data.problems import warn
 from darknet_py.data.truth import framed, gridded, listed
 from darknet_py.layers.base import Layer
@@ -33,8 +33,7 @@ from darknet_py.pictures.resample import read
 class BoxHead:
     """How a head wants its pictures and labels."""
 
-    draw: type[BoxDraw]
-    lay_out: Callable[[Tensor], Tensor]  # rows of class, x, y, w, h on the canvas -> (T,)
+    lay_out: Callable[[Labels], Tensor]  # with boxes on the canvas -> (T,)
     classes: int  # that boxes in label files may have
     jitter: float
     most: int  # the most boxes of a picture that count
@@ -49,6 +48,7 @@ class DetectionData(PictureData):
         paths: Sequence[str],
         source: str,
         head: BoxHead,
+        draw: type[BoxDraw],
         amounts: Amounts,
         *,
         channels: int = 3,
@@ -56,30 +56,30 @@ class DetectionData(PictureData):
         report: Complain = warn,
     ) -> None:
         super().__init__(paths, source, channels, seed, report)
-        self.head, self.amounts = head, amounts
+        self.head, self.draw, self.amounts = head, draw, amounts
 
     @classmethod
     def from_cfg(cls, graph: Graph, data: DataFile, *, seed: int = 0, report: Complain = warn) -> DetectionData:
         """The pictures that ``train=`` of a .data file lists, for the last head of a cfg."""
         layer = graph.heads[-1].layer
         head = box_head(layer)
-        amounts = Amounts.of(graph.net, head.jitter)
+        draw, amounts = DRAWS[graph.augment], Amounts.of(graph.net, head.jitter)
         source = train_list(data)
         paths = read_list(source)
-        return cls(paths, source, head, amounts, channels=graph.net.channels, seed=seed, report=report)
+        return cls(paths, source, head, draw, amounts, channels=graph.net.channels, seed=seed, report=report)
 
     def make(self, path: str, key: Key, generator: torch.Generator) -> Sample:
-        labels = label_path(path)
-        if not os.path.exists(labels):  # noqa: PTH110 - never raises
-            missing = f"{labels}: there are no labels for {path}, here or beside it"
+        file = label_path(path)
+        if not os.path.exists(file):  # noqa: PTH110 - never raises
+            missing = f"{file}: there are no labels for {path}, here or beside it"
             raise LabelError(f"{missing}; a picture of nothing has an empty file")
-        rows = read_labels(labels, self.head.classes, alone=self.head.alone)
+        labels = read_labels(file, self.head.classes, alone=self.head.alone)
         notes: list[str] = []
         pixels = read(path, self.channels, notes.append)
         height, width, _ = pixels.shape
-        draw = self.head.draw.of(self.amounts, Extent(width, height), Extent(key.width, key.height), roll(generator))
-        rows = rows[torch.randperm(len(rows), generator=generator)]
-        return Sample(draw.apply(pixels), self.head.lay_out(framed(rows, draw.frame)), tuple(notes))
+        draw = self.draw.of(self.amounts, Extent(width, height), Extent(key.width, key.height), roll(generator))
+        labels = labels[torch.randperm(len(labels), generator=generator)]
+        return Sample(draw.apply(pixels), self.head.lay_out(framed(labels, draw.frame)), tuple(notes))
 
 
 def box_head(layer: Layer) -> BoxHead:
@@ -89,7 +89,7 @@ def box_head(layer: Layer) -> BoxHead:
 
 def _grid(layer: GridHead) -> BoxHead:
     most = layer.truths
-    return BoxHead(DetectionDraw, partial(listed, most=most), _classes(layer), _jitter(layer, layer.jitter, 1), most)
+    return BoxHead(partial(listed, most=most), _classes(layer), _jitter(layer, layer.jitter, 1), most)
 
 
 def _region(layer: Region) -> BoxHead:
@@ -103,7 +103,7 @@ def _detection(layer: Detection) -> BoxHead:
     if layer.coords != 4:
         raise layer.error(f"coords={layer.coords}: label files have four")
     lay_out = partial(gridded, side=layer.side, classes=layer.classes)
-    return BoxHead(CropDraw, lay_out, layer.classes, _jitter(layer, layer.jitter, 0.5), layer.side**2)
+    return BoxHead(lay_out, layer.classes, _jitter(layer, layer.jitter, 0.5), layer.side**2)
 
 
 BOX_HEADS: Final[ByLayer[Callable[[Any], BoxHead]]] = ByLayer(

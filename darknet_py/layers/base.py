@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from darknet_py.cfg.dialect import DARKNET, Fit
+from darknet_py.cfg.dialect import DARKNET, Augment, Fit
 from darknet_py.cfg.keys import flag, key, natural, number
 from darknet_py.errors import CfgError, Location
 from darknet_py.tree.wordtree import WordTree
@@ -112,6 +112,7 @@ class Layer:
     partial_filters: ClassVar[bool] = False  # the key numload has effect
     shows_source: ClassVar[bool] = False  # of several inputs the summary shows the last
     fit: ClassVar[Fit | None] = None  # how a head wants pictures brought to size; None: as the dialect does
+    augment: ClassVar[Augment | None] = None  # and how it wants them changed for training
 
     where: Location = field(default=Location("<layer>"), compare=False, repr=False)
     truth: bool = key(flag, False, "the output of this layer is the truth for the layers after it")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.boxes.coder import PLAIN, SQUARE, BoxCoder
-from darknet_py.cfg.dialect import Fit
+from darknet_py.cfg.dialect import Augment, Fit
 from darknet_py.cfg.keys import flag, integer, key, number, positive
 from darknet_py.layers.base import Shape, register
 from darknet_py.layers.heads import Head
@@ -21,6 +21,7 @@ class Detection(Head):
     """``[detection]``: classes of every cell, then objectness of every box, then boxes; the output is a row."""
 
     fit = Fit.STRETCH  # the first YOLO was trained on stretched pictures
+    augment = Augment.CROP
     resizable = False
 
     classes: int = key(positive, 1, "how many classes")

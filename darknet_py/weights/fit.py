@@ -79,8 +79,8 @@ def other_outputs(graph: Graph, slots: Sequence[Slot], values: int) -> dict[int,
 
 def class_layers(graph: Graph) -> dict[int, GridHead]:
     """The convolutions that feed heads, each with its head; empty where a head is fed by something else."""
-    heads = [(node.sources[0], node.layer) for node in graph.heads if isinstance(node.layer, GridHead)]
-    fed = {index: layer for index, layer in heads if index >= 0 and graph.nodes[index].layer.counts is not None}
+    heads = [(graph.nodes[index].sources[0], head) for index, head in graph.grids.items()]
+    fed = {index: head for index, head in heads if index >= 0 and graph.nodes[index].layer.counts is not None}
     return fed if len(fed) == len(graph.heads) else {}
 
 

@@ -15,11 +15,13 @@ import torch
 
 import darknet_py
 from darknet_py.boxes.suppress import Nms
-from darknet_py.cfg import parse
-from darknet_py.cfg.dialect import DARKNET, Dialect, Fit
+from darknet_py.cfg import parse, read_data
+from darknet_py.cfg.dialect import DARKNET, Augment, Dialect, Fit
 from darknet_py.cfg.dialects import ALEXEYAB, DIALECTS, chosen
 from darknet_py.cfg.keys import flag, integer, key, list_of, number
 from darknet_py.cfg.unbuilt import Unbuilt
+from darknet_py.data.augment import CropDraw, DetectionDraw
+from darknet_py.data.boxes import DetectionData
 from darknet_py.errors import CfgError, CfgWarning, DarknetError
 from darknet_py.layers import REGISTRY, register
 from darknet_py.layers.base import Layer
@@ -44,7 +46,8 @@ YOLO = "[convolutional]\nfilters=6\n[yolo]\nclasses=1\nanchors=1,1\n"
 def toy(monkeypatch: pytest.MonkeyPatch) -> Dialect:
     """A dialect with a section, keys, words and a `[net]` of its own, and something that is not built."""
     unbuilt = Unbuilt(frozenset({"later"}), frozenset(), {"route": {"swap": lambda _section, _value: True}}, {})
-    made = DARKNET.child("toy", "the toy program", unbuilt=unbuilt, fit=Fit.STRETCH, nms=0.6, version=(0, 3, 1))
+    different = {"fit": Fit.STRETCH, "augment": Augment.CROP, "nms": 0.6, "version": (0, 3, 1)}
+    made = DARKNET.child("toy", "the toy program", unbuilt=unbuilt, **different)
     monkeypatch.setitem(DIALECTS, "toy", made)
 
     @made.register("convolutional")
@@ -164,6 +167,16 @@ def test_pictures_are_fitted_as_the_head_says_or_net_or_the_dialect(toy: Dialect
     assert fit(f"{NET}{CONV}wide=1\n{YOLO}") is Fit.STRETCH
     assert fit(f"{NET}letter=1\n{CONV}wide=1\n{YOLO}") is Fit.LETTERBOX
     assert fit(f"{NET}[connected]\noutput=7\n[detection]\nclasses=2\ncoords=4\nside=1\n") is Fit.STRETCH
+
+
+def test_training_changes_pictures_as_the_head_says_or_the_dialect(toy: Dialect, tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("x.png\n", encoding="utf-8")
+    (tmp_path / "x.data").write_text(f"train={tmp_path / 'x.txt'}\n", encoding="utf-8")
+    data = read_data(tmp_path / "x.data")
+    detection = "[connected]\noutput=7\n[detection]\nclasses=2\ncoords=4\nside=1\n"
+    texts = {CONV + YOLO: DetectionDraw, f"{CONV}wide=1\n{YOLO}": CropDraw, CONV + detection: CropDraw}
+    for text, draw in texts.items():
+        assert DetectionData.from_cfg(Graph.parse(NET + text), data).draw is draw
 
 
 def test_a_detector_fits_as_its_dialect_does(toy: Dialect) -> None:
