@@ -51,7 +51,7 @@ def check_advice(graph: Graph, problems: Problems, *, trains: bool) -> None:
 
 def check_heads(outline: Outline, problems: Problems) -> None:
     """Anchors, and the classes of several heads."""
-    for index, head in outline.grids:
+    for index, head in outline.grids.items():
         where, values, wanted = outline.where(index, "anchors"), head.anchors, 2 * head.num
         if not values:
             problems.warning(f"[{head.type}] has no anchors: all are {DEFAULT_ANCHOR} x {DEFAULT_ANCHOR}", where)
@@ -62,11 +62,11 @@ def check_heads(outline: Outline, problems: Problems) -> None:
             problems.error(f"an anchor cannot be {min(values):g} wide or high", where)
         elif (unit := _wrong_unit(outline, index, head)) is not None:
             problems.warning(unit, where)
-    for index, head in outline.grids[1:]:
-        first_index, first = outline.grids[0]
-        if head.classes != first.classes:
-            line = outline.where(first_index, "classes").line
-            different = f"classes={head.classes} here, but {first.classes} in line {line}"
+    first = next(iter(outline.grids), INPUT)
+    for index, head in outline.grids.items():
+        if head.classes != (wanted := outline.grids[first].classes):
+            line = outline.where(first, "classes").line
+            different = f"classes={head.classes} here, but {wanted} in line {line}"
             problems.error(different, outline.where(index, "classes"))
 
 

@@ -37,9 +37,7 @@ class Outline:
             warnings.warn()
         self.layers = [layer for layer, _ in read]
         self.sure = [sure for _, sure in read]
-        self.grids = tuple(  # the heads with anchors, by index
-            (index, layer) for index, (layer, sure) in enumerate(read) if sure and isinstance(layer, GridHead)
-        )
+        self.grids = {index: layer for index, (layer, sure) in enumerate(read) if sure and isinstance(layer, GridHead)}
         if not rest:
             problems.error("there is no layer after [net]", first.where)
         self.shapes: list[Shape | None] = [None] * len(rest)
@@ -105,8 +103,8 @@ class Outline:
         layer: Layer | None = self.layers[index]
         if layer is None or not self.sure[index]:
             return None
-        if isinstance(layer, GridHead):
-            layer = self._repaired(index, layer)
+        if index in self.grids:
+            layer = self._repaired(index, self.grids[index])
         inputs = [self.shape(source) for source in layer.sources(index)]
         known = [shape for shape in inputs if shape is not None]
         if len(known) < len(inputs):

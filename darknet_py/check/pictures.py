@@ -45,19 +45,19 @@ class Boxes:
             yield Finding("pictures without a label file", missing, listed, self.needed)
             return
         try:
-            rows = read_labels(path, self.classes, alone=self.alone).numpy()
+            labels = read_labels(path, self.classes, alone=self.alone)
         except LabelError as error:
             yield from (_placed(problem, path) for problem in error.problems)
             return
         except CfgError as error:
             yield Finding("bad label files", _bare(error), error.where or Location(path), is_error=True)
             return
-        beyond = np.flatnonzero((rows[:, 1:] > 1).any(1))
+        beyond = np.flatnonzero((labels.boxes > 1).any(1).numpy())
         if len(beyond):
             text = f"box {beyond[0] + 1} has a value above 1: x y w h are shares of the picture"
             yield Finding("label files with values above 1", text, Location(path), is_error=False)
-        if self.most is not None and len(rows) > self.most:
-            text = f"{len(rows)} boxes; the network learns {self.most} of a picture, and the rest are left out"
+        if self.most is not None and len(labels) > self.most:
+            text = f"{len(labels)} boxes; the network learns {self.most} of a picture, and the rest are left out"
             yield Finding("pictures with more boxes than the network learns", text, Location(path), is_error=False)
 
 

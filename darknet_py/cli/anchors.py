@@ -97,15 +97,13 @@ def _head(args: Namespace) -> _Head:
     if args.cfg is None:
         width, height = args.width or SIZE, args.height or SIZE
         return _Head((width, height), "pixels") if args.pixels else _cells(width, height, STRIDE, STRIDE)
-    from darknet_py.layers.heads import GridHead
     from darknet_py.network.graph import Graph
 
     graph = Graph.read(args.cfg, strict=args.strict, dialect=args.dialect)
-    grids = ((node.layer, node.shape) for node in graph.nodes if isinstance(node.layer, GridHead))
-    layer, grid = next(grids, (None, None))
-    if layer is None or grid is None:
+    if not graph.grids:
         raise CfgError("there is no [region] and no [yolo], so it needs no anchors", Location(args.cfg))
-    net = graph.net
+    index, layer = next(iter(graph.grids.items()))
+    net, grid = graph.net, graph.nodes[index].shape
     width, height = args.width or net.width, args.height or net.height
     if layer.coder.unit == "pixels":
         return _Head((width, height), "pixels", layer.num, layer.all_anchors)

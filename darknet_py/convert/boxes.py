@@ -27,9 +27,7 @@ class Dense(NamedTuple):
     boxes: Tensor  # (N, K, 4) left, top, right, bottom as fractions of the network's input
     scores: Tensor  # (N, K, C) objectness times class; with a tree (N, K), the objectness
     labels: Tensor | None = None  # with a tree (N, K) int64: the end of the walk down it, with the usual threshold
-    probabilities: Tensor | None = (
-        None  # with a tree (N, K, C): the absolute ones, for a walk with another threshold threshold
-    )
+    probabilities: Tensor | None = None  # with a tree (N, K, C): the absolute ones, for another threshold
 
 
 Side = int | Tensor  # a tensor of one value during tracing

@@ -212,7 +212,7 @@ def label_sizes(
     found, files = [torch.empty(0, 2, dtype=torch.float32)], 0
     for picture in pictures:
         try:
-            found.append(read_labels(label_path(find_listed(picture, source)))[:, 3:])
+            found.append(read_labels(label_path(find_listed(picture, source))).boxes[:, 2:])
             files += 1
         except LabelError as error:
             for problem in error.problems:

@@ -17,7 +17,7 @@ from darknet_py.cfg.keys import Complain
 from darknet_py.data.amounts import Amounts, Extent, roll
 from darknet_py.data.augment import DRAWS, BoxDraw
 from darknet_py.data.base import Key, PictureData, Sample, train_list
-from darknet_py.data.labels import LabelError, label_path, read_labels
+from darknet_py.data.labels import LabelError, Labels, label_path, read_labels
 from darknet_py.data.problems import warn
 from darknet_py.data.truth import framed, gridded, listed
 from darknet_py.layers.base import Layer
@@ -33,7 +33,7 @@ from darknet_py.pictures.resample import read
 class BoxHead:
     """How a head wants its pictures and labels."""
 
-    lay_out: Callable[[Tensor], Tensor]  # rows of class, x, y, w, h on the canvas -> (T,)
+    lay_out: Callable[[Labels], Tensor]  # with boxes on the canvas -> (T,)
     classes: int  # that boxes in label files may have
     jitter: float
     most: int  # the most boxes of a picture that count
@@ -69,17 +69,17 @@ class DetectionData(PictureData):
         return cls(paths, source, head, draw, amounts, channels=graph.net.channels, seed=seed, report=report)
 
     def make(self, path: str, key: Key, generator: torch.Generator) -> Sample:
-        labels = label_path(path)
-        if not os.path.exists(labels):  # noqa: PTH110 - never raises
-            missing = f"{labels}: there are no labels for {path}, here or beside it"
+        file = label_path(path)
+        if not os.path.exists(file):  # noqa: PTH110 - never raises
+            missing = f"{file}: there are no labels for {path}, here or beside it"
             raise LabelError(f"{missing}; a picture of nothing has an empty file")
-        rows = read_labels(labels, self.head.classes, alone=self.head.alone)
+        labels = read_labels(file, self.head.classes, alone=self.head.alone)
         notes: list[str] = []
         pixels = read(path, self.channels, notes.append)
         height, width, _ = pixels.shape
         draw = self.draw.of(self.amounts, Extent(width, height), Extent(key.width, key.height), roll(generator))
-        rows = rows[torch.randperm(len(rows), generator=generator)]
-        return Sample(draw.apply(pixels), self.head.lay_out(framed(rows, draw.frame)), tuple(notes))
+        labels = labels[torch.randperm(len(labels), generator=generator)]
+        return Sample(draw.apply(pixels), self.head.lay_out(framed(labels, draw.frame)), tuple(notes))
 
 
 def box_head(layer: Layer) -> BoxHead:

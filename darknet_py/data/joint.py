@@ -130,5 +130,6 @@ class _Folder:
 
 
 def _mapped(picture: str, mapping: Sequence[int]) -> str:
-    rows = read_labels(label_path(picture), len(mapping)).tolist()
-    return "".join(f"{mapping[int(label)]} {' '.join(f'{value:.7g}' for value in box)}\n" for label, *box in rows)
+    labels = read_labels(label_path(picture), len(mapping))
+    pairs = zip(labels.label.tolist(), labels.boxes.tolist(), strict=True)
+    return "".join(f"{mapping[label]} {' '.join(f'{value:.7g}' for value in box)}\n" for label, box in pairs)

@@ -52,6 +52,31 @@ class LabelError(CfgError):
         super().__init__(problems[0])
 
 
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """The objects on a picture."""
+
+    label: Tensor  # (N,) int64
+    boxes: Tensor  # (N, 4) float32: x, y, w, h as shares of the picture; zeros where only the class is known
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def __getitem__(self, which: Tensor) -> Labels:
+        """Some of them, by their numbers (K,) or a mask (N,)."""
+        return Labels(self.label[which], self.boxes[which])
+
+    @property
+    def placed(self) -> Tensor:  # (N,) bool
+        """Which have a box."""
+        return (self.boxes[:, :2] != 0).any(1)
+
+    @classmethod
+    def none(cls) -> Labels:
+        """Those of a picture of nothing."""
+        return cls(torch.empty(0, dtype=torch.int64), torch.empty(0, 4, dtype=torch.float32))
+
+
 def label_path(picture: str) -> str:
     """Where the labels of a picture are: for images/x.jpg in labels/x.txt.
 
@@ -83,8 +108,8 @@ def unlabelled(picture: str) -> str:
     return " or ".join(dict.fromkeys((next(label_places(picture)), _with_txt(picture))))
 
 
-def read_labels(path: str | Path, classes: int = MOST, *, alone: int | None = None) -> Tensor:
-    """Read a label file -> (N, 5) float32 of class, x, y, w, h.
+def read_labels(path: str | Path, classes: int = MOST, *, alone: int | None = None) -> Labels:
+    """Read a label file.
 
     The class of a box is below `classes`, that of a line of zeros below `alone`, which is `classes` if None; with 0 no
     such line is allowed. Raises `LabelError` if a line is not five numbers or one of them is impossible, and `CfgError`
@@ -92,13 +117,14 @@ def read_labels(path: str | Path, classes: int = MOST, *, alone: int | None = No
     """
     allowed = Allowed(classes, classes if alone is None else alone)
     text = read_text(path, MAX_BYTES)
-    parts = [np.empty((0, 5), np.float32)]
+    parts = [np.empty((0, 5), np.float64)]
     for part in _parts(text):
         rows = _rows(part)
         if rows is None or not allowed.fit(rows).all():
             raise LabelError(*_problems(text.split("\n"), allowed, str(path)))
-        parts.append(rows.astype(np.float32))
-    return torch.from_numpy(np.concatenate(parts))
+        parts.append(rows)
+    table = np.concatenate(parts)
+    return Labels(torch.from_numpy(table[:, 0].astype(np.int64)), torch.from_numpy(table[:, 1:].astype(np.float32)))
 
 
 def _rows(part: str) -> Rows | None:

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
+from darknet_py.data.labels import Labels
 from darknet_py.loss.truths import NO_BOX, UNLABELLED, truth_row
 from darknet_py.tree.wordtree import WordTree
 
@@ -25,14 +26,9 @@ class Frame(NamedTuple):
     flip: bool
 
 
-def has_box(rows: Tensor) -> Tensor:
-    """Which rows of class, x, y, w, h say where the object is."""
-    return (rows[:, 1] != 0) | (rows[:, 2] != 0)
-
-
-def framed(rows: Tensor, frame: Frame) -> Tensor:
-    """Bring rows of class, x, y, w, h onto a canvas and cut off what is outside (correct_boxes of data.c)."""
-    label, x, y, w, h = rows.unbind(1)
+def framed(labels: Labels, frame: Frame) -> Labels:
+    """Bring boxes onto a canvas and cut off what is outside; those without a place get `NO_BOX` (correct_boxes)."""
+    x, y, w, h = labels.boxes.unbind(1)
     left, right = (x - w / 2) * frame.sx - frame.dx, (x + w / 2) * frame.sx - frame.dx
     top, bottom = ((y + side / 2) * frame.sy - frame.dy for side in (-h, h))
     if frame.flip:
@@ -40,38 +36,43 @@ def framed(rows: Tensor, frame: Frame) -> Tensor:
     left, right, top, bottom = (edge.clamp(0, 1) for edge in (left, right, top, bottom))
     sides = (right - left).clamp(0, 1), (bottom - top).clamp(0, 1)
     boxes = torch.stack(((left + right) / 2, (top + bottom) / 2, *sides), 1)
-    boxes = torch.where(has_box(rows)[:, None], boxes, NO_BOX)
-    return torch.cat((label[:, None], boxes), 1)
+    return Labels(labels.label, torch.where(labels.placed[:, None], boxes, NO_BOX))
 
 
-def listed(rows: Tensor, most: int, coords: int = 4) -> Tensor:
-    """The truth of [region] and [yolo]: of the first `most` rows those that can be seen, each x, y, w, h, class.
+def listed(labels: Labels, most: int, coords: int = 4) -> Tensor:
+    """The truth (most * (coords + 1),) of [region] and [yolo]: of the first `most` labels those that can be seen.
 
     With more `coords` there are zeros before the class. See fill_truth_detection of data.c.
     """
-    rows = rows[:most]
-    rows = rows[(rows[:, 3:] >= SMALLEST).all(1)]
-    return truth_row(rows[:, 1:], rows[:, 0], most, coords)
+    boxes, label = labels.boxes[:most], labels.label[:most]
+    seen = _no_smaller(boxes, SMALLEST)
+    return truth_row(boxes[seen], label[seen], most, coords)
 
 
-def gridded(rows: Tensor, side: int, classes: int) -> Tensor:
-    """The truth of [detection]: a cell has 1, its class as one of `classes`, and x, y in the cell, w, h.
+def gridded(labels: Labels, side: int, classes: int) -> Tensor:
+    """The truth (side * side * (5 + classes),) of [detection].
 
-    Of several objects in a cell the first counts. See fill_truth_region of data.c.
+    A cell has 1, its class as one of `classes`, and x, y in the cell, w, h. Of several objects in a cell the first
+    counts. See fill_truth_region of data.c.
     """
-    rows = rows[(rows[:, 3:] >= SMALLEST_IN_GRID).all(1)]
-    at = rows[:, 1:3] * side
-    column, row = at.long().unbind(1)
+    labels = labels[_no_smaller(labels.boxes, SMALLEST_IN_GRID)]
+    column, row = (labels.boxes[:, :2] * side).long().unbind(1)
     cell = column + row * side
     number = torch.arange(len(cell))
     none = torch.full((side * side,), len(cell), dtype=torch.int64)
     first = none.scatter_reduce(0, cell, number, "amin")[cell] == number
-    rows, at, cell = rows[first], at[first], cell[first]
+    labels, cell = labels[first], cell[first]
+    centre, size = labels.boxes.split(2, 1)
     truth = torch.zeros(side * side, 5 + classes, dtype=torch.float32)
-    truth[cell, 0] = 1
-    truth[cell, 1 + rows[:, 0].long()] = 1
-    truth[cell, 1 + classes :] = torch.cat((at - at.floor(), rows[:, 3:]), 1)
+    there, one_of, box = truth.split((1, classes, 4), 1)
+    there[cell] = 1
+    one_of[cell, labels.label] = 1
+    box[cell] = torch.cat(((centre * side).frac(), size), 1)
     return truth.flatten()
+
+
+def _no_smaller(boxes: Tensor, side: float) -> Tensor:  # (N, 4) -> (N,) bool
+    return (boxes[:, 2:] >= side).all(1)
 
 
 def classified(labels: Sequence[int], classes: int, tree: WordTree | None = None) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from darknet_py.boxes.overlap import pairwise_iou
 from darknet_py.boxes.suppress import kept_boxes
+from darknet_py.data.labels import Labels
 from darknet_py.errors import ImageError
 from darknet_py.evaluate.reader import Progress, each_output
 from darknet_py.pictures.opening import Size
@@ -80,12 +81,12 @@ class Recall:
 def each_recall(
     detector: Detector,
     paths: Sequence[str],
-    labels: Sequence[Tensor | None],
+    labels: Sequence[Labels | None],
     *,
     batch: int | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Recall | ImageError]:
-    """The counts after each picture, or why it cannot be read; `labels` (N, 5) are class, x, y, w, h.
+    """The counts after each picture, or why it cannot be read; `labels` are those of each picture.
 
     As in the C program, pictures are stretched to the network's input, whatever it was trained on.
     """
@@ -94,12 +95,12 @@ def each_recall(
     outputs = each_output(
         detector.engine, paths, lambda image: [resize(image, w, h)[None]], batch=batch, progress=progress
     )
-    for (one, found), rows in zip(outputs, labels, strict=True):
+    for (one, found), truths in zip(outputs, labels, strict=True):
         if isinstance(one.views, ImageError):
             yield one.views
-        elif rows is not None:
+        elif truths is not None:
             boxes = _proposals(detector, found[0], (w, h))
-            total = total.plus(boxes, rows[:, 1:])
+            total = total.plus(boxes, truths.boxes)
             yield total
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from darknet_py.boxes.formats import xyxy_from_cxcywh
 from darknet_py.cfg import DataFile, read_pictures
-from darknet_py.data.labels import MOST, LabelError, label_path, read_labels, unlabelled
+from darknet_py.data.labels import MOST, LabelError, Labels, label_path, read_labels, unlabelled
 from darknet_py.errors import CfgError, DarknetError, Location, os_reason
 from darknet_py.pictures.opening import Size
 
@@ -26,9 +26,9 @@ def valid_paths(data: DataFile) -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class LabelTables:
-    """The label files of pictures: one table (N, 5) of class, x, y, w, h each, or None if it cannot be read."""
+    """The labels of pictures, or None where a label file cannot be read."""
 
-    tables: tuple[Tensor | None, ...]
+    tables: tuple[Labels | None, ...]
     problems: tuple[str, ...]  # one line each
 
 
@@ -40,16 +40,16 @@ def read_all(paths: Sequence[str], classes: int, classes_of: Sequence[int] | Non
     """
     table = None if classes_of is None else torch.tensor(classes_of, dtype=torch.int64)
     known = classes if table is None else len(table)
-    tables: list[Tensor | None] = []
+    tables: list[Labels | None] = []
     problems: list[str] = []
     missing: list[str] = []
     for picture, path in zip(paths, map(label_path, paths), strict=True):
         if not os.path.exists(path):  # noqa: PTH110 - never raises
             missing.append(picture)
-            tables.append(torch.empty(0, 5, dtype=torch.float32))
+            tables.append(Labels.none())
             continue
         try:
-            rows = read_labels(path, known, alone=MOST)
+            labels = read_labels(path, known, alone=MOST)
         except LabelError as error:
             problems += error.problems
             tables.append(None)
@@ -57,10 +57,8 @@ def read_all(paths: Sequence[str], classes: int, classes_of: Sequence[int] | Non
             problems.append(f"{path}: {os_reason(error)}" if isinstance(error, OSError) else str(error))
             tables.append(None)
         else:
-            rows = rows[(rows[:, 3:] > 0).all(1) & (rows[:, 0] < known)]
-            if table is not None:
-                rows[:, 0] = table[rows[:, 0].long()].to(rows.dtype)
-            tables.append(rows)
+            labels = labels[(labels.boxes[:, 2:] > 0).all(1) & (labels.label < known)]
+            tables.append(labels if table is None else Labels(table[labels.label], labels.boxes))
     if missing and len(missing) == len(paths):
         raise DarknetError(
             f"none of the {len(paths)} pictures has a label file; the first would be {unlabelled(missing[0])}"
@@ -72,7 +70,7 @@ def read_all(paths: Sequence[str], classes: int, classes_of: Sequence[int] | Non
     return LabelTables(tuple(tables), tuple(problems))
 
 
-def in_pixels(rows: Tensor, size: Size) -> tuple[Tensor, Tensor, Tensor]:  # (N, 5) -> (N,), (N, 4), (N,)
+def in_pixels(labels: Labels, size: Size) -> tuple[Tensor, Tensor, Tensor]:  # -> (N,), (N, 4), (N,)
     """Classes, left, top, right, bottom in a picture of that width and height, and scores of 1."""
-    boxes = rows[:, 1:].double() * torch.tensor((*size, *size), dtype=torch.float64)
-    return rows[:, 0].long(), xyxy_from_cxcywh(boxes), torch.ones(len(rows), dtype=torch.float64)
+    boxes = labels.boxes.double() * torch.tensor((*size, *size), dtype=torch.float64)
+    return labels.label, xyxy_from_cxcywh(boxes), torch.ones(len(labels), dtype=torch.float64)

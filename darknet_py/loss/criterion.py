@@ -81,6 +81,11 @@ class Criterion(nn.Module):
         """Values of truth a picture."""
         return truth_size(self.network.graph)
 
+    @property
+    def draws(self) -> bool:
+        """Whether a loss draws random numbers."""
+        return any(loss.draws for loss in self._losses())
+
     def _losses(self) -> tuple[Loss, ...]:
         return cast("tuple[Loss, ...]", tuple(self.losses))
 

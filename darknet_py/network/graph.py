@@ -15,6 +15,7 @@ from darknet_py.cfg.keys import Gathered, refuse
 from darknet_py.cfg.section import Section
 from darknet_py.errors import CfgError
 from darknet_py.layers.base import Blob, Layer, Shape
+from darknet_py.layers.heads import GridHead
 from darknet_py.network.net import Net
 from darknet_py.network.reading import read_layer, read_net
 
@@ -120,6 +121,11 @@ class Graph:
         """How pictures are brought to the input's size: as a head or [net] says, or else as the dialect does."""
         asked = (*(node.layer.fit for node in self.heads), self.net.fit)
         return next(filter(None, asked), self.dialect.fit)
+
+    @cached_property
+    def grids(self) -> dict[int, GridHead]:
+        """The heads with anchors, by the indices of their nodes."""
+        return {node.index: node.layer for node in self.nodes if isinstance(node.layer, GridHead)}
 
     @property
     def augment(self) -> Augment:

@@ -65,11 +65,12 @@ def check_classifier(graph: Graph, path: str | Path) -> None:
 
 def _ending(graph: Graph) -> tuple[Convolutional, GridHead]:
     """The last two layers, which must be a convolution and a head."""
-    layers = [node.layer for node in graph.nodes[-2:]]
-    if len(layers) == 2 and isinstance(layers[0], Convolutional) and isinstance(layers[1], GridHead):
-        if not layers[0].batch_normalize:
-            return layers[0], layers[1]
-        raise layers[0].error("has batch_normalize=1; the convolution before a head has none")
+    head = graph.grids.get(len(graph.nodes) - 1)
+    before = graph.nodes[-2].layer if len(graph.nodes) > 1 else None
+    if head is not None and isinstance(before, Convolutional):
+        if not before.batch_normalize:
+            return before, head
+        raise before.error("has batch_normalize=1; the convolution before a head has none")
     raise DarknetError(f"{graph.source} does not end in [convolutional] and [region] or [yolo]")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from darknet_py.errors import Location
-from darknet_py.layers.heads import MOST_TRUTHS, GridHead
+from darknet_py.layers.heads import MOST_TRUTHS
 from darknet_py.network.graph import Graph, Node
 from darknet_py.train.settings import Manner
 from darknet_py.train.sizes import Sizes
@@ -24,15 +24,13 @@ class Advice(NamedTuple):
 
 def differences(graph: Graph) -> Iterator[Advice]:
     """Keys that training obeys and the original does not."""
-    for node in graph.nodes:
-        if not isinstance(head := node.layer, GridHead):
-            continue
+    for index, head in graph.grids.items():
         if head.max > MOST_TRUTHS:
             beyond = f"max={head.max}: training takes at most {MOST_TRUTHS} truths a picture, and refuses this"
-            yield Advice(beyond, _key(graph, node, "max"))
+            yield Advice(beyond, _key(graph, graph.nodes[index], "max"))
         elif head.original_truths is not None and head.max > head.original_truths:
             many = f"max={head.max} in [{head.type}]: training takes so many truths a picture"
-            yield Advice(f"{many}, the original {head.original_truths}", _key(graph, node, "max"))
+            yield Advice(f"{many}, the original {head.original_truths}", _key(graph, graph.nodes[index], "max"))
 
 
 def advice(graph: Graph, manner: Manner, sizes: Sizes | None = None) -> Iterator[Advice]:

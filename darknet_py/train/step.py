@@ -14,9 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from darknet_py.devices import after_fork
 from darknet_py.errors import DarknetError
-from darknet_py.layers.crop import CropModule
 from darknet_py.layers.parts.builds import Build, FollowsBuild, following
-from darknet_py.loss.base import Loss
 from darknet_py.loss.criterion import Criterion, Losses
 from darknet_py.network.module import Network
 from darknet_py.train.distributed import ALONE, RunningStatistics, World, share_of
@@ -24,7 +22,6 @@ from darknet_py.train.memory import arrange, release
 from darknet_py.train.optimizer import cpu_optimizer_of, optimizer_of
 from darknet_py.train.schedule import rate_at
 
-DRAWING = (nn.Dropout, CropModule)  # layers that draw random numbers while training
 OPTIMIZERS = {"gpu": optimizer_of, "cpu": cpu_optimizer_of}
 
 
@@ -66,7 +63,7 @@ class Stepper:
         self.build = build
         self._follow = [module for module in network.modules() if isinstance(module, FollowsBuild)]
         self._statistics = RunningStatistics(network, world)
-        self._draws = any(map(_draws, self.criterion.modules()))
+        self._draws = self.criterion.draws or any(node.layer.draws for node in network.graph.nodes)
         self._run = _parallel(self.criterion, world)
         self._done = 0  # mini-batches since the last update
         self.rate = self.rate_at(self.batch)
@@ -154,11 +151,6 @@ class Stepper:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(_number(self.seed, seen))
             yield
-
-
-def _draws(module: nn.Module) -> bool:
-    """Whether a module draws random numbers while training."""
-    return isinstance(module, DRAWING) or (isinstance(module, Loss) and module.draws)
 
 
 def _parallel(criterion: Criterion, world: World) -> nn.Module:

@@ -17,9 +17,8 @@ MOST_OUTPUTS = 1 << 16  # filters of a last layer; a file that needs more belong
 def check_size(slots: Sequence[Slot], data_size: int, graph: Graph, *, ended: bool = False, named: int = 0) -> None:
     """Raise `WeightsError` if the bytes after the header are not those that the slots need.
 
-    The message says in which layer the file ends, how many values were needed, and what would fit. With `ended` a
-    longer file is accepted, because a cutoff reads only its beginning. `named` is the number of layers in the file's
-    name.
+    The message says in which layer the file ends, how many values were needed, and what would fit. With `ended` a longer
+    file is accepted, because a cutoff reads only its beginning. `named` is the number of layers in the file's name.
     """
     values, rest = divmod(data_size, VALUE_SIZE)
     wanted = slots[-1].end if slots else 0
@@ -80,8 +79,8 @@ def other_outputs(graph: Graph, slots: Sequence[Slot], values: int) -> dict[int,
 
 def class_layers(graph: Graph) -> dict[int, GridHead]:
     """The convolutions that feed heads, each with its head; empty if something else feeds a head."""
-    heads = [(node.sources[0], node.layer) for node in graph.heads if isinstance(node.layer, GridHead)]
-    fed = {index: layer for index, layer in heads if index >= 0 and graph.nodes[index].layer.counts is not None}
+    heads = [(graph.nodes[index].sources[0], head) for index, head in graph.grids.items()]
+    fed = {index: head for index, head in heads if index >= 0 and graph.nodes[index].layer.counts is not None}
     return fed if len(fed) == len(graph.heads) else {}
 
 

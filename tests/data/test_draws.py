@@ -25,6 +25,7 @@ from darknet_py.data.truth import classified, framed, gridded, listed
 from darknet_py.network.graph import Graph
 from darknet_py.pictures import operations as im
 from darknet_py.tree import WordTree
+from tests.support.labelled import labels_of
 
 RECORDED = np.load(Path(__file__).with_name("recorded.npz"))
 CASES = sorted({key.partition("_")[0] for key in RECORDED if "_" in key})
@@ -37,7 +38,7 @@ FULL = Amounts(0.2, 0.1, 1.5, 1.5, 7, 0.75, 0.5, 2)
 def truth_of(kind: str, draw: BoxDraw, order: Tensor) -> Tensor:
     if kind in ("classifier", "tree"):
         return classified([1, 2], CLASSES, TREE if kind == "tree" else None)  # cat and ca, in images/cat.png
-    rows = framed(torch.from_numpy(RECORDED["labels"])[order], draw.frame)
+    rows = framed(labels_of(torch.from_numpy(RECORDED["labels"])[order]), draw.frame)
     return listed(rows, 10) if kind == "detection" else gridded(rows, 3, CLASSES)
 
 
@@ -107,7 +108,7 @@ def test_boxes_lie_where_the_pixels_are(seed: int, jitter: float, w: int, h: int
     """The box of a whole picture is what is not grey; C cuts off decimals of the pixels, and of them alone."""
     draw = DetectionDraw.of(Amounts(jitter), Extent(w, h), Extent(64, 48), roll(generator_for(seed, 0)))
     image = draw.apply(torch.full((h, w, 3), 51, dtype=torch.uint8))
-    ((_, x, y, width, height),) = framed(torch.tensor([[0, 0.5, 0.5, 1, 1]]), draw.frame).tolist()
+    ((x, y, width, height),) = framed(labels_of(torch.tensor([[0, 0.5, 0.5, 1, 1]])), draw.frame).boxes.tolist()
     for across, middle, side, limit in ((1, x, width, 64), (0, y, height, 48)):
         (seen,) = (image[0] != 0.5).any(1 - across).nonzero(as_tuple=True)
         assert abs((middle - side / 2) * limit - seen.min()) < 2

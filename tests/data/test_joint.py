@@ -17,6 +17,7 @@ from darknet_py.data.labels import label_path, read_labels
 from darknet_py.errors import DarknetError
 from darknet_py.loss.region import RegionLoss
 from darknet_py.network.graph import Graph
+from tests.support.labelled import rows_of
 
 TREE = "shape -1\ncircle 0\nsquare 0\nred_circle 1\nblue_circle 1\n"
 CFG = """[net]
@@ -82,7 +83,10 @@ def test_one_list_of_both(run) -> None:
         f"{folder}/det/images/0.png", f"{folder}/det/images/1.png",
         f"{folder}/out/images/0000/00000000.jpg", f"{folder}/out/images/0000/00000001.jpg",
     )  # fmt: skip
-    assert [read_labels(label_path(path)).tolist() for path in paths[2:]] == [[[3, 0, 0, 0, 0]], [[2, 0, 0, 0, 0]]]
+    assert [rows_of(read_labels(label_path(path))).tolist() for path in paths[2:]] == [
+        [[3, 0, 0, 0, 0]],
+        [[2, 0, 0, 0, 0]],
+    ]
     assert Path(paths[3]).resolve() == folder / "cls/square_b.jpeg"
     assert not Path("cls/square_b.txt").exists()
     data = read_data("out/joint.data")
@@ -137,7 +141,7 @@ def test_labels_of_another_set(run) -> None:
     Path("cls.map").write_text("4\n1\n")
     assert run("--labels", "cls.names", "--labels-map", "cls.map")[0] == 0
     paths = read_list("out/train.list")[2:]
-    assert [int(read_labels(label_path(path))[0, 0]) for path in paths] == [1, 4]
+    assert [int(read_labels(label_path(path)).label[0]) for path in paths] == [1, 4]
 
 
 def test_pictures_that_cannot_be_used_are_named(run) -> None:

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darknet_py.data import labels
-from darknet_py.data.labels import LabelError, label_path, read_labels
+from darknet_py.data.labels import LabelError, Labels, label_path, read_labels
 from darknet_py.errors import CfgError
+from tests.support.labelled import rows_of
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_where_labels_are_that_darknet_would_not_find(tmp_path: Path, picture: s
     assert label_path(str(tmp_path / picture)) == str(tmp_path / label)
 
 
-def read(tmp_path: Path, text: str | bytes, classes: int = labels.MOST, *, alone: int | None = None) -> torch.Tensor:
+def read(tmp_path: Path, text: str | bytes, classes: int = labels.MOST, *, alone: int | None = None) -> Labels:
     path = tmp_path / "x.txt"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     return read_labels(path, classes, alone=alone)
@@ -73,8 +74,8 @@ def read(tmp_path: Path, text: str | bytes, classes: int = labels.MOST, *, alone
 )
 def test_rows(tmp_path: Path, text: str | bytes, rows: list[list[float]]) -> None:
     found = read(tmp_path, text, 20)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, torch.tensor(rows, dtype=torch.float32).reshape(-1, 5), rtol=0, atol=0)
+    assert (found.label.dtype, found.boxes.dtype) == (torch.int64, torch.float32)
+    torch.testing.assert_close(rows_of(found), torch.tensor(rows, dtype=torch.float32).reshape(-1, 5), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_a_class_without_a_place_is_of_no_use_where_boxes_are_needed(tmp_path: P
 
 
 def test_a_class_without_a_place_may_be_of_more_or_fewer_classes(tmp_path: Path) -> None:
-    assert read(tmp_path, "2 .5 .5 .5 .5\n9 0 0 0 0\n", 3, alone=10)[:, 0].tolist() == [2, 9]
+    assert read(tmp_path, "2 .5 .5 .5 .5\n9 0 0 0 0\n", 3, alone=10).label.tolist() == [2, 9]
     with pytest.raises(LabelError) as caught:
         read(tmp_path, "3 .5 .5 .5 .5\n10 0 0 0 0\n2 0 0 0 0\n", 3, alone=10)
     said = ["class is 3, and has to be an integer from 0 to 2", "class is 10, and has to be an integer from 0 to 9"]
@@ -156,13 +157,13 @@ def test_any_text_gives_rows_or_a_label_error(tmp_path_factory: pytest.TempPathF
     path = tmp_path_factory.getbasetemp() / "any.txt"
     path.write_text(text)
     try:
-        rows = read_labels(path, 5)
+        found = read_labels(path, 5)
     except LabelError as error:
         assert error.problems
     else:
-        assert rows.isfinite().all()
-        assert (rows[:, 0] < 5).all()
-        assert len(rows) == len([line for line in text.split("\n") if line.split()])
+        assert found.boxes.isfinite().all()
+        assert (found.label < 5).all()
+        assert len(found) == len([line for line in text.split("\n") if line.split()])
 
 
 NUMBERS = ["1_0", "\uff11", "1e400", "0x1", "nan", "\t"]
@@ -175,7 +176,7 @@ def test_long_files_are_read_as_short_ones(tmp_path: Path, monkeypatch: pytest.M
     for size in (1 << 16, 10):
         monkeypatch.setattr(labels, "A_PART", size)
         try:
-            found.append(read(tmp_path, text, 20).tolist())
+            found.append(rows_of(read(tmp_path, text, 20)).tolist())
         except LabelError as error:
             found.append(error.problems)
     assert found[0] == found[1]

@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from darknet_py.data.truth import NO_BOX, Frame, classified, framed, gridded, listed
+from darknet_py.data.truth import Frame, classified, framed, gridded, listed
+from darknet_py.loss.truths import NO_BOX
 from darknet_py.tree import WordTree
+from tests.support.labelled import labels_of, rows_of
 
 SHARE = st.floats(0, 1, width=32)
 ROWS = st.lists(st.tuples(st.integers(0, 4), SHARE, SHARE, SHARE, SHARE), max_size=40)
@@ -42,49 +44,49 @@ def slowly_framed(rows: Tensor, frame: Frame) -> list[tuple[np.float32, ...]]:
 @settings(deadline=None, max_examples=60)
 def test_framed_boxes_are_those_of_a_loop(rows: list[tuple[float, ...]], frame: Frame) -> None:
     expected = slowly_framed(as_rows(rows), frame)
-    torch.testing.assert_close(framed(as_rows(rows), frame), as_rows(expected), rtol=0, atol=2e-7)
+    torch.testing.assert_close(rows_of(framed(labels_of(as_rows(rows)), frame)), as_rows(expected), rtol=0, atol=2e-7)
 
 
 def test_mirroring_keeps_the_size() -> None:
-    rows = as_rows([(3, 0.25, 0.5, 0.125, 0.5)])
-    assert framed(rows, PLAIN._replace(flip=True)).tolist() == [[3, 0.75, 0.5, 0.125, 0.5]]
-    assert framed(rows, PLAIN).tolist() == rows.tolist()
+    labels = labels_of(as_rows([(3, 0.25, 0.5, 0.125, 0.5)]))
+    assert rows_of(framed(labels, PLAIN._replace(flip=True))).tolist() == [[3, 0.75, 0.5, 0.125, 0.5]]
+    assert torch.equal(framed(labels, PLAIN).boxes, labels.boxes)
 
 
 def test_boxes_are_cut_off_at_the_canvas() -> None:
-    rows = as_rows([(0, 0.0, 0.5, 0.5, 0.5)])
-    assert framed(rows, PLAIN).tolist() == [[0, 0.125, 0.5, 0.25, 0.5]]
-    beyond = framed(rows, Frame(0.75, 0, 1, 1, flip=False))
-    assert beyond[0, 3] == 0
+    labels = labels_of(as_rows([(0, 0.0, 0.5, 0.5, 0.5)]))
+    assert framed(labels, PLAIN).boxes.tolist() == [[0.125, 0.5, 0.25, 0.5]]
+    beyond = framed(labels, Frame(0.75, 0, 1, 1, flip=False))
+    assert beyond.boxes[0, 2] == 0
 
 
 @given(rows=ROWS, frame=FRAMES, most=st.integers(0, 35), coords=st.integers(4, 6))
 @settings(deadline=None, max_examples=60)
 def test_listed_truths_are_those_of_a_loop(rows: list[tuple[float, ...]], frame: Frame, most: int, coords: int) -> None:
-    boxes = framed(as_rows(rows), frame)
+    labels = framed(labels_of(as_rows(rows)), frame)
     expected = torch.zeros(most, coords + 1)
     dropped = 0
-    for number, (label, x, y, w, h) in enumerate(boxes[:most]):
+    for number, (label, x, y, w, h) in enumerate(rows_of(labels)[:most]):
         if w < 0.001 or h < 0.001:
             dropped += 1
             continue
         expected[number - dropped, :4] = torch.stack((x, y, w, h))
         expected[number - dropped, coords] = label
-    assert torch.equal(listed(boxes, most, coords), expected.flatten())
+    assert torch.equal(listed(labels, most, coords), expected.flatten())
 
 
 def test_a_picture_with_a_class_alone() -> None:
-    truth = listed(framed(as_rows([(7, 0, 0, 0, 0), (2, 0.5, 0.5, 0.5, 0.5)]), PLAIN), 3)
+    truth = listed(framed(labels_of(as_rows([(7, 0, 0, 0, 0), (2, 0.5, 0.5, 0.5, 0.5)])), PLAIN), 3)
     assert truth.tolist() == [NO_BOX] * 4 + [7] + [0.5] * 4 + [2] + [0] * 5
 
 
 @given(rows=ROWS, frame=FRAMES, side=st.integers(1, 7))
 @settings(deadline=None, max_examples=60)
 def test_gridded_truths_are_those_of_a_loop(rows: list[tuple[float, ...]], frame: Frame, side: int) -> None:
-    boxes = framed(as_rows(rows), frame)
-    boxes = boxes[boxes[:, 1] != NO_BOX]
+    labels = framed(labels_of(as_rows(rows)), frame)
+    labels = labels[labels.boxes[:, 0] != NO_BOX]
     expected = np.zeros((side * side, 10), np.float32)
-    for label, x, y, w, h in boxes.numpy():
+    for label, x, y, w, h in rows_of(labels).numpy():
         if w < 0.005 or h < 0.005:
             continue
         column, row = int(x * np.float32(side)), int(y * np.float32(side))
@@ -92,7 +94,7 @@ def test_gridded_truths_are_those_of_a_loop(rows: list[tuple[float, ...]], frame
         if not cell[0]:
             cell[0] = cell[1 + int(label)] = 1
             cell[6:] = x * np.float32(side) - column, y * np.float32(side) - row, w, h
-    assert torch.equal(gridded(boxes, side, 5), torch.from_numpy(expected).flatten())
+    assert torch.equal(gridded(labels, side, 5), torch.from_numpy(expected).flatten())
 
 
 @pytest.fixture

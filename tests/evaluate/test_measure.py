@@ -18,6 +18,7 @@ from darknet_py.evaluate.reader import open_each
 from darknet_py.evaluate.truths import read_all
 from darknet_py.model import Model
 from darknet_py.network.modes import looking
+from tests.support.labelled import rows_of
 from tests.support.places import GOLDEN
 from tests.support.recordings import load_network
 from tests.support.scored import PICTURES, draw_pictures
@@ -160,18 +161,18 @@ def test_labels_go_through_the_map_of_the_cfg(paths, tmp_path):
 def test_class_only_labels_are_no_boxes(paths):
     label_of(paths[0]).write_text("1 0 0 0 0\n2 .5 .5 .1 .1\n")
     labels = read_all(paths[:1], 4)
-    assert labels.tables[0].tolist() == [[2, 0.5, 0.5, pytest.approx(0.1), pytest.approx(0.1)]]
+    assert rows_of(labels.tables[0]).tolist() == [[2, 0.5, 0.5, pytest.approx(0.1), pytest.approx(0.1)]]
 
 
 def test_class_only_labels_may_be_beyond_the_map(paths):
     label_of(paths[0]).write_text("9 0 0 0 0\n1 .5 .5 .1 .1\n")
     label_of(paths[1]).write_text("2 .5 .5 .1 .1\n")
     labels = read_all(paths[:2], 10, (3, 7))
-    assert labels.tables[0].tolist() == [[7, 0.5, 0.5, pytest.approx(0.1), pytest.approx(0.1)]]
+    assert rows_of(labels.tables[0]).tolist() == [[7, 0.5, 0.5, pytest.approx(0.1), pytest.approx(0.1)]]
     assert labels.tables[1] is None
     assert len(labels.problems) == 1
     label_of(paths[0]).write_text("9 0 0 .1 .1\n")
-    assert read_all(paths[:1], 10, (3, 7)).tables[0].tolist() == []
+    assert read_all(paths[:1], 10, (3, 7)).tables[0].label.tolist() == []
 
 
 @pytest.mark.parametrize("name", ["boxes_region", "boxes_yolo"])

@@ -78,13 +78,14 @@ def _list(path: Path) -> None:
 
 def _labels(path: Path) -> None:
     for classes, alone in ((MOST, None), (CLASSES, None), (CLASSES, 0)):
-        rows = tried(read_labels, path, classes, alone=alone)
-        if rows is None:
+        labels = tried(read_labels, path, classes, alone=alone)
+        if labels is None:
             continue
-        if rows.dtype != torch.float32 or rows.ndim != 2 or rows.shape[1] != 5:
-            raise AnswerError(f"labels of {rows.dtype} {tuple(rows.shape)}")
-        if not bool(rows.isfinite().all()) or bool((rows[:, 0] < 0).any()):
-            raise AnswerError(f"labels {rows[:3].tolist()}")
+        label, boxes = labels.label, labels.boxes
+        if boxes.dtype != torch.float32 or boxes.shape != (len(label), 4):
+            raise AnswerError(f"labels of {boxes.dtype} {tuple(boxes.shape)}")
+        if not bool(boxes.isfinite().all()) or bool((label < 0).any()):
+            raise AnswerError(f"labels {label[:3].tolist()} {boxes[:3].tolist()}")
 
 
 def _tree(path: Path) -> None:

@@ -58,10 +58,10 @@ def test_boxes_become_shares_of_the_picture(run, tmp_path) -> None:
     assert Path("inst.txt").read_text().splitlines() == [f"{folder}/{n}.jpg" for n in ("a", "sub/b", "empty")]
     assert Path("inst.names").read_text() == "person\ndog\ntoothbrush\n"
     assert Path("coco/labels/train/a.txt").read_text().splitlines()[0] == "2 0.2 0.2 0.2 0.2"
-    rows = read_labels(label_path(f"{folder}/a.jpg"))
+    labels = read_labels(label_path(f"{folder}/a.jpg"))
     expected = torch.tensor([(10.5 + 30.125 / 2) / 640, (20.25 + 20) / 480, 30.125 / 640, 40 / 480])
-    assert rows[:, 0].tolist() == [2, 0]
-    torch.testing.assert_close(rows[1, 1:], expected, rtol=1e-5, atol=0)
+    assert labels.label.tolist() == [2, 0]
+    torch.testing.assert_close(labels.boxes[1], expected, rtol=1e-5, atol=0)
     assert Path("coco/labels/train/sub/b.txt").read_text() == "0 0.5 0.5 1 1\n"
     assert Path("coco/labels/train/empty.txt").read_text() == ""
 
