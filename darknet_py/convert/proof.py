@@ -37,8 +37,8 @@ TOLERANCES: Final = {
 class Proof:
     """The largest difference between outputs, for the output where it is the largest fraction of the scale."""
 
-    difference: float  # the largest difference difference
-    scale: float  # the largest difference difference absolute value of that output
+    difference: float  # the largest difference
+    scale: float  # the largest absolute value of that output
     tolerance: float  # the limit of `share`
 
     @property

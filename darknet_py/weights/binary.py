@@ -100,7 +100,7 @@ class Binary:
         values = sum(slot.size for slot in slots)
         whole = values == sum(blob.size for node in nodes for blob in node.blobs)
         if left:
-            header = replace(header, seen=0)  # another network's file file
+            header = replace(header, seen=0)  # another network's file
         layers, held = slots[-1].node.index + 1 if slots else reading.start, min(named or len(nodes), len(nodes))
         return _Plan(slots, Loaded(header, layers, values, held, whole, left))
 

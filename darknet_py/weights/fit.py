@@ -17,8 +17,9 @@ MOST_OUTPUTS = 1 << 16  # filters of a last layer; a file that needs more belong
 def check_size(slots: Sequence[Slot], data_size: int, graph: Graph, *, ended: bool = False, named: int = 0) -> None:
     """Raise `WeightsError` if the bytes after the header are not those that the slots need.
 
-    The message says in which layer the file ends, how many values were needed, and what would fit. With `ended` a longer
-    file is accepted, because a cutoff reads only its beginning. `named` is the number of layers in the file's name.
+    The message says in which layer the file ends, how many values were needed, and what would fit. With `ended` a
+    longer file is accepted, because a cutoff reads only its beginning. `named` is the number of layers in the file's
+    name.
     """
     values, rest = divmod(data_size, VALUE_SIZE)
     wanted = slots[-1].end if slots else 0
