@@ -1,4 +1,4 @@
-"""Pictures to classes."""
+"""Classifies pictures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from darknet_py.tree.walk import walk_in
 
 @dataclass(frozen=True)
 class Classifier:
-    """A network with probabilities of classes at its end."""
+    """A network whose last output is probabilities of classes."""
 
     engine: Engine
     names: tuple[str, ...] = ()
@@ -49,15 +49,15 @@ class Classifier:
     def classify_each(
         self, sources: Iterable[ImageLike], top: int, batch: int, *, eager: bool = True
     ) -> Iterator[Picture[Classification]]:
-        """Go through pictures as `each_picture` does."""
+        """Classify a stream of pictures, as `each_picture` does."""
         return each_picture(sources, self.engine, lambda images: self.classify(images, top), batch, eager=eager)
 
     def leaves(self, rows: Tensor) -> Tensor:  # (N, classes) -> (N, classes)
-        """Probabilities of the classes; with a tree, those of its leaves, and 0 for the rest."""
+        """Probabilities of the classes; with a tree, those of its leaves, and 0 for other nodes."""
         walk = walk_in(self.network.layers[self.network.graph.outputs[-1]])
         return rows if walk is None else walk.leaves(rows)
 
     def best(self, row: Tensor, top: int) -> Classification:
-        """The `top` classes of one row of probabilities (C,)."""
+        """The `top` most probable classes of one row (C,)."""
         values, labels = row.topk(min(top, len(row)))
         return Classification(labels, values, tuple(class_name(self.names, n) for n in labels.tolist()))

@@ -1,4 +1,4 @@
-"""Lists of pictures through a network."""
+"""Runs a network over a list of pictures."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Begun: TypeAlias = "tuple[ImageLike, Opened | None]"
 
 @dataclass(frozen=True)
 class Picture(Generic[Found]):
-    """A picture that went through `each_picture`: what was given, its pixels, and what was found or went wrong."""
+    """A result of `each_picture`: the source, its pixels, and what was found or why it cannot be read."""
 
     source: ImageLike
     image: Tensor | None  # (C, H, W) uint8, or from 0 to 1
     found: Found | ImageError
-    seconds: float = 0.0  # its share of the time that its batch took
+    seconds: float = 0.0  # its part of the time that its batch took
 
 
 def each_picture(
@@ -42,10 +42,10 @@ def each_picture(
     *,
     eager: bool = True,
 ) -> Iterator[Picture[Found]]:
-    """Put pictures through `run`, `batch` at a time; one that cannot be read gives its error, and the rest go on.
+    """Call `run` for `batch` pictures at a time; one that cannot be read results in its error, the others go on.
 
-    Files are read by threads: ahead, or by those that call `run` if these are enough. If not `eager`, no source is
-    asked for before what was found in those before it has been taken.
+    Threads read the files: ahead, or the threads that call `run` if these are enough. If not `eager`, no source is
+    taken before the results of the earlier ones have been.
     """
     side_by_side = lanes(engine) if eager else 1
     channels, busy = engine.network.input_shape.c, side_by_side == torch.get_num_threads() > 1
@@ -88,7 +88,7 @@ def found_in(
 
 
 def _begun_each(sources: Iterable[ImageLike], channels: int, count: int) -> Generator[Begun, None, None]:
-    """Pictures, read up to `count` ahead, or not at all; what is no file and no bytes is not shared by threads."""
+    """Pictures, read up to `count` ahead or not at all; only files and bytes are read in other threads."""
     waiting = (
         (source, None if isinstance(source, (str, os.PathLike, bytes)) else _opened(source, channels))
         for source in sources

@@ -287,6 +287,15 @@ def test_inputs_that_do_not_fit():
 
 
 @needs_engine
+def test_a_compiled_network_computes_itself():
+    network = parsed()
+    engine = Engine(network)
+    assert (network.compiled, engine.name == "plain") == (False, False)
+    network.compile(backend="eager")
+    assert (network.compiled, engine.name) == (True, "plain")
+
+
+@needs_engine
 def test_the_layers_of_a_user():
     """Layers that were changed for others compute themselves, before the first call and after it."""
     for first in (True, False):
