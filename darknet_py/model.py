@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from operator import index
 from pathlib import Path
-from typing import TypeAlias, TypeVar, overload
+from typing import TypeAlias, overload
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from darknet_py import weights as weights_file
 from darknet_py.boxes.suppress import Nms
@@ -20,7 +18,7 @@ from darknet_py.devices import after_fork, pick_device
 from darknet_py.download import MODELS
 from darknet_py.engine import Engine
 from darknet_py.engine.backend import Half
-from darknet_py.errors import DarknetError, DarknetWarning, ImageError
+from darknet_py.errors import DarknetError, DarknetWarning
 from darknet_py.files import legible
 from darknet_py.kernels import native
 from darknet_py.network.graph import Graph
@@ -34,11 +32,9 @@ from darknet_py.predict.classifier import Classifier
 from darknet_py.predict.decode import DECODERS, Settings
 from darknet_py.predict.detections import Classification, Detections
 from darknet_py.predict.detector import Detector, class_name
-from darknet_py.predict.stream import each_picture
+from darknet_py.predict.stream import Images, found_in
 from darknet_py.shipped import is_name
 
-T = TypeVar("T")
-Images: TypeAlias = "list[ImageLike] | tuple[ImageLike, ...]"
 Names: TypeAlias = "str | Path | Sequence[str]"
 
 
@@ -73,7 +69,7 @@ class Model:
         """The network as a detector; raises `DarknetError` where it is none."""
         if not self.detects:
             raise DarknetError(f"{self.network.graph.source} has no layer that gives boxes: is this a classifier?")
-        return Detector(self.network, self.names, engine=self.engine)
+        return Detector(self.engine, self.names)
 
     @property
     def classifier(self) -> Classifier:
@@ -81,7 +77,7 @@ class Model:
         head = next((node for node in self.network.graph.heads if node.layer.is_head), None)
         if head is not None:
             raise DarknetError(f"{self.network.graph.source} ends in {head}, so it is no classifier")
-        return Classifier(self.network, self.names, engine=self.engine)
+        return Classifier(self.engine, self.names)
 
     @overload
     def detect(
@@ -131,7 +127,7 @@ class Model:
             detector = self._narrowed(detector, classes)
         settings = Settings(thresh, hier, None if classes is None else tuple(classes))
         chosen = detector.suppression(nms)
-        return self._each(images, lambda chunk: detector.detect(chunk, settings, chosen), batch)
+        return found_in(images, self.engine, lambda part: detector.detect(part, settings, chosen), batch)
 
     @overload
     def classify(self, images: Images, *, top: int = ..., batch: int | None = ...) -> list[Classification]: ...
@@ -142,7 +138,7 @@ class Model:
     ) -> Classification | list[Classification]:
         """Give the `top` most probable classes of a picture, or of each of a list; pictures as in `detect`."""
         classifier = self.classifier
-        return self._each(images, lambda chunk: classifier.classify(chunk, top), batch)
+        return found_in(images, self.engine, lambda part: classifier.classify(part, top), batch)
 
     def detect_video(
         self,
@@ -170,25 +166,11 @@ class Model:
 
     def _narrowed(self, detector: Detector, classes: Sequence[int]) -> Detector:
         """The detector for these classes of its tree; names are theirs, unless there is one for each of them."""
-        if detector.walk is None:
+        if detector.tree is None:
             raise DarknetError(f"{self.network.graph.source} has no tree, so `classes` has no meaning for it")
         if len(self.names) == len(classes):
             return detector
         return replace(detector, names=tuple(class_name(self.names, label) for label in classes))
-
-    def _each(
-        self, images: ImageLike | Images, run: Callable[[list[Tensor]], list[T]], batch: int | None
-    ) -> T | list[T]:
-        if batch is not None and batch < 1:
-            raise DarknetError(f"batch is {batch}; it must be 1 or more")
-        several = isinstance(images, (list, tuple)) or (isinstance(images, (np.ndarray, Tensor)) and images.ndim == 4)
-        listed: Iterable[ImageLike] = images if several else [images]  # type: ignore[assignment, list-item]
-        results: list[T] = []
-        for picture in each_picture(listed, self.engine, run, batch or self.batch, eager=several):
-            if isinstance(picture.found, ImageError):
-                raise picture.found
-            results.append(picture.found)
-        return results if several else results[0]
 
 
 def load(

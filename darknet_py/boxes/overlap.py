@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from darknet_py.boxes.formats import xyxy_from_cxcywh
 
-Measure: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # of boxes as `edges_and_area` gives them, with broadcasting
+Column = TypeVar("Column", Tensor, npt.NDArray[Any])
+Measure: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # edges and areas (5, ...) of two -> (...), broadcast
 
 
 def iou(a: Tensor, b: Tensor) -> Tensor:  # (..., 4), (..., 4) -> (...)
@@ -33,14 +35,13 @@ def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:  # (N, 4), (M, 4) -> (N, M)
     return iou(a[:, None], b[None])
 
 
-def edges_and_area(boxes: Tensor) -> Tensor:  # (N, 4) -> (5, N)
-    """Left, top, right, bottom and area of cxcywh boxes, each in a row: what is compared many times is made once."""
-    x, y, w, h = boxes.unbind(1)
-    return torch.stack((x - w / 2, y - h / 2, x + w / 2, y + h / 2, w * h))
+def edges_and_area(x: Column, y: Column, w: Column, h: Column) -> tuple[Column, Column, Column, Column, Column]:
+    """Left, top, right, bottom and area of cxcywh boxes, of columns (N,): what is compared often is made once."""
+    return x - w / 2, y - h / 2, x + w / 2, y + h / 2, w * h
 
 
 def iou_of_edges(a: Tensor, b: Tensor) -> Tensor:  # (5, ...), (5, ...) -> (...)
-    """`iou` of boxes as `edges_and_area` gives them, in little memory; two empty boxes give NaN as in box.c."""
+    """`iou` of boxes with their edges and areas in rows, in little memory; two empty boxes give NaN as in box.c."""
     inter = torch.minimum(a[2], b[2]).sub_(torch.maximum(a[0], b[0])).clamp_(min=0)
     height = torch.minimum(a[3], b[3]).sub_(torch.maximum(a[1], b[1])).clamp_(min=0)
     inter.mul_(height)

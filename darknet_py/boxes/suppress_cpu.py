@@ -25,14 +25,14 @@ SCORES_AT_ONCE = 1 << 10  # pairs of boxes whose scores are compared at once, fo
 def kept(boxes: Tensor, box_index: Tensor, label: Tensor, score: Tensor, threshold: float, measure: Measure) -> Tensor:
     """What `kept_rows` of `boxes.suppress` gives for one picture; boxes (N, 4) are float32 or float64."""
     with np.errstate(all="ignore"):
-        keep = _kept(boxes, box_index.numpy(), label.numpy(), score.numpy(), threshold, measure)
+        keep = _kept(boxes.numpy(), box_index.numpy(), label.numpy(), score.numpy(), threshold, measure)
     return torch.from_numpy(keep)
 
 
-def _kept(boxes: Tensor, box: Array, label: Array, score: Array, threshold: float, measure: Measure) -> Array:
+def _kept(boxes: Array, box: Array, label: Array, score: Array, threshold: float, measure: Measure) -> Array:
     used, box = _renumber(box)
     label = _renumber(label)[1]
-    edges = edges_and_area(boxes[torch.from_numpy(used)]).numpy()
+    edges = np.stack(edges_and_area(*boxes[used].T))
     keep = np.empty(len(box), np.bool_)
     counts = np.bincount(label)
     common = counts * COMMON > len(used)

@@ -56,7 +56,7 @@ def _sorted(boxes: Tensor, picture_index: Tensor | None) -> tuple[Tensor, Tensor
     Of boxes in that order, those that one can overlap follow it without a gap. To sort and to search, edges are
     replaced by their ranks, which are exact whatever the numbers are: NaN comes last.
     """
-    edges, size = edges_and_area(boxes), len(boxes)
+    edges, size = torch.stack(edges_and_area(*boxes.unbind(1))), len(boxes)
     ranks = torch.arange(2 * size, device=boxes.device)
     ranks = torch.empty_like(ranks).scatter_(0, edges[:3:2].flatten().argsort(), ranks).view(2, size)
     left, right = ranks if picture_index is None else ranks + picture_index * (2 * size)

@@ -1,4 +1,4 @@
-"""What would go wrong with a cfg, its weights and its .data file: all of it at once, and nothing is built."""
+"""Finds all mistakes in a cfg, its weights and its .data file at once, without building the network."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def check(
     dialect: str | None = None,
     progress: Progress | None = None,
 ) -> list[Problem]:
-    """Everything wrong with these files, by file and line; empty where all is well.
+    """Everything wrong with these files, by file and line; empty if nothing is.
 
-    Files that cannot be read are findings too: nothing is raised for them. The lists of `data` are read with all their
-    pictures and labels; `progress` is told how many pictures are done and how many there are. Of a cfg in a
-    dialect that is not built nothing else is said; `dialect` names the one to read it in, as for `Graph.read`.
+    A file that cannot be read is a finding too, not an exception. The lists of `data` are read with all their pictures
+    and labels; `progress` is called with the pictures done and in all. A cfg in a dialect that is not built has no
+    other findings; `dialect` names the one to read it in, as for `Graph.read`.
     """
     cfg, data = find(cfg, ".cfg"), None if data is None else find(data, ".data")
     weights = None if weights is None else find_weights(weights)
@@ -53,7 +53,7 @@ def check(
 
 
 def _has_list(data: DataFile) -> bool:
-    """Whether a .data file names a list to train with that is there."""
+    """Whether a .data file names an existing list to train with."""
     path = data.path("train")
     return path is not None and os.path.exists(path)  # noqa: PTH110 - never raises
 

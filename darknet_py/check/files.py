@@ -1,4 +1,4 @@
-"""What is wrong with the files that belong to a cfg: .data, names, trees, maps and weights."""
+"""Checks the files that belong to a cfg: .data, names, trees, maps and weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check_named_files(outline: Outline, problems: Problems) -> None:
 
 
 def check_data(path: str | Path, outline: Outline | None, problems: Problems) -> DataFile | None:
-    """A .data file, the files that it names, and whether they fit the network; gives the file if it can be read."""
+    """Check a .data file, the files it names, and whether they fit the network; returns it if it can be read."""
     section = Section("data", (), Location(str(path)))
     stated, data = None, None
     with problems.caught():
@@ -53,7 +53,7 @@ def check_data(path: str | Path, outline: Outline | None, problems: Problems) ->
 
 
 def check_weights(path: str | Path, graph: Graph, problems: Problems, *, whole: bool) -> None:
-    """The size of a weights file and its values; of a graph that is not `whole`, the header alone."""
+    """Check the size of a weights file and its values; for a graph that is not `whole`, only the header."""
     where = Location(str(Path(path)))
     with problems.caught(where):
         weights_file.verify(graph, path, weights_file.Reading(partial=not whole))
@@ -73,12 +73,12 @@ def _check_data_keys(section: Section, problems: Problems) -> None:
 
 
 def _check_file(entry: Entry, classes: int | None, problems: Problems, *, exact: bool) -> None:
-    """A file that an entry names: whether it is there and fits the classes; without `exact` it may have more."""
+    """Check that the file of an entry exists and fits the classes; without `exact` it may have more."""
     path = _find(entry)
     if path is None:
         if entry.key in NEEDED:
             problems.error(f"{entry.key}={entry.original}: it does not exist", entry.where)
-        elif entry.key != "backup":  # which training makes
+        elif entry.key != "backup":  # training creates it
             problems.warning(
                 f"{entry.key}={entry.original}: it does not exist; {FOR_TRAINING[entry.key]} needs it", entry.where
             )
@@ -99,19 +99,19 @@ def _find(entry: Entry) -> Path | None:
     try:
         path = file_of(entry)
         return path if path.exists() else None
-    except OSError:  # a folder that may not be entered, a name that is too long
+    except OSError:  # an inaccessible folder, a name that is too long
         return None
 
 
 def _count(key: str, path: Path) -> int | None:
-    """How many classes a file has, or how many its largest class needs there to be."""
+    """The number of classes in a file, or the number that its largest class implies."""
     if key == "tree":
         return len(WordTree.read(path).names)
     if key == "map":
         return max(read_map(path)) + 1
     if key in ("names", "labels"):
         names = read_names(path)
-        return next((n for n in range(len(names), 0, -1) if names[n - 1]), 0)  # empty lines at the end are no class
+        return next((n for n in range(len(names), 0, -1) if names[n - 1]), 0)  # empty lines at the end do not count
     return None
 
 

@@ -1,4 +1,4 @@
-"""What is wrong inside a cfg: training, heads, input size, layers without use."""
+"""Checks a cfg itself: training, heads, input size, unused layers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from darknet_py.network.graph import INPUT, Graph
 from darknet_py.train.advice import advice, differences
 from darknet_py.train.settings import CLASSIFIER, DETECTOR
 
-GRID_STRIDE: Final = 32  # pixels a cell of the coarsest grid in every official YOLO
+GRID_STRIDE: Final = 32  # pixels per cell of the coarsest grid in every official YOLO
 
 
 def check_training(outline: Outline, problems: Problems) -> None:
-    """The batch and the learning rate."""
+    """Check the batch and the learning rate."""
     net = outline.net
     if net is None or not outline.net_is_sure:
         return
@@ -41,7 +41,7 @@ def check_training(outline: Outline, problems: Problems) -> None:
 
 
 def check_advice(graph: Graph, problems: Problems, *, trains: bool) -> None:
-    """What training obeys in a way of its own; and, where the network is to be trained, what it rarely wants."""
+    """Report keys that training treats in its own way and, if the network is to be trained, unusual settings."""
     found = [*differences(graph)]
     if trains:
         found += advice(graph, CLASSIFIER if graph.net.random else DETECTOR)
@@ -50,7 +50,7 @@ def check_advice(graph: Graph, problems: Problems, *, trains: bool) -> None:
 
 
 def check_heads(outline: Outline, problems: Problems) -> None:
-    """Anchors, and the classes of several heads."""
+    """Check anchors, and the classes of several heads."""
     for index, head in outline.grids.items():
         where, values, wanted = outline.where(index, "anchors"), head.anchors, 2 * head.num
         if not values:
@@ -71,7 +71,7 @@ def check_heads(outline: Outline, problems: Problems) -> None:
 
 
 def check_input_size(outline: Outline, graph: Graph, problems: Problems) -> None:
-    """A size that the grid of a detector does not divide; classifiers take any."""
+    """Check that the grid of a detector divides the input size; classifiers take any."""
     if not (outline.grids and graph.resizable):
         return
     for key, side in (("width", graph.net.width), ("height", graph.net.height)):
@@ -81,14 +81,14 @@ def check_input_size(outline: Outline, graph: Graph, problems: Problems) -> None
 
 
 def check_memory(graph: Graph, problems: Problems) -> None:
-    """A network or a picture on its way through it that this machine has no memory for."""
+    """Check that there is memory for the network and for a picture in it."""
     wanted = {"this network": graph.stored_bytes, f"a picture of {graph.input_shape}": graph.picture_bytes}
     for lack in filter(None, (lacking(count, what) for what, count in wanted.items())):
         problems.warning(f"{lack} here", graph.net.where)
 
 
 def check_uses(graph: Graph, problems: Problems) -> None:
-    """Layers that nothing comes of."""
+    """Report layers whose outputs are not used."""
     last = max(graph.outputs)
     after = [node for node in graph.nodes[last + 1 :] if not node.layer.has_loss]
     if after:
@@ -101,7 +101,7 @@ def check_uses(graph: Graph, problems: Problems) -> None:
 
 
 def _wrong_unit(outline: Outline, index: int, head: GridHead) -> str | None:
-    """Anchors that look like pixels where cells are meant, or the other way round."""
+    """Report anchors that look like pixels instead of cells, or vice versa."""
     largest, grid = max(head.anchors), outline.shape(index - 1)
     if head.coder.unit == "cells":
         # yolov2-tiny-voc.cfg has an anchor of 16.6 cells in a grid of 13

@@ -1,4 +1,4 @@
-"""What is wrong with the lists of a .data file, and with what they name."""
+"""Checks the lists of a .data file, and the pictures in them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from darknet_py.evaluate.reader import Progress
 
 LISTS: Final = ("train", "valid")
-SHOWN: Final = 5  # findings of a kind in a list
+SHOWN: Final = 5  # findings of one kind per list
 
 
 def check_lists(data: DataFile, outline: Outline | None, problems: Problems, progress: Progress | None = None) -> None:
@@ -41,7 +41,7 @@ def check_lists(data: DataFile, outline: Outline | None, problems: Problems, pro
 
 
 def _read(data: DataFile, key: str, problems: Problems) -> tuple[str, list[Listed]] | None:
-    """The list that a key names and its pictures; None where there is none."""
+    """The list that a key names and its pictures; None if there is none."""
     path = data.path(key)
     if path is not None and os.path.exists(path):  # noqa: PTH110 - never raises
         with problems.caught():

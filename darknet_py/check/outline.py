@@ -1,4 +1,4 @@
-"""Reading a cfg on and on, past what is wrong with it."""
+"""Reads a cfg to the end in spite of errors."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from darknet_py.network.reading import read_layer, read_net
 class Outline:
     """A cfg as far as it makes sense: None stands for a section that cannot be read and for a shape not known.
 
-    A convolution before a head counts as if its filters were right, so that what comes after it is checked too.
-    Nothing is concluded from a section in which a value cannot be read. Everything wrong on the way goes to `problems`.
+    A convolution before a head counts as if its filters were right, so that later layers are checked too.
+    Nothing is concluded from a section with a value that cannot be read. All mistakes are added to `problems`.
     """
 
     def __init__(self, sections: Sequence[Section], problems: Problems, dialect: Dialect = DARKNET) -> None:
@@ -47,30 +47,30 @@ class Outline:
 
     @property
     def whole(self) -> bool:
-        """Whether every layer has its place and shape."""
+        """Whether every layer has a shape."""
         return bool(self.shapes) and None not in self.shapes
 
     @property
     def detects(self) -> bool:
-        """Whether the network gives boxes."""
+        """Whether the network is a detector."""
         return any(layer is not None and layer.gives_boxes for layer in self.layers)
 
     @property
     def classes(self) -> tuple[int, Location] | None:
-        """How many classes the network tells apart and where it says so: in its first head, or its last [softmax]."""
+        """The number of classes and where it is given: in the first head, or the last [softmax]."""
         order = range(len(self.layers)) if self.detects else range(len(self.layers) - 1, -1, -1)
         counts = ((index, self.classes_of(index)) for index in order)
         return next(((count, self.where(index, "classes")) for index, count in counts if count is not None), None)
 
     def classes_of(self, index: int) -> int | None:
-        """How many classes a layer tells apart."""
+        """The number of classes of a layer."""
         layer = self.layers[index]
         if layer is None or not self.sure[index] or layer.gives_boxes != self.detects:
             return None
         return layer.count_classes(self.shape(index - 1))
 
     def where(self, index: int, key: str) -> Location:
-        """The line of a key of a layer, or of its section where it is not given; -1 is [net]."""
+        """The line of a key of a layer, or of its section if the key is not given; -1 is [net]."""
         section = self.sections[index + 1]
         entry = section.find(key)
         return section.where if entry is None else entry.where

@@ -1,4 +1,4 @@
-"""What is wrong with the pictures that a list names and with their labels, as training and measuring read them."""
+"""Checks the pictures of a list and their labels as training and measuring read them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from darknet_py.errors import CfgError, ImageError, Location
 from darknet_py.pictures.files import picture_file
 
 A_CHUNK: Final = 256  # pictures
-FEW: Final = 4096  # pictures that are not worth other processes
-Listed = tuple[int, str]  # the line of a list, and the picture that it names
+FEW: Final = 4096  # for fewer pictures other processes are not worth it
+Listed = tuple[int, str]  # line in the list, and picture
 
 
 class Finding(NamedTuple):
-    """Something wrong; findings of one `kind` are counted where there are many of them."""
+    """A mistake; many findings of one `kind` are only counted."""
 
     kind: str
     message: str
@@ -31,11 +31,11 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Boxes:
-    """What a detector takes of label files."""
+    """Checks label files for a detector."""
 
     classes: int = MOST
     alone: int | None = None
-    most: int | None = None  # boxes a picture
+    most: int | None = None  # boxes per picture
     needed: bool = True  # whether every picture needs a label file
 
     def look(self, listed: Location, picture: str) -> Iterator[Finding]:
@@ -63,7 +63,7 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Classes:
-    """What a classifier takes of paths."""
+    """Checks paths for a classifier."""
 
     labels: Sequence[str]
 
@@ -81,13 +81,13 @@ Look = Boxes | Classes
 
 
 def look_at(pictures: Sequence[Listed], source: str, look: Look, done: Callable[[], None]) -> Iterator[Finding]:
-    """Open every picture, without decoding it, and read its labels; of many pictures by several processes.
+    """Open every picture, without decoding it, and read its labels; several processes share many pictures.
 
     `done` is called after every `A_CHUNK` pictures, and at the end of the list.
     """
     chunks = [pictures[at : at + A_CHUNK] for at in range(0, len(pictures), A_CHUNK)]
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    alone = workers == 1 or len(pictures) <= FEW or current_process().daemon  # a worker has no workers
+    alone = workers == 1 or len(pictures) <= FEW or current_process().daemon  # a worker cannot start workers
     loader = DataLoader(
         _Chunks(chunks, source, look), batch_size=None, num_workers=0 if alone else workers, collate_fn=_as_it_is
     )
@@ -97,7 +97,7 @@ def look_at(pictures: Sequence[Listed], source: str, look: Look, done: Callable[
 
 
 class _Chunks(Dataset[list[Finding]]):
-    """What is wrong with some pictures at a time."""
+    """The findings of a chunk of pictures."""
 
     def __init__(self, chunks: Sequence[Sequence[Listed]], source: str, look: Look) -> None:
         self.chunks, self.source, self.look = chunks, source, look
@@ -124,7 +124,7 @@ def _as_it_is(found: list[Finding]) -> list[Finding]:
 
 
 def _quiet(_text: str) -> None:
-    """An EXIF orientation is no fault."""
+    """Ignore an EXIF orientation, which is not a mistake."""
 
 
 def _bare(error: CfgError) -> str:
@@ -132,7 +132,7 @@ def _bare(error: CfgError) -> str:
 
 
 def _placed(problem: str, path: str) -> Finding:
-    """A line of `LabelError.problems` as a finding of its line."""
+    """A line of `LabelError.problems` as a finding."""
     number, _, message = problem.removeprefix(f"{path}:").partition(": ")
     where = Location(path, int(number)) if number.isdecimal() else Location(path)
     return Finding(

@@ -1,4 +1,4 @@
-"""Findings, and how they are collected."""
+"""Findings, and a collector of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Problem:
-    """One finding; an error stops the network from being built or makes its results wrong."""
+    """One finding; an error prevents building the network or makes its results wrong."""
 
     message: str
     where: Location | None
@@ -33,13 +33,13 @@ class Problem:
         return shown(f"{self.where}: {text}" if self.where else text, MESSAGE)
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as plain values; `line` is None where the whole file is meant."""
+        """The same as plain values; `line` is None for a whole file."""
         file, line = self.where or (None, None)
         return {"severity": self.severity, "file": file, "line": line or None, "message": self.message}
 
 
 class Problems:
-    """Collects problems, each once."""
+    """Collects findings, each once."""
 
     def __init__(self) -> None:
         self.found: dict[Problem, None] = {}
@@ -52,7 +52,7 @@ class Problems:
 
     @contextmanager
     def warned(self) -> Iterator[None]:
-        """Collect the warnings that a block gives."""
+        """Collect the warnings of a block."""
         with warnings.catch_warnings(record=True) as given:
             warnings.simplefilter("always", CfgWarning)
             try:
@@ -64,7 +64,7 @@ class Problems:
 
     @contextmanager
     def caught(self, where: Location | None = None) -> Iterator[None]:
-        """Collect warnings and the error that ends a block; `where` is the place of one that does not say its own."""
+        """Collect warnings and the error that ends a block; `where` is for those without a place of their own."""
         try:
             with self.warned():
                 yield
@@ -74,7 +74,7 @@ class Problems:
             self.error(_bare(error, where), where)
 
     def salvaged(self, make: Callable[[Section], T], section: Section) -> tuple[T | None, bool]:
-        """What `make` makes of a section without the keys that it cannot read, and whether there were none of them."""
+        """The result of `make` for a section without the keys that it cannot read, and whether all could be read."""
         bad: set[str] = set()
         while True:
             kept = replace(section, entries=tuple(entry for entry in section.entries if entry.key not in bad))
@@ -90,7 +90,7 @@ class Problems:
                 bad.add(key)
 
     def in_order(self, *files: str) -> list[Problem]:
-        """Sorted by file, in this order, and line."""
+        """The findings sorted by file, in the given order, and by line."""
 
         def place(problem: Problem) -> tuple[int, str, int]:
             file, line = problem.where or Location("")
@@ -100,5 +100,5 @@ class Problems:
 
 
 def _bare(error: Exception, where: Location | None) -> str:
-    """The message without the place that stands before it."""
+    """The message without the place before it."""
     return str(error).removeprefix(f"{where}: ")

@@ -190,7 +190,7 @@ def prepared(args: Namespace, thresh: float) -> tuple[DataFile, Model, Any]:
     path = data.path("map")
     classes = None if path is None else read_map(path)
     model = load_model(args, data, some=classes is not None and len(classes) == len(data.names()))
-    if classes is not None and model.detector.walk is None:
+    if classes is not None and model.detector.tree is None:
         raise CfgError("there is a map=, but the network has no tree", Location(data.source))
     return data, model, Settings(thresh, args.hier, classes)
 

@@ -90,7 +90,7 @@ def samples_of(manner: str, graph: Graph, data: DataFile, seed: int, tell: Tell)
     if manner == "classifier":
         return ClassifierData.from_cfg(graph, data, seed=seed, report=tell)
     samples = DetectionData.from_cfg(graph, data, seed=seed, report=tell)
-    classes: int = getattr(graph.heads[-1].layer, "classes")  # noqa: B009 - labels may have others, by `map`
+    classes = graph.heads[-1].layer.count_classes(None) or 0  # labels may have others, by `map`
     stated = data.integer("classes", classes)
     if stated != classes:
         tell(f"warning: {data.source}: classes={stated}, but {graph.source} has {classes}")

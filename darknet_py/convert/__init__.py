@@ -1,4 +1,4 @@
-"""Weights from one kind of file into another, each time with a proof that nothing changed.
+"""Converts weights from one format to another, each time with a proof that nothing changed.
 
 >>> from darknet_py import convert
 >>> convert.convert("cfg/yolov2.cfg", "yolov2.weights", "yolov2.safetensors")
@@ -37,19 +37,19 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Report:
-    """What a conversion did."""
+    """The result of a conversion."""
 
     source: str
     target: str
     format: str
     layers: int
     values: int  # parameters, and the means and variances of batch normalization
-    proof: Proof | None  # None where no check was asked for
-    cfg: str | None = None  # the cfg that was written beside the target
+    proof: Proof | None  # None without a check
+    cfg: str | None = None  # the cfg written beside the target
 
     @property
     def difference(self) -> float | None:
-        """The largest difference between outputs of the source and of the target."""
+        """The largest difference between outputs of source and target."""
         return None if self.proof is None else self.proof.difference
 
     @property
@@ -85,17 +85,18 @@ def convert(
     dialect: str | None = None,
     **options: Any,
 ) -> Report:
-    """Convert the weights of a cfg from one file into another; the target's suffix says into what.
+    """Convert the weights of a cfg from one file into another, in the format of the target's suffix.
 
-    `partial` takes what fits of a source and draws the rest as Darknet does. `upto` keeps the layers before it alone,
-    as a source or target named `.conv.N` does. `fold_bn` puts batch normalization into the weights; a target without a
-    graph of its own then gets its cfg beside it. `strict` and `dialect` are as in `load`; `options` go into `Options`.
+    `partial` takes the part of the source that fits and draws the rest as Darknet does. `upto` keeps only the layers
+    before it, as a source or target named `.conv.N` does. `fold_bn` folds batch normalization into the weights; a
+    target without a graph then gets its cfg beside it. `strict` and `dialect` are as in `load`; `options` are fields of
+    `Options`.
 
-    `layout` says whose keys the target has where it is a state dict, and else whose keys the source has; those of a
-    source are found out anyway. `bn_eps` is what that project adds to a variance: the source's where that is a state
-    dict, else the target's.
+    `layout` names the project whose keys the target has if it is a state dict, and otherwise that of the source, which
+    is recognised anyway. `bn_eps` is the epsilon that this project adds to variances: the source's if that is a state
+    dict, otherwise the target's.
 
-    Raises `DarknetError` where the check fails or a file cannot be used; the old target then stays as it is.
+    Raises `DarknetError` if the check fails or a file cannot be used; an old target then stays as it is.
     """
     cfg, source, target = Path(cfg), weights.find(source), Path(target)
     form, from_keys = format_of(target), weights.has_keys(source)
@@ -195,7 +196,7 @@ def _write(
 
 
 def _layers(held: int, source: Path, target: Path, upto: int | None) -> int:
-    """How many layers are wanted of those that are held."""
+    """How many of the layers in the source are to be converted."""
     named = cutoff_of(target)
     if upto is not None and named is not None and upto != named:
         raise DarknetError(f"{target} is the name of the first {named} layers, and upto={upto}")

@@ -1,7 +1,7 @@
-"""Heads to boxes without a step that depends on the values, so that it can be part of a graph.
+"""Decodes heads into boxes without steps that depend on the values, so that a graph can contain it.
 
-`darknet_py.predict.decode` picks the boxes above a threshold: how many it gives depends on the picture. Here nothing
-is picked: all boxes of a head come out, in the order in which `decode` counts them.
+`darknet_py.predict.decode` selects the boxes above a threshold, so their number depends on the picture. Here all boxes
+of a head are returned, in the order in which `decode` counts them.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from darknet_py.tree.walk import TreeWalk
 
 
 class Dense(NamedTuple):
-    """All boxes of N pictures: K a picture, with C classes."""
+    """All boxes of N pictures: K per picture, with C classes."""
 
-    boxes: Tensor  # (N, K, 4) left, top, right, bottom as shares of the network's input
+    boxes: Tensor  # (N, K, 4) left, top, right, bottom as fractions of the network's input
     scores: Tensor  # (N, K, C) objectness times class; with a tree (N, K), the objectness
-    labels: Tensor | None = None  # with a tree (N, K) int64: where the walk down it ends, with the usual threshold
-    probabilities: Tensor | None = None  # with a tree (N, K, C): the absolute ones, for a walk with another
+    labels: Tensor | None = None  # with a tree (N, K) int64: the end of the walk down it, with the usual threshold
+    probabilities: Tensor | None = None  # with a tree (N, K, C): the absolute ones, for another threshold
 
 
-Side = int | Tensor  # a tensor without dimensions while something is traced
+Side = int | Tensor  # a tensor of one value during tracing
 
 
 def dense_region(layer: Region, output: Tensor, size: tuple[Side, Side], walk: TreeWalk | None) -> Dense:

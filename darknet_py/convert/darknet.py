@@ -22,11 +22,11 @@ from darknet_py.weights.slots import Slot
 def write(network: Network, path: Path, options: Options) -> None:
     """Write a file from which `weights.load` gives this network, with the version and `seen` of `network.header`.
 
-    What [layers] say about loading counts: kernels with flipped=1 go in transposed, a layer with dontload not at all.
-    `weights.save` does as the C program, which turns none back.
+    Keys about loading are obeyed: kernels with flipped=1 are written transposed, a layer with dontload not at all.
+    `weights.save` does as the C program, which transposes none.
     """
     if options.dtype != torch.float32:
-        raise DarknetError(".weights files hold float32 alone; 16 bits are for the other formats")
+        raise DarknetError(".weights files hold only float32; 16 bits are for the other formats")
     with path.open("wb") as file:
         file.write(_packed(network.header))
         for slot in weights.layout(network.graph):
@@ -34,7 +34,7 @@ def write(network: Network, path: Path, options: Options) -> None:
 
 
 def run(path: Path, network: Network, inputs: Sequence[Tensor], _options: Options) -> list[list[Tensor]]:
-    """What a network that is loaded from the file makes of each input."""
+    """The outputs of a network loaded from the file for each input (N, ...)."""
     loaded = Network(network.graph, initialize=False).eval()
     if not loads_all(network.graph):
         loaded.load_state_dict(network.state_dict())
@@ -43,7 +43,7 @@ def run(path: Path, network: Network, inputs: Sequence[Tensor], _options: Option
 
 
 def loads_all(graph: Graph) -> bool:
-    """Whether weights files have a value for every tensor; dontload, dontloadscales and numload leave some out."""
+    """Whether a weights file has every tensor; dontload, dontloadscales and numload leave some out."""
     return sum(slot.size for slot in weights.layout(graph)) == sum(
         blob.size for node in graph.nodes for blob in node.blobs
     )
@@ -58,7 +58,7 @@ def _packed(header: Header) -> bytes:
 
 
 def _values(network: Network, slot: Slot, header: Header) -> Tensor:
-    """The values of a slot in the order of the file: what `weights.load` does, backwards."""
+    """The values of a slot in the order of the file: the inverse of `weights.load`."""
     blob = slot.blob
     values = network.stored(slot.node.index, blob).detach()
     rows = values[: slot.size * len(values) // values.numel()]

@@ -24,17 +24,17 @@ def write(network: Network, path: Path, options: Options) -> None:
 
 
 def run(path: Path, network: Network, inputs: Sequence[Tensor], options: Options) -> list[list[Tensor]]:
-    """What the graph in the file makes of each input."""
+    """The outputs of the graph in the file for each input (N, ...)."""
     module = torch.export.load(path).module()
     with torch.no_grad():
         return [comparable(module(one_sequence(network, x)), options) for x in inputs]
 
 
 def export(module: Traceable, options: Options) -> ExportedProgram:
-    """The graph of a module; its batch can be any, and with `dynamic_size` height and width, of at least two strides.
+    """The graph of a module for any batch size, and with `dynamic_size` for any height and width from two strides on.
 
-    They are multiples of `graph.stride` then. A recurrent network takes one sequence of its steps, and starts from
-    zeros. Raises `DarknetError` where torch finds that a layer needs one size.
+    They must be multiples of `graph.stride`. A recurrent network takes one sequence of its steps and starts from zeros.
+    Raises `DarknetError` if torch finds that a layer needs a fixed size.
     """
     graph = module.network.graph
     shape = example_shape(module.network, options)
@@ -46,7 +46,7 @@ def export(module: Traceable, options: Options) -> ExportedProgram:
         with (
             memory_errors(f"an example of the input of {graph.source}"),
             torch.enable_grad(),
-        ):  # then layers change nothing in place
+        ):  # keeps layers from working in place
             x = torch.zeros(shape, dtype=torch.float32)
             return torch.export.export(module, (x,), dynamic_shapes={"images": dims}, strict=False)
     except RuntimeError as error:
@@ -55,7 +55,7 @@ def export(module: Traceable, options: Options) -> ExportedProgram:
 
 
 def example_shape(network: Network, options: Options) -> list[int]:
-    """The shape of an input to trace with; of a 1 in it torch would make a constant."""
+    """The shape of an input to trace with; torch would make a dimension of 1 a constant."""
     graph = network.graph
     shape = [graph.net.time_steps if graph.recurrent else 2, *graph.input_shape.dims]
     if options.dynamic_size:

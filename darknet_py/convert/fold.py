@@ -1,4 +1,4 @@
-"""Networks made of another's tensors: its first layers, another input size, batch normalization folded away."""
+"""Networks that share another's tensors: its first layers, another input size, folded batch normalization."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from darknet_py.network.module import Network
 
 
 def sharing(network: Network, graph: Graph) -> Network:
-    """A network over a graph of the same or fewer layers that has the other's modules, not copies of them."""
+    """A network for a graph of the same or fewer layers, with the other's modules instead of copies."""
     shared = Network(graph, initialize=False)
     shared.layers = network.layers[: len(graph.nodes)]
     shared.header, shared.training = network.header, network.training
@@ -24,7 +24,7 @@ def sharing(network: Network, graph: Graph) -> Network:
 
 
 def beginning(network: Network, layers: int) -> Network:
-    """The first layers of a network alone; raises `DarknetError` where it has fewer."""
+    """Only the first layers of a network; raises `DarknetError` if it has fewer."""
     graph = network.graph
     if not 1 <= layers <= len(graph.nodes):
         raise DarknetError(f"there are {len(graph.nodes)} layers in {graph.source}, so upto={layers} cannot be")
@@ -34,17 +34,17 @@ def beginning(network: Network, layers: int) -> Network:
 
 
 def resized(network: Network, width: int, height: int) -> Network:
-    """The network for another input size, where it can be resized; the original keeps its own."""
+    """The network for another input size, if it can be resized; the original keeps its size."""
     other = sharing(network, network.graph)
     other.resize(width, height)
     return other
 
 
 def fold(network: Network) -> Network:
-    """A network whose convolutional, connected and recurrent layers have batch normalization in their weights.
+    """A network with batch normalization folded into convolutional, connected and recurrent layers.
 
-    Computed in float64. Its graph is that of a cfg without batch_normalize; [batchnorm] layers stay. Layers that had
-    none are shared with the original.
+    Computed in float64. Its graph is that of a cfg without batch_normalize; [batchnorm] layers stay. Layers without
+    batch normalization are shared with the original.
     """
     graph = network.graph
     layers = [_plain(node) for node in graph.nodes]

@@ -1,4 +1,4 @@
-"""What a format is: how a network gets into it and is run to prove that nothing changed. And which there are."""
+"""What a format is: how a network is written in it, and how the file is run for the proof; and a table of them."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ MODULES: Final = {
     ".pt2": "export",
     ".ts": "torchscript",
     ".py": "python",
-}  # by suffix: the module in this package that has the FORMAT; each is imported when it is asked for
+}  # by suffix: the module in this package with the FORMAT, imported on demand
 
 
 @dataclass(frozen=True)
 class Options:
-    """What can be asked of a conversion; a format takes what applies to it and refuses the rest."""
+    """The options of conversions; a format takes those that apply and refuses the others."""
 
-    layout: str | None = None  # whose keys a state dict gets: one of `layouts.LAYOUTS`
-    bn_eps: float = EPS  # what the modules that load that state dict add to a variance
+    layout: str | None = None  # the project whose keys a state dict gets: one of `projects.LAYOUTS`
+    bn_eps: float = EPS  # the epsilon of the modules that load that state dict
     dtype: torch.dtype = torch.float32
     decode: bool = False  # boxes and scores inside the graph
     nms: bool = False  # and non-maximum suppression
@@ -50,7 +50,7 @@ Expect = Callable[[Network, Sequence[Tensor], Options], list[list[Tensor]]]
 
 
 def heads(network: Network, inputs: Sequence[Tensor]) -> list[list[Tensor]]:
-    """The network's outputs for each input."""
+    """The network's outputs for each input (N, ...)."""
     with torch.inference_mode():
         return [list(network.heads(x)) for x in inputs]
 
@@ -59,9 +59,9 @@ def heads(network: Network, inputs: Sequence[Tensor]) -> list[list[Tensor]]:
 class Format:
     """One kind of file.
 
-    `write` puts a network in eval mode on the CPU, in float32, into a new file; `path` is in a temporary folder beside
-    the place where the file goes. `run` gives, for each input (N, ...), what the written file makes of it: the
-    tensors that `expect` computes with the network that was written; without it, `network.heads`.
+    `write` writes a network in eval mode, on the CPU and in float32, to a new file in a temporary folder beside the
+    target. `run` returns the outputs of the written file for each input (N, ...); they must equal those that `expect`
+    computes with the network, by default `network.heads`.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Format:
 
 
 def format_of(path: str | Path) -> Format:
-    """The format that a file's name stands for; raises `DarknetError` where there is none."""
+    """The format of a file name's suffix; raises `DarknetError` if there is none."""
     path = Path(path)
     suffix = ".weights" if cutoff_of(path) is not None else path.suffix.lower()
     if suffix not in MODULES:
@@ -83,7 +83,7 @@ def format_of(path: str | Path) -> Format:
 
 
 def check_options(form: Format, options: Options) -> None:
-    """Raise `DarknetError` for what was asked of a format that does not take it."""
+    """Raise `DarknetError` for options that a format does not take."""
     if not options.dtype.is_floating_point:
         raise DarknetError(f"{options.dtype} holds no fractions: float32, float16 and bfloat16 do")
     if options.bn_eps != EPS and options.layout in (None, "darknet_py"):
@@ -104,7 +104,7 @@ def _taken(suffix: str) -> frozenset[str]:
 
 
 def format_in(module: str) -> Format:
-    """The format of one of the modules in this package; raises `DarknetError` where a package it needs is missing."""
+    """The format of a module in this package; raises `DarknetError` if a package it needs is missing."""
     try:
         form: Format = import_module(f"darknet_py.convert.{module}").FORMAT
     except ModuleNotFoundError as error:

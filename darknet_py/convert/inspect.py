@@ -1,4 +1,4 @@
-"""What a file of weights holds: the values of each tensor in numbers, against a cfg or without one."""
+"""Describes a file of weights: statistics of each tensor, with or without a cfg."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from darknet_py.weights.named import name_of, outline
 from darknet_py.weights.projects import COUNTER
 from darknet_py.weights.slots import VALUE_SIZE, Slot, cutoff_of, layout
 
-NOTED: Final = ("version", "seen", "layers")  # of what `note_of` writes
+NOTED: Final = ("version", "seen", "layers")  # of the note in a file
 
 
 @dataclass(frozen=True)
 class Row:
-    """One tensor; mean and the others leave NaN out, and are NaN where nothing is left."""
+    """One tensor; the statistics leave out NaN, and are NaN if nothing else is there."""
 
     layer: int | None
-    type: str | None  # the section's, where a cfg is given
+    type: str | None  # that of the section, with a cfg
     name: str
     shape: tuple[int, ...]
     mean: float
@@ -43,7 +43,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Fit:
-    """A cfg that a weights file fits by its size: whole, or with its first layers."""
+    """A cfg whose network, or whose first layers, a weights file fits by its size."""
 
     cfg: str
     layers: int
@@ -52,18 +52,18 @@ class Fit:
 
 @dataclass(frozen=True)
 class Contents:
-    """A file."""
+    """The description of a file."""
 
     file: str
     format: str
-    facts: dict[str, str | int]  # version, seen, layout, ... as far as the file says
+    facts: dict[str, str | int]  # version, seen, layout, ... if the file has them
     values: int
     rows: tuple[Row, ...]
-    fits: tuple[Fit, ...] = ()  # of a weights file without a cfg
-    problem: str | None = None  # why it does not fit the cfg
+    fits: tuple[Fit, ...] = ()  # cfgs that a weights file may be for, without a cfg
+    problem: str | None = None  # why the file does not fit the cfg
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON; numbers that JSON has no name for are text."""
+        """Plain values, for JSON; NaN and infinity are text."""
         plain = asdict(self)
         for row in plain["rows"]:
             row.update({k: str(v) for k, v in row.items() if isinstance(v, float) and not math.isfinite(v)})
@@ -71,9 +71,9 @@ class Contents:
 
 
 def inspect(path: str | Path, cfg: str | Path | None = None, *, dialect: str | None = None) -> Contents:
-    """Read a .weights, .pt, .pth or .safetensors file, a piece at a time; its bytes say what it is.
+    """Read a .weights, .pt, .pth or .safetensors file, recognised by its bytes, piece by piece.
 
-    Raises `DarknetError` for a file that cannot be read; one that does not fit the cfg is described all the same.
+    Raises `DarknetError` if the file cannot be read; one that does not fit the cfg is described all the same.
     """
     path = find(path)
     graph = None if cfg is None else Graph.read(cfg, dialect=dialect)
@@ -164,12 +164,12 @@ def _number(key: str) -> int | None:
 
 
 def _natural(key: str) -> list[tuple[int, str]]:
-    """Sorts numbers in keys as numbers."""
+    """A sorting key in which digits count as numbers."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d{1,18})", key) if part]
 
 
 def _fits(path: Path, size: int) -> tuple[Fit, ...]:
-    """The cfgs here, beside the file and in the package that fit a file of this size, whole ones first."""
+    """The cfgs in this folder, beside the file and in the package that fit a file of this size, whole ones first."""
     folders = dict.fromkeys(folder.resolve() for folder in (Path("cfg"), path.parent, ROOT / "cfg"))
     found = (_fit(cfg, size) for folder in folders if folder.is_dir() for cfg in sorted(folder.glob("*.cfg")))
     return tuple(sorted((fit for fit in found if fit is not None), key=lambda fit: fit.layers < fit.of))
@@ -183,7 +183,7 @@ def _fit(cfg: Path, size: int) -> Fit | None:
             graph = Graph.read(cfg)
     except CfgError:
         return None
-    ends = {slot.node.index: slot.end for slot in layout(graph)}  # of a layer's tensors the last one stays
+    ends = {slot.node.index: slot.end for slot in layout(graph)}  # the last tensor of each layer remains
     layers = next((index + 1 for index, end in ends.items() if end == values), None)
     if layers is None or rest:
         return None

@@ -1,4 +1,4 @@
-"""Named tensors, as ``.pt`` and ``.safetensors`` files get them: a few tensors and a note of text."""
+"""Named tensors for ``.pt`` and ``.safetensors`` files, and a note of text that goes with them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from darknet_py.weights.projects import Key, layout_named
 
 
 def note_of(network: Network, options: Options) -> dict[str, str]:
-    """What is written beside the tensors."""
+    """The note that is written beside the tensors."""
     header = network.header
     return {
         "cfg": dumps(network.graph.sections),
@@ -31,7 +31,7 @@ def note_of(network: Network, options: Options) -> dict[str, str]:
 
 
 def named(network: Network, options: Options) -> dict[str, Tensor]:
-    """The tensors under the keys of a layout, contiguous; where nothing has to change they are the network's own."""
+    """The tensors under the keys of a layout, contiguous; unchanged ones are the network's own."""
     layout = layout_named(options.layout)
     own = network.state_dict()
     tensors = {key.foreign: _outgoing(own[key.own], key, options) for key in layout.keys(network)}
@@ -39,7 +39,7 @@ def named(network: Network, options: Options) -> dict[str, Tensor]:
 
 
 def run(path: Path, network: Network, inputs: Sequence[Tensor], options: Options) -> list[list[Tensor]]:
-    """What a network that is loaded from the file makes of each input."""
+    """The outputs of a network loaded from the file for each input (N, ...)."""
     loaded = Network(network.graph, initialize=False).eval()
     read(loaded, path, Reading(layout=layout_named(options.layout).name, bn_eps=options.bn_eps))
     return heads(loaded, inputs)

@@ -1,4 +1,4 @@
-"""``.onnx``: through torch.export and torch's translation to ONNX; needs the extra `onnx`."""
+"""``.onnx``: by torch.export and torch's translation to ONNX; needs the extra `onnx`."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from darknet_py.convert.traceable import Traceable, comparable, expect, note, on
 from darknet_py.errors import DarknetError
 from darknet_py.network.module import Network
 
-MAX_BYTES: Final = 2**31 - 2**24  # of a protobuf message, less some for what is not weights
-AXES: Final = {0: "batch", 2: "rows", 3: "columns"}  # of the input: what free axes are called
+MAX_BYTES: Final = 2**31 - 2**24  # the limit of a protobuf message, less a margin for what is not weights
+AXES: Final = {0: "batch", 2: "rows", 3: "columns"}  # names of the input's dynamic axes
 NMS: Final = """
 nms (float[batch, count, 4] all_boxes, float[batch, count, classes] all_scores)
     => (float[found, 4] boxes, float[found] scores, int64[found] labels, int64[found] pictures)
@@ -54,8 +54,8 @@ SCORES_OF_LABELS: Final = """
 def write(network: Network, path: Path, options: Options) -> None:
     """Write a network as one ONNX file, weights inside; its input is `images`.
 
-    With `nms`, a row for every box and class that is left: `boxes` (M, 4), `scores`, `labels` and `pictures` (M,),
-    which say the row of the batch. They go by picture, then by class, then by falling score.
+    With `nms` there is one row per remaining box and class: `boxes` (M, 4), `scores`, `labels`, and `pictures` (M,),
+    the index in the batch. They are ordered by picture, then by class, then by falling score.
     """
     onnx = needed("onnx")
     needed("onnxscript")
@@ -73,9 +73,9 @@ def write(network: Network, path: Path, options: Options) -> None:
 
 
 def run(path: Path, network: Network, inputs: Sequence[Tensor], options: Options) -> list[list[Tensor]]:
-    """What onnxruntime makes of each input, on the CPU; with `nms`, what goes into that.
+    """The outputs of onnxruntime on the CPU for each input (N, ...); with `nms`, the inputs of that operator.
 
-    NMS itself gives a row more or less for the smallest difference in a score near the threshold.
+    NMS itself may return a row more or less after the smallest difference in a score near the threshold.
     """
     onnx, runtime = needed("onnx"), needed("onnxruntime")
     names, source = None, str(path)
@@ -93,7 +93,7 @@ def run(path: Path, network: Network, inputs: Sequence[Tensor], options: Options
 
 
 def check(options: Options) -> None:
-    """Raise `DarknetError` for thresholds that cannot be or that nothing asks for, and for what cannot be run."""
+    """Raise `DarknetError` for impossible or unused thresholds, and for types that cannot be run."""
     if options.dtype == torch.bfloat16:
         raise DarknetError("onnxruntime does not compute in bfloat16; it does in float16")
     for name in ("thresh", "iou"):
@@ -105,7 +105,7 @@ def check(options: Options) -> None:
 
 
 def needed(package: str) -> Any:
-    """A package of the extra; raises `DarknetError` where it is missing."""
+    """A package of the extra; raises `DarknetError` if it is missing."""
     try:
         return import_module(package)
     except ImportError as error:
@@ -127,7 +127,7 @@ def translated(program: ExportedProgram, output_names: Sequence[str]) -> Any:
 
 
 def keep_divisors(graph: torch.fx.Graph) -> None:
-    """Multiply after average pooling with a divisor of its own, which torch's translation passes over."""
+    """Multiply after average pooling with its own divisor, which torch's translation ignores."""
     for node in list(graph.nodes):
         if node.target is torch.ops.aten.avg_pool2d.default and len(node.args) == 7:
             factor = math.prod(node.args[1]) / node.args[6]  # the window's size, and the divisor
@@ -139,7 +139,7 @@ def keep_divisors(graph: torch.fx.Graph) -> None:
 
 
 def name_axes(graph: Any) -> None:
-    """Give the free axes of the input, and what follows from them, the names of `AXES`."""
+    """Name the dynamic axes of the input, and those that follow from them, as in `AXES`."""
     dims = graph.input[0].type.tensor_type.shape.dim
     names = {name: AXES[axis] for axis, dim in enumerate(dims) for name in re.findall(r"s\d+", dim.dim_param)}
     for value in chain(graph.input, graph.output, graph.value_info):
@@ -149,7 +149,7 @@ def name_axes(graph: Any) -> None:
 
 
 def append_nms(graph: Any, options: Options, *, has_labels: bool) -> None:
-    """Let ONNX's NonMaxSuppression follow boxes and scores: class by class and by IoU > `iou`, as in do_nms_sort."""
+    """Append ONNX's NonMaxSuppression: class by class and by IoU > `iou`, as in do_nms_sort."""
     scores = SCORES_OF_LABELS if has_labels else SCORES
     text = NMS.format(iou=options.iou, thresh=options.thresh, scores=scores)
     tail = import_module("onnx.parser").parse_graph(text)
@@ -161,7 +161,7 @@ def append_nms(graph: Any, options: Options, *, has_labels: bool) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep back what torch and onnxscript say about themselves: nothing of it is about the network."""
+    """Silence torch's and onnxscript's notes about themselves."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
     levels = [logger.level for logger in loggers]
     try:

@@ -1,6 +1,6 @@
-"""The self-check of a conversion: the same random input through the network and through what was written.
+"""The self-check of a conversion: the network and the written file get the same random input.
 
-And what is around it: the network made ready before, the file put in its place after.
+Also the steps around it: preparing the network, and moving the checked file to its place.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ TOLERANCES: Final = {
     torch.float32: 1e-4,
     torch.float16: 1e-2,
     torch.bfloat16: 1e-1,
-}  # of the output's scale; about ten times what rounding to 16 bits changes a value by
+}  # as a fraction of the output's scale; about ten times the rounding error of 16 bits
 
 
 @dataclass(frozen=True)
 class Proof:
-    """How far the outputs are apart, in the output where that is the largest share of its scale."""
+    """The largest difference between outputs, for the output where it is the largest fraction of the scale."""
 
-    difference: float  # the largest
+    difference: float  # the largest difference
     scale: float  # the largest absolute value of that output
-    tolerance: float  # how large `share` may be
+    tolerance: float  # the limit of `share`
 
     @property
     def share(self) -> float:
@@ -58,9 +58,9 @@ class Proof:
 
 
 def prove(form: Format, path: Path, network: Network, options: Options, source: Network | None = None) -> Proof:
-    """Compare a network with the file it was written to, on random input that is the same each time.
+    """Compare a network with the file it was written to, on random input from a fixed seed.
 
-    `source` is the network to compare with where the one that was written was made from another.
+    `source` is the network to compare with if the written one was made from another.
     """
     source = source or network
     if form.values_only:
@@ -80,7 +80,7 @@ def prove(form: Format, path: Path, network: Network, options: Options, source: 
 
 
 def small(network: Network) -> Network:
-    """The network for a smaller picture, where it takes one: its weights are all used then too."""
+    """The network for a smaller picture, if it takes one; that uses all weights, too."""
     graph = network.graph
     side = max(3 * graph.stride, 32)
     if not graph.resizable or side >= min(graph.net.width, graph.net.height):
@@ -93,7 +93,7 @@ def small(network: Network) -> Network:
 
 @contextmanager
 def ready(network: Network) -> Iterator[Network]:
-    """A network on the CPU, in float32, in eval mode and without a state: itself where it can be, else a copy."""
+    """A network on the CPU, in float32, in eval mode and without state: itself if possible, otherwise a copy."""
     network.check_values()
     if (
         network.device.type != "cpu"
@@ -110,10 +110,10 @@ def ready(network: Network) -> Iterator[Network]:
 
 @contextmanager
 def placing(target: Path) -> Iterator[Path]:
-    """A path to write to, in a new folder beside the target; when the block ends well, what is there moves over.
+    """A path in a new folder beside the target; the files there are moved over if the block ends without an error.
 
-    After an error the old file stays as it is, and nothing of the new one is left. A target that is no regular file (a
-    pipe, a device) is written to.
+    After an error the old file stays as it is, and nothing of the new one remains. A target that is not a regular file
+    (a pipe, a device) is written directly.
     """
     try:
         if target.exists() and not target.is_file():

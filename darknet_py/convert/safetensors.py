@@ -1,4 +1,4 @@
-"""``.safetensors``: named tensors after a header of JSON, in which the cfg and what Darknet's header says are too."""
+"""``.safetensors``: named tensors after a header of JSON, which also holds the cfg and Darknet's header."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from darknet_py.network.module import Network
 
 
 def write(network: Network, path: Path, options: Options) -> None:
-    """Write the tensors, and as metadata what `note_of` says."""
+    """Write the tensors, and the note of `note_of` as metadata."""
     try:
         save_file(named(network, options), path, metadata={"format": "pt", **note_of(network, options)})
     except SafetensorError as error:

@@ -17,7 +17,7 @@ from darknet_py.weights.projects import layout_named
 
 
 def write(network: Network, path: Path, options: Options) -> None:
-    """Write a state dict; of this package's own layout, `Network.load_state_dict` takes it as it is."""
+    """Write a state dict; `Network.load_state_dict` reads it if the layout is this package's own."""
     tensors = {key: _alone(tensor) for key, tensor in named(network, options).items()}
     state = OrderedDict(tensors)
     modules = vars(network.state_dict())["_metadata"] if layout_named(options.layout).name == NOTE else {}
@@ -25,12 +25,12 @@ def write(network: Network, path: Path, options: Options) -> None:
     try:
         with path.open("wb") as file:
             torch.save(state, file)
-    except RuntimeError as error:  # of closing the archive, which hides what stopped the writing
+    except RuntimeError as error:  # from closing the archive, which hides the first error
         raise error.__context__ or WeightsError(f"{path.name} cannot be written: {error}") from None
 
 
 def _alone(tensor: Tensor) -> Tensor:
-    """A tensor that is all of its storage, because torch.save writes storages."""
+    """A tensor that fills its storage, because torch.save writes storages."""
     return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 

@@ -1,4 +1,4 @@
-"""``.ts``: TorchScript, for programs that still load it. torch keeps it, but recommends ``.pt2``."""
+"""``.ts``: TorchScript, for programs that still load it; torch recommends ``.pt2``."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def write(network: Network, path: Path, options: Options) -> None:
     """Trace a network and write it, with the cfg beside the graph."""
     module = Traceable(network, options)
     with quiet():
-        with torch.enable_grad():  # then layers change nothing in place
+        with torch.enable_grad():  # keeps layers from working in place
             x = torch.zeros(example_shape(network, options), dtype=torch.float32)
             traced = torch.jit.trace(module, x, check_trace=False)
         torch.jit.save(traced, str(path), _extra_files=note(network, options))
 
 
 def run(path: Path, network: Network, inputs: Sequence[Tensor], options: Options) -> list[list[Tensor]]:
-    """What the graph in the file makes of each input."""
+    """The outputs of the graph in the file for each input (N, ...)."""
     with quiet(), torch.no_grad():
         module = torch.jit.load(str(path))
         return [comparable(module(one_sequence(network, x)), options) for x in inputs]
@@ -35,7 +35,7 @@ def run(path: Path, network: Network, inputs: Sequence[Tensor], options: Options
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep back that torch.jit is deprecated, and that comparisons of sizes are not traced: their answers stay."""
+    """Silence that torch.jit is deprecated and that comparisons of sizes become constants."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.\w+` is deprecated", category=DeprecationWarning)
         warnings.filterwarnings("ignore", message="Converting a tensor to a Python|Iterating over a tensor")

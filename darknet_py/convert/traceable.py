@@ -1,4 +1,4 @@
-"""A network as one module that torch can trace: its heads as they are, or every box with every score."""
+"""A network as a module that torch can trace: the outputs of its heads, or all boxes with all scores."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from darknet_py.tree.walk import TreeWalk, walk_in
 
 
 class Traceable(nn.Module):
-    """What a file with a graph in it computes: (N, C, H, W) from 0 to 1 -> a tuple of tensors, all float32.
+    """The computation in a file with a graph: (N, C, H, W) from 0 to 1 -> a tuple of tensors, all float32.
 
-    The heads of the network; or, with `decode` or `nms`, what is in `Dense`. The network is a copy that shares its
-    tensors with the original, unless `dtype` is another. Raises `DarknetError` for what the network does not have.
+    It returns the heads' outputs or, with `decode` or `nms`, the fields of `Dense`. The network is a copy that shares
+    its tensors with the original, unless `dtype` differs. Raises `DarknetError` for options that the network cannot
+    fulfil.
     """
 
     def __init__(self, network: Network, options: Options) -> None:
@@ -40,12 +41,12 @@ class Traceable(nn.Module):
 
     @property
     def has_labels(self) -> bool:
-        """Whether boxes have a class each, and no score for every class."""
+        """Whether boxes have one class each instead of a score for every class."""
         return self.decodes and self.walks[0] is not None
 
     @property
     def output_names(self) -> list[str]:
-        """What the outputs are called; heads have the numbers of their layers."""
+        """The names of the outputs; heads have the numbers of their layers."""
         if not self.decodes:
             return [f"layer{index}" for index in self.network.graph.outputs]
         return list(Dense._fields if self.has_labels else Dense._fields[:2])
@@ -63,37 +64,36 @@ class Traceable(nn.Module):
 
 
 def note(network: Network, options: Options) -> dict[str, str]:
-    """What a file says about the network in it, beside the graph."""
+    """What a file says about its network, beside the graph."""
     told = note_of(network, options)
-    del told["layout"]  # no state dict, no keys
+    del told["layout"]  # there are no keys without a state dict
     return {**told, "darknet_py": __version__}
 
 
 def expect(network: Network, inputs: Sequence[Tensor], options: Options) -> list[list[Tensor]]:
-    """What a file with a graph in it should make of each input; with `nms`, what goes into that."""
+    """The expected outputs of a file with a graph for each input (N, ...); with `nms`, the inputs of that."""
     module = Traceable(network, replace(options, dtype=torch.float32))
     with torch.no_grad():
         return [comparable(module(one_sequence(network, x)), options) for x in inputs]
 
 
 def comparable(outputs: Iterable[Tensor], options: Options) -> list[Tensor]:
-    """Of the outputs, what is off by little after little differences.
+    """The outputs (N, ...) that are continuous in the input: scores and clipped boxes, not labels.
 
-    A label is not: near a tie it is another one. And of boxes, whose size is an exponential, it is what lies inside
-    the picture.
+    A label jumps at a tie. The size of a box is an exponential, so boxes are clipped to the picture.
     """
     values = [output for output in outputs if output.is_floating_point()]
     return [values[0].clamp(0, 1), *values[1:]] if options.decode or options.nms else values
 
 
 def one_sequence(network: Network, x: Tensor) -> Tensor:
-    """The first sequence of a batch, where the network is recurrent: such a graph takes no more."""
+    """The first sequence of a batch (N, ...) if the network is recurrent, because such a graph takes only one."""
     graph = network.graph
     return x[:: len(x) // graph.net.time_steps] if graph.recurrent else x
 
 
 def without_gradient(network: Network) -> Network:
-    """A copy that has the same memory behind its parameters, which need no gradient."""
+    """A copy whose parameters share the memory of the original and need no gradient."""
     memo: dict[int, Any] = {id(buffer): buffer for buffer in network.buffers()}
     for parameter in network.parameters():
         memo[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=False)
@@ -105,14 +105,14 @@ def check_dynamic_size(network: Network) -> None:
     """Raise `DarknetError` for a network whose layers depend on the size of its input."""
     graph = network.graph
     if not graph.resizable:
-        raise DarknetError("the size cannot be dynamic: this network takes one size alone")
+        raise DarknetError("the size cannot be dynamic: this network takes only one size")
     part = next((node for node in graph.nodes if node.layer.fixed_part), None)
     if part is not None:
         raise DarknetError(f"the size cannot be dynamic: {part} takes a part of a fixed size")
 
 
 def check_heads(network: Network) -> None:
-    """Raise `DarknetError` for a network without boxes, or with heads that cannot be joined."""
+    """Raise `DarknetError` for a network without boxes, or with heads whose boxes cannot be joined."""
     heads = network.graph.heads
     for head in heads:
         head.layer.require_boxes()
@@ -124,5 +124,5 @@ def check_heads(network: Network) -> None:
 
 
 def _walks(network: Network) -> list[TreeWalk | None]:
-    """Of every head, the walk down the tree of its classes."""
+    """The walk down the tree of its classes, for every head."""
     return [walk_in(network.layers[index]) for index in network.graph.outputs]

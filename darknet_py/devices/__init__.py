@@ -138,7 +138,7 @@ def packed(boxes: Tensor, *columns: Tensor) -> Tensor:
 
 
 def unpacked(rows: Tensor, dtypes: Sequence[torch.dtype]) -> tuple[Tensor, ...]:
-    """The boxes and columns again."""
+    """The boxes (K, 4) and columns (K,) again, of what `packed` gives."""
     columns = rows[:, 4:].t().contiguous().unbind(0)
     whole = [
         column.long() if dtype == torch.int64 else column.view(dtype)

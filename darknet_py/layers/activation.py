@@ -1,4 +1,4 @@
-"""``[activation]``: an activation of its own."""
+"""``[activation]``: an activation as a layer of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from darknet_py.layers.parts.activations import Activate, activation_name
 @register("activation")
 @dataclass(frozen=True, kw_only=True)
 class ActivationLayer(Layer):
-    """``[activation]``: an activation of its own."""
+    """``[activation]``: an activation as a layer of its own."""
 
     activation: str = key(activation_name, "linear", "the function")
 

@@ -13,7 +13,7 @@ from darknet_py.layers.base import Layer, Reach, Shape, register
 @register("avgpool", "avg")
 @dataclass(frozen=True, kw_only=True)
 class AvgPool(Layer):
-    """``[avgpool]``: the mean of each channel over the whole picture, whatever its size."""
+    """``[avgpool]``: the mean of each channel over the whole picture of any size."""
 
     def out_shape(self, inputs: Sequence[Shape]) -> Shape:
         return Shape(self.image(inputs).c, 1, 1)

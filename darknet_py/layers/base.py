@@ -1,4 +1,4 @@
-"""What every section type has: shapes, stored tensors, and the registry that finds it by its name in the cfg."""
+"""`Layer`, the base of all section types, with its shapes and stored tensors."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Role = Literal["bias", "scale", "mean", "variance", "weight"]
 
 
 class Shape(NamedTuple):
-    """One picture's worth of a layer's output: channels, height, width.
+    """The shape of a layer's output for one picture: channels, height, width.
 
-    Some layers state no picture (softmax, rnn, cost, ...): they give a plain row of `c` values, and h and w are 0.
+    Some layers (softmax, rnn, cost, ...) give a row of `c` values instead of a picture; then h and w are 0.
     """
 
     c: int
@@ -33,7 +33,7 @@ class Shape(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many values there are; the `outputs` of the C program."""
+        """The number of values; `outputs` in the C program."""
         return self.c * self.h * self.w if self.is_image else self.c
 
     @property
@@ -63,7 +63,7 @@ class Blob(NamedTuple):
 
     @property
     def learned(self) -> bool:
-        """Whether training changes it by gradient; the running mean and variance are measured instead."""
+        """Whether training changes it by gradient; the running mean and variance are measured."""
         return self.role not in ("mean", "variance")
 
     def within(self, prefix: str) -> Blob:
@@ -71,7 +71,7 @@ class Blob(NamedTuple):
 
 
 class Reach(NamedTuple):
-    """How far a layer looks: a window of `size` pixels at steps of `stride`; `size` None is the whole picture."""
+    """The window of a layer: `size` pixels at steps of `stride`; `size` None is the whole picture."""
 
     size: int | None = 1
     stride: float = 1.0
@@ -99,20 +99,20 @@ class Layer:
     """The keys of one section, and what follows from them without a tensor: sources, shapes, sizes, operations."""
 
     type: ClassVar[str] = ""
-    is_head: ClassVar[bool] = False  # gives boxes or masks: an output of the network wherever it stands
+    is_head: ClassVar[bool] = False  # gives boxes or masks, so it is an output of the network anywhere in the cfg
     gives_boxes: ClassVar[bool] = False
     has_loss: ClassVar[bool] = False
     passes_input: ClassVar[bool] = False  # its output is its input, so the one before it is the network's output
-    resizable: ClassVar[bool] = True  # follows the network to another input size
-    fixed_part: ClassVar[bool] = False  # gives a part of the picture that has one size, whatever comes in
+    resizable: ClassVar[bool] = True  # can be resized with the network
+    fixed_part: ClassVar[bool] = False  # gives a part of fixed size of any picture
     recurrent: ClassVar[bool] = False
-    draws: ClassVar[bool] = False  # random numbers while training
+    draws: ClassVar[bool] = False  # draws random numbers during training
     update: ClassVar[Update] = Update()
-    counts: ClassVar[str | None] = None  # the key that says how many outputs share every stored tensor alike
-    partial_filters: ClassVar[bool] = False  # the key numload has effect
-    shows_source: ClassVar[bool] = False  # of several inputs the summary shows the last
-    fit: ClassVar[Fit | None] = None  # how a head wants pictures brought to size; None: as the dialect does
-    augment: ClassVar[Augment | None] = None  # and how it wants them changed for training
+    counts: ClassVar[str | None] = None  # the key with the number of outputs that divide each stored tensor equally
+    partial_filters: ClassVar[bool] = False  # obeys the key numload
+    shows_source: ClassVar[bool] = False  # the summary shows the last of several inputs
+    fit: ClassVar[Fit | None] = None  # how a head wants pictures fitted to the input; None for the dialect's way
+    augment: ClassVar[Augment | None] = None  # and how it wants them augmented
 
     where: Location = field(default=Location("<layer>"), compare=False, repr=False)
     truth: bool = key(flag, False, "the output of this layer is the truth for the layers after it")
@@ -132,16 +132,16 @@ class Layer:
 
     @property
     def draws_sizes(self) -> bool:
-        """Whether it asks for other input sizes while training."""
+        """Whether it asks for random input sizes during training."""
         return False
 
     @property
     def truth_size(self) -> int | None:
-        """Values of truth a picture, `truths` of the C program; None where they are as many as the outputs."""
+        """Values of truth per picture, `truths` of the C program; None for as many as outputs."""
         return None
 
     def takes_truth(self, given: int, wanted: int) -> bool:
-        """Whether it can learn from so many values of truth a picture where it wants so many."""
+        """Whether it can learn from `given` values of truth per picture if it wants `wanted`."""
         return given == wanted
 
     @property
@@ -151,28 +151,28 @@ class Layer:
 
     @property
     def label_map(self) -> tuple[int, ...] | None:
-        """The class here of each class in the labels, where these differ."""
+        """The layer's class for each class in the labels, if they differ."""
         return None
 
     def count_classes(self, before: Shape | None) -> int | None:
-        """How many classes it tells apart when this, if it is known, is the shape of its input."""
+        """The number of classes, given the shape of the input if it is known."""
         return None
 
     def require_boxes(self) -> None:
-        """Raise `CfgError` where no boxes can be made of the output."""
+        """Raise `CfgError` if the output cannot be decoded into boxes."""
         if not self.gives_boxes:
             raise self.error("gives no boxes: is this a classifier?")
 
     def sources(self, index: int) -> tuple[int, ...]:
-        """The layers whose outputs this one takes, when it is layer `index`; -1 is the network's input."""
+        """The layers whose outputs this one takes as layer `index`; -1 is the network's input."""
         return (index - 1,)
 
     def out_shape(self, inputs: Sequence[Shape]) -> Shape:
-        """The shape of the output; raises `CfgError` where there can be none."""
+        """The shape of the output; raises `CfgError` if the inputs do not fit."""
         raise NotImplementedError
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
-        """The module that computes the layer, its parameters not initialised."""
+        """The module that computes the layer, with uninitialised parameters."""
         raise NotImplementedError
 
     def blobs(self, inputs: Sequence[Shape]) -> tuple[Blob, ...]:
@@ -180,11 +180,11 @@ class Layer:
         return ()
 
     def workspace(self, inputs: Sequence[Shape]) -> int:
-        """Values that one picture's output takes to compute beside inputs and output, where they may be far more."""
+        """Temporary values for computing one picture's output, if they may be far more than inputs and output."""
         return 0
 
     def operations(self, inputs: Sequence[Shape]) -> int:
-        """Floating point operations for one picture, counted as Darknet counts: 2 a multiplication with addition."""
+        """Floating point operations for one picture, as Darknet counts them: 2 per multiplication and addition."""
         return 0
 
     def reach(self) -> Reach:
@@ -192,18 +192,18 @@ class Layer:
         return Reach()
 
     def label(self, index: int) -> str:
-        """What stands before the shapes in the line that Darknet prints at load, when this is layer `index`."""
+        """The start of the line that Darknet prints at load for this layer, as layer `index`."""
         return self.type
 
     def earlier(self, n: int, index: int) -> int:
-        """Layer `n` as layer `index` names it: negative counts back. Raises `CfgError` where there is none."""
+        """The index that layer `index` names by `n`: negative counts back. Raises `CfgError` if there is none."""
         absolute = n if n >= 0 else index + n
         if not 0 <= absolute < index:
             raise self.error(f"layer {n} does not exist; this is layer {index}")
         return absolute
 
     def resized(self, old: Sequence[Shape], new: Sequence[Shape]) -> Layer:
-        """The layer to use in place of this one when its inputs change from `old` to `new` shapes."""
+        """The layer to use instead of this one when the shapes of its inputs change from `old` to `new`."""
         return self
 
     def error(self, message: str) -> CfgError:
@@ -211,7 +211,7 @@ class Layer:
         return CfgError(f"[{self.type}] {message}", self.where)
 
     def image(self, inputs: Sequence[Shape]) -> Shape:
-        """The one input, which has to be a picture."""
+        """The only input, which must be a picture."""
         (shape,) = inputs
         if not shape.is_image:
             raise self.error(f"needs a picture, but the layer before it gives a row of {shape.size} values")

@@ -14,7 +14,7 @@ from darknet_py.layers.parts.batchnorm import batch_norm_2d, norm_blobs
 @register("batchnorm")
 @dataclass(frozen=True, kw_only=True)
 class BatchNorm(Layer):
-    """``[batchnorm]``: batch normalization of its own. Training leaves its scales and biases as they are."""
+    """``[batchnorm]``: batch normalization as a layer of its own. Training does not change its scales and biases."""
 
     update = Update(trained=False)  # no update function in the C program
 

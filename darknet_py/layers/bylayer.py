@@ -1,4 +1,4 @@
-"""Tables with a row a kind of layer: what a room outside `layers/` knows of each."""
+"""Tables with one row per kind of layer: what a package outside `layers/` knows of each."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ T = TypeVar("T")
 
 
 class ByLayer(Generic[T]):
-    """Values by the class of a layer; a class without a row has that of the nearest class it derives from.
+    """Values by the class of a layer; a class without a row inherits that of its nearest base class.
 
-    Rows are given when a table is made, or added by the module that has the value:
+    Rows are given to the constructor, or added by the module that defines the value:
 
         @DECODERS.row(Toy)
         def decode_toy(layer: Toy, ...): ...
     """
 
     def __init__(self, lack: str, rows: Mapping[type[Layer], T] | None = None) -> None:
-        """Make a table; `lack` is what can be said of a layer without a row, such as "has no loss"."""
+        """Make a table; `lack` describes a layer without a row in messages, such as "has no loss"."""
         self.lack = lack
         self.rows: dict[type[Layer], T] = dict(rows or {})
 
     def row(self, *layers: type[Layer]) -> Callable[[T], T]:
-        """Add the decorated value for some classes; raises `ValueError` where one has a row."""
+        """Add the decorated value for some classes; raises `ValueError` if one already has a row."""
 
         def add(value: T) -> T:
             for layer in layers:
@@ -41,7 +41,7 @@ class ByLayer(Generic[T]):
         return next((self.rows[kind] for kind in type(layer).__mro__ if kind in self.rows), None)
 
     def __getitem__(self, layer: Layer) -> T:
-        """The value for a layer; raises `CfgError` with the place of its section where there is none."""
+        """The value for a layer; raises `CfgError` with the place of its section if there is none."""
         found = self.get(layer)
         if found is None:
             raise layer.error(self.lack)

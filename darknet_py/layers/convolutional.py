@@ -128,7 +128,7 @@ class ConvolutionalModule(FollowsBuild, KeepsMemory):
 
 
 class Smoothed(torch.autograd.Function):
-    """The same values, each drawn towards its neighbours: `rate` times the differences in a window of 5 x 5.
+    """The identity; its gradient pulls each value towards its neighbours: `rate` times the differences in 5 x 5.
 
     That is smooth_layer of the GPU builds, which for strides above 1 takes the neighbours by the input's size, a fault.
     """
@@ -144,29 +144,29 @@ class Smoothed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        """The gradient, less the pull."""
+        """The gradient (N, C, H, W), minus the pull."""
         (x,) = ctx.saved_tensors
         size = Smoothed.WINDOW
         sums, counts = (
             F.avg_pool2d(y, size, 1, size // 2, divisor_override=1) for y in (x, torch.ones_like(x[:1, :1]))
-        )  # the border counts as 0 and is left out of both
+        )  # the border counts as 0 and is left out of both sums
         return grad - ctx.rate * (sums - counts * x), None
 
 
 def in_order_of(weight: Tensor, x: Tensor) -> Tensor:
-    """The picture (N, C, H, W) in the order in memory of the weights; as it is where these are good for either."""
+    """The picture (N, C, H, W) in the memory format of the weights; unchanged if these have both."""
     orders = torch.contiguous_format, torch.channels_last
     fits = [order for order in orders if weight.is_contiguous(memory_format=order)]
     return x.contiguous(memory_format=fits[0]) if len(fits) == 1 else x
 
 
 def binarize(weight: Tensor) -> Tensor:
-    """Each filter's weights as plus or minus the mean of their sizes; gradients pass straight through."""
+    """Each filter (K, C, h, w) as plus or minus the mean of its absolute values; gradients pass unchanged."""
     mean = weight.abs().mean(dim=(1, 2, 3), keepdim=True)
     return torch.where(weight > 0, mean, -mean).detach() + (weight - weight.detach())
 
 
 def sign_of_inputs(x: Tensor) -> Tensor:
-    """1 where x > 0, else -1; gradients pass where x lies between -1 and 1 (the gradient of hardtan)."""
+    """1 if x > 0, else -1, of any shape; gradients pass where x is between -1 and 1 (the gradient of hardtan)."""
     clipped = F.hardtanh(x)
     return torch.ones_like(x).where(x > 0, -1) + (clipped - clipped.detach())

@@ -16,7 +16,7 @@ COSTS = ("seg", "sse", "masked", "smooth", "L1", "wgan")
 @register("cost")
 @dataclass(frozen=True, kw_only=True)
 class Cost(Layer):
-    """``[cost]``: a loss on the output of the layer before; what comes in goes out, as a row."""
+    """``[cost]``: a loss on the output of the previous layer; its output is its input, as a row."""
 
     has_loss = True
     passes_input = True

@@ -15,7 +15,7 @@ from darknet_py.layers.base import Layer, Shape, register
 @register("crop")
 @dataclass(frozen=True, kw_only=True)
 class Crop(Layer):
-    """``[crop]``: a part of the picture, with values from -1 to 1; the middle, or anywhere while training."""
+    """``[crop]``: a part of the picture, with values from -1 to 1; the middle, or anywhere during training."""
 
     draws = True
     fixed_part = True
@@ -39,7 +39,7 @@ class Crop(Layer):
         return CropModule(self)
 
     def resized(self, old: Sequence[Shape], new: Sequence[Shape]) -> Crop:
-        """The same layer for another input size: the part keeps its share of the height (resize_crop_layer)."""
+        """The same layer for another input size: the part keeps its fraction of the height (resize_crop_layer)."""
         (before,), (after,) = old, new
         scale = self.crop_height / before.h
         return replace(self, crop_height=int(scale * after.h), crop_width=int(scale * after.w))

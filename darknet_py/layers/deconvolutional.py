@@ -32,7 +32,7 @@ class Deconvolutional(Layer):
 
     @property
     def total_padding(self) -> int:
-        """Cut of each side."""
+        """Pixels cut off each side."""
         return self.size // 2 if self.pad else self.padding
 
     def out_shape(self, inputs: Sequence[Shape]) -> Shape:

@@ -47,7 +47,7 @@ class Detection(Head):
 
     @property
     def coder(self) -> BoxCoder:
-        """How its numbers are boxes: sizes are shares of the picture, or their roots."""
+        """How its numbers mean boxes: sizes are fractions of the picture, or their roots."""
         return BoxCoder(SQUARE if self.sqrt else PLAIN)
 
     def require_boxes(self) -> None:

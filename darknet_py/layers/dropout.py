@@ -14,7 +14,7 @@ from darknet_py.layers.base import Layer, Shape, register
 @register("dropout")
 @dataclass(frozen=True, kw_only=True)
 class Dropout(Layer):
-    """``[dropout]``: while training, zeros at random and the rest divided by 1 - probability."""
+    """``[dropout]``: in training, sets values to zero at random and divides the rest by 1 - probability."""
 
     draws = True
 

@@ -14,12 +14,12 @@ from darknet_py.layers.base import Layer, Shape
 from darknet_py.tree.wordtree import read_map
 
 DEFAULT_ANCHOR: Final = 0.5
-MOST_TRUTHS: Final = 10_000  # that are learnt of a picture
+MOST_TRUTHS: Final = 10_000  # the most truths that are learnt per picture
 
 
 @dataclass(frozen=True, kw_only=True)
 class Head(Layer):
-    """A layer that says where objects are, of some classes; it is an output of the network wherever it stands."""
+    """A layer that locates objects of some classes; it is an output of the network anywhere in the cfg."""
 
     is_head = True
     has_loss = True
@@ -33,9 +33,9 @@ class Head(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class GridHead(Head):
-    """Boxes on a grid, some anchors a cell; of each anchor the output has box, objectness and classes."""
+    """Boxes on a grid with several anchors per cell; the output has box, objectness and classes for each anchor."""
 
-    original_truths: ClassVar[int | None] = None  # of a picture in the C program, where its cfg has no say
+    original_truths: ClassVar[int | None] = None  # per picture in the C program, if its cfg cannot choose
 
     anchors: tuple[float, ...] = key(list_of(number), (), "width, height of all anchors in pixels of the input")
     num: int = key(positive, 1, "anchors in all layers together")
@@ -54,7 +54,7 @@ class GridHead(Head):
 
     @property
     def truths(self) -> int:
-        """Truths a picture; raises `CfgError` for more than can be meant."""
+        """Truths per picture; raises `CfgError` for an absurd number."""
         count = max(self.max, self.original_truths or 0)
         if count > MOST_TRUTHS:
             raise self.error(f"max={count}: more than {MOST_TRUTHS} truths a picture are not accepted")
@@ -70,12 +70,12 @@ class GridHead(Head):
 
     @property
     def all_anchors(self) -> tuple[tuple[float, float], ...]:
-        """The `num` (width, height) that all layers with this list share."""
+        """The `num` pairs (width, height) that all layers with this list share."""
         return tuple(self._anchor(n) for n in range(self.num))
 
     @property
     def own_anchors(self) -> Sequence[int]:
-        """Which of them this layer has."""
+        """The indices of this layer's anchors."""
         return range(self.num)
 
     @property
@@ -84,38 +84,38 @@ class GridHead(Head):
         return tuple(self._anchor(n) for n in self.own_anchors)
 
     def _anchor(self, n: int) -> tuple[float, float]:
-        """One of the list; what the cfg does not give is .5."""
+        """One of the list; .5 if the cfg does not give it."""
         width, height = (*self.anchors[2 * n : 2 * n + 2], DEFAULT_ANCHOR, DEFAULT_ANCHOR)[:2]
         return width, height
 
     @property
     def coder(self) -> BoxCoder:
-        """How its numbers are boxes, and in what units its anchors are."""
+        """How its numbers mean boxes, and the units of its anchors."""
         return BoxCoder(unit="pixels")
 
     @property
     def leading(self) -> int:
-        """Channels of an anchor before its classes; the last of them is objectness."""
+        """Channels per anchor before its classes; the last of them is objectness."""
         return 5
 
     @property
     def entries(self) -> int:
-        """Channels of an anchor."""
+        """Channels per anchor."""
         return self.leading + self.classes
 
     @property
     def channels(self) -> int:
-        """Channels that the layer takes and gives."""
+        """Channels of its input and output."""
         return len(self.own_anchors) * self.entries
 
     @property
     def formula(self) -> str:
-        """Why it takes so many, in the words of the cfg."""
+        """The formula for that number, in the words of the cfg."""
         return f"num*(classes+5) = {self.num}*({self.classes}+5) = {self.channels}"
 
     @property
     def beyond(self) -> str | None:
-        """What to say where it names an anchor that there is not."""
+        """The message about an anchor that does not exist."""
         return None
 
     def out_shape(self, inputs: Sequence[Shape]) -> Shape:

@@ -16,9 +16,9 @@ from darknet_py.layers.heads import Head
 @register("iseg")
 @dataclass(frozen=True, kw_only=True)
 class Iseg(Head):
-    """``[iseg]``: for every pixel a logistic of each class, and `ids` values that tell instances apart."""
+    """``[iseg]``: for every pixel the logistic of each class, and `ids` values that distinguish instances."""
 
-    has_loss = False  # here; the C program can train it
+    has_loss = False  # only here; the C program can train it
     gives_boxes = False
 
     ids: int = key(natural, 32, "values of the embedding")

@@ -13,7 +13,7 @@ from darknet_py.layers.base import Layer, Shape, register
 @register("l2norm")
 @dataclass(frozen=True, kw_only=True)
 class L2Norm(Layer):
-    """``[l2norm]``: every pixel's channels divided by their length."""
+    """``[l2norm]``: divides the channels of every pixel by their length."""
 
     def out_shape(self, inputs: Sequence[Shape]) -> Shape:
         return self.image(inputs)
@@ -23,7 +23,7 @@ class L2Norm(Layer):
 
 
 class L2NormModule(nn.Module):
-    """(N, C, H, W) -> the same shape. l2norm_layer.c hands gradients on unchanged, and so does this."""
+    """(N, C, H, W) -> the same shape. Gradients pass unchanged, as in l2norm_layer.c."""
 
     def forward(self, x: Tensor) -> Tensor:
         scaled = x.detach() / x.detach().square().sum(1, keepdim=True).sqrt()

@@ -18,7 +18,7 @@ from darknet_py.layers.parts.activations import Activate, activation_name
 @register("local")
 @dataclass(frozen=True, kw_only=True)
 class Local(Layer):
-    """``[local]``: a convolution whose kernel is another one at every place."""
+    """``[local]``: a convolution with a different kernel at every position."""
 
     resizable = False
     update = Update(adam=False)
@@ -65,7 +65,7 @@ class Local(Layer):
 
 
 class LocalModule(nn.Module):
-    """One matrix product a place; (N, C, H, W) -> (N, filters, H', W')."""
+    """One matrix product per position; (N, C, H, W) -> (N, filters, H', W')."""
 
     def __init__(self, layer: Local, source: Shape, out: Shape) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class LocalModule(nn.Module):
         return self.activate(out.permute(2, 1, 0).unflatten(2, self.bias.shape[1:]) + self.bias)
 
     def initialize(self, generator: torch.Generator | None) -> None:
-        """Draw the weights evenly within the root of 2 / fan-in (the C program does so at the first place alone)."""
+        """Draw the weights evenly within the root of 2 / fan-in (the C program only does so at the first position)."""
         with torch.no_grad():
             bound = math.sqrt(2 / self.weight.shape[2])
             self.weight.uniform_(-bound, bound, generator=generator)

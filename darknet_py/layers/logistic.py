@@ -13,7 +13,7 @@ from darknet_py.layers.base import Layer, Shape, register
 @register("logistic")
 @dataclass(frozen=True, kw_only=True)
 class Logistic(Layer):
-    """``[logistic]``: a logistic of every value, and cross-entropy as its loss (logxent)."""
+    """``[logistic]``: the logistic of every value, with cross-entropy as its loss (logxent)."""
 
     has_loss = True
 

@@ -14,7 +14,7 @@ from darknet_py.cfg.keys import key, natural, positive
 from darknet_py.layers.base import Layer, Reach, Shape, register
 from darknet_py.layers.parts.training_memory import KeepsMemory, MaxPooled
 
-WIDE: Final = 256  # windows above that are cut down to what their input can use of them
+WIDE: Final = 256  # larger windows are cut down to the part that their input can use
 
 
 class Window(NamedTuple):
@@ -45,12 +45,12 @@ class MaxPool(Layer):
         return self.window - 1 if self.padding is None else self.padding
 
     def along(self, side: int) -> Window:
-        """The window along a side of so many pixels; of a wide one, without what lies in the padding at every place."""
+        """The window along a side; a wide one without the part that is in the padding at every position."""
         size, total = self.window, self.total_padding
         before, after = total // 2, total - total // 2
         if size <= WIDE:
             return Window(size, before, after)
-        last = (side + total - size) // self.stride * self.stride  # where the last window begins, counted with padding
+        last = (side + total - size) // self.stride * self.stride  # the start of the last window, counted with padding
         early, late = max(before - last, 0), max(size - before - side, 0)
         return Window(size - early - late, before - early, after - late)
 
@@ -65,7 +65,7 @@ class MaxPool(Layer):
         return MaxPoolModule(self, self.image(inputs))
 
     def resized(self, old: Sequence[Shape], new: Sequence[Shape]) -> MaxPool:
-        """A new one, whose module is built anew, where a wide window is cut down in another way."""
+        """A new layer, with a new module, if a wide window is cut down in another way."""
         same = [self.along(side) for side in old[0][1:]] == [self.along(side) for side in new[0][1:]]
         return self if same else replace(self)
 
@@ -86,8 +86,8 @@ class MaxPool(Layer):
 class MaxPoolModule(KeepsMemory):
     """(N, C, H, W) -> (N, C, H', W').
 
-    torch pads both sides alike. Where Darknet pads one more at the end, a stride of 2 makes that the same as torch's
-    ceil_mode; in every other case the picture is padded first.
+    torch pads both sides equally. If Darknet pads one more at the end, torch's ceil_mode does the same for a stride of
+    2; in every other case the picture is padded first.
     """
 
     owns_output = True
@@ -102,10 +102,10 @@ class MaxPoolModule(KeepsMemory):
         self.kernel = (down.size, across.size)
         self.sides = (across.before, across.after, down.before, down.after)
         small = 2 * self.before <= self.size
-        ends_inside = self.after < self.size  # ceil_mode drops a last window that lies in the padding alone
+        ends_inside = self.after < self.size  # ceil_mode drops a last window that is only padding
         self.ceil_mode = bool(odd) and self.stride == 2 and small and ends_inside
         self.pads_itself = small and (not odd or self.ceil_mode) and self.size <= WIDE
-        self.halves = self.size == 2 and self.ceil_mode and not self.before  # an output is of up to 2 x 2 inputs
+        self.halves = self.size == 2 and self.ceil_mode and not self.before  # an output depends on up to 2 x 2 inputs
 
     def forward(self, x: Tensor) -> Tensor:
         if self.pads_itself and self.workspace is not None and self.workspace.serves(x):

@@ -15,7 +15,7 @@ from darknet_py.layers.base import Layer, Shape, register
 @register("normalization", "lrn")
 @dataclass(frozen=True, kw_only=True)
 class Normalization(Layer):
-    """``[normalization]``: local response normalization across channels, as AlexNet has it."""
+    """``[normalization]``: local response normalization across channels, as in AlexNet."""
 
     alpha: float = key(number, 0.0001, "factor of the squares")
     beta: float = key(number, 0.75, "power of the norm")
@@ -32,8 +32,8 @@ class Normalization(Layer):
 class NormalizationModule(nn.Module):
     """(N, C, H, W) -> the same shape.
 
-    normalization_layer.c keeps a running sum over channels that never receives channel size/2 but loses it again
-    later; so every norm lacks that channel once. Its gradient treats the norms as constants.
+    normalization_layer.c keeps a running sum over channels that never adds channel size/2 but subtracts it later, so
+    every norm lacks that channel once. Its gradient treats the norms as constants.
     """
 
     def __init__(self, layer: Normalization) -> None:

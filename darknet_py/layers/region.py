@@ -22,7 +22,7 @@ from darknet_py.tree.wordtree import WordTree
 @register("region")
 @dataclass(frozen=True, kw_only=True)
 class Region(GridHead):
-    """``[region]``: boxes on a grid, `num` anchors a cell; per anchor x, y, w, h, [mask], objectness, classes."""
+    """``[region]``: boxes on a grid, `num` anchors per cell; per anchor x, y, w, h, [mask], objectness, classes."""
 
     original_truths = 30
 

@@ -16,12 +16,12 @@ from darknet_py.layers.base import Layer, Reach, Shape, register
 @register("reorg")
 @dataclass(frozen=True, kw_only=True)
 class Reorg(Layer):
-    """``[reorg]``: pixels into channels, in the order that official weights were trained with.
+    """``[reorg]``: moves pixels into channels, in the order that official weights were trained with.
 
-    This is not space-to-depth. reorg_cpu in blas.c reads the input as if its memory held c/s^2 pictures of s times
-    the height and width, takes every s-th pixel of them, and calls the result a picture of a higher depth. Channels
-    that are no multiple of s^2 make the last of those pictures begin beyond the others, which is obeyed as far as it
-    stays inside the memory of one picture.
+    This is not space-to-depth. reorg_cpu in blas.c reads the input as if it were c/s^2 pictures of s times the height
+    and width, takes every s-th pixel of them, and treats the result as a picture with more channels. If the number of
+    channels is not a multiple of s^2, the last of those pictures begins beyond the others; this is reproduced as long
+    as it stays inside the memory of one picture.
     """
 
     stride: int = key(positive, 1, "how many pixels a side become one")
@@ -45,17 +45,17 @@ class Reorg(Layer):
         return Shape(c * s**2, h // s, w // s)
 
     def stays_inside(self, shape: Shape) -> bool:
-        """Whether reorg_cpu, where channels are no multiple of s^2, keeps to the memory of the layer."""
+        """Whether reorg_cpu stays inside the memory of the layer if channels are not a multiple of s^2."""
         c, h, w = shape
         s, depth = self.stride, c // self.stride**2
         if self.flatten or not depth:
             return self.flatten and not self.reverse
         (last, rest), size = divmod(c - 1, depth), depth * s * s * h * w if self.reverse else shape.size
-        ends = [(last, rest), *([(last - 1, depth - 1)] if last > s * s else [])]  # the farthest of its places
+        ends = [(last, rest), *([(last - 1, depth - 1)] if last > s * s else [])]  # the farthest index that it uses
         return all(self._place(shape, offset, channel) < size for offset, channel in ends)
 
     def _place(self, shape: Shape, offset: int, channel: int) -> int:
-        """Where the last pixel of a channel lies among the pictures of s times the height and width."""
+        """The index of a channel's last pixel among the pictures of s times the height and width."""
         (_, h, w), s = shape, self.stride
         row, column = (h - 1) * s + offset // s, (w - 1) * s + offset % s
         return column + w * s * (row + h * s * channel)
@@ -73,7 +73,7 @@ class Reorg(Layer):
 class ReorgModule(nn.Module):
     """(N, C, H, W) -> (N, C s^2, H/s, W/s), or with reverse (N, C/s^2, H s, W s).
 
-    Every reshape goes through a row: between two pictures torch.export would tie their sizes to each other.
+    Every reshape goes through a row, because torch.export would tie the sizes of two pictures to each other.
     """
 
     any_dtype = True
@@ -97,7 +97,7 @@ class ReorgModule(nn.Module):
         return x.flatten(1).reshape(b, c * s**2, h // s, w // s)
 
     def _moved(self, x: Tensor) -> Tensor:
-        """The values in their new order, in dimensions that mean nothing any more."""
+        """The values in their new order, in dimensions without meaning."""
         b, c, h, w = x.shape
         s, reverse = self.layer.stride, self.layer.reverse
         if c % s**2:
@@ -108,7 +108,7 @@ class ReorgModule(nn.Module):
 
 
 def uneven(x: Tensor, stride: int, *, reverse: bool) -> Tensor:
-    """What reorg_cpu does for one picture, place by place, where channels are no multiple of stride^2; gives rows."""
+    """reorg_cpu of (N, C, H, W) for channels that are not a multiple of stride^2, value by value; returns rows."""
     _, c, h, w = x.shape
     depth = c // stride**2
     channel, row, column = (torch.arange(n, device=x.device) for n in (c, h, w))
@@ -116,7 +116,7 @@ def uneven(x: Tensor, stride: int, *, reverse: bool) -> Tensor:
     rows = row * stride + (offset // stride + h * stride * (channel % depth))[:, None]  # (C, H)
     columns = column * stride + (offset % stride)[:, None]  # (C, W)
     places = (rows[:, :, None] * w * stride + columns[:, None]).flatten()
-    if reverse:  # of several values that are written to a place the last stays
+    if reverse:  # of several values for one index the last remains
         written = torch.zeros(depth * stride**2 * h * w, dtype=places.dtype, device=x.device)
         places = written.scatter_reduce(0, places, torch.arange(places.shape[0], device=x.device), "amax")
     return x.flatten(1)[:, places]

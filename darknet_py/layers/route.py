@@ -15,7 +15,7 @@ from darknet_py.layers.base import Layer, Shape, register
 @register("route")
 @dataclass(frozen=True, kw_only=True)
 class Route(Layer):
-    """``[route]``: the outputs of earlier layers, one behind the other in the order given."""
+    """``[route]``: concatenates the outputs of earlier layers in the given order."""
 
     layers: tuple[int, ...] = key(list_of(integer), doc="which; negative counts back from here, 0 is the first")
 

@@ -16,10 +16,10 @@ from darknet_py.layers.parts.activations import Activate, activation_name
 @register("shortcut")
 @dataclass(frozen=True, kw_only=True)
 class Shortcut(Layer):
-    """``[shortcut]``: alpha times the input plus beta times an earlier output where the two overlap; then activation.
+    """``[shortcut]``: alpha times the input plus beta times an earlier output where they overlap, then the activation.
 
-    Channels beyond the fewer of the two stay as they are. A larger or smaller earlier output is read, or written, at
-    every so many pixels (shortcut_cpu in blas.c).
+    Channels of the input that the other lacks stay as they are. A larger earlier output is sampled, and a smaller one
+    is added to every n-th pixel (shortcut_cpu in blas.c).
     """
 
     shows_source = True
@@ -41,7 +41,7 @@ class Shortcut(Layer):
         return x
 
     def resized(self, old: Sequence[Shape], new: Sequence[Shape]) -> Shortcut:
-        """A new one, whose module is built anew, where the two sizes come to relate in another way."""
+        """A new layer, with a new module, if the ratio of the two sizes changes."""
         same = ShortcutModule(self, *old).relation == ShortcutModule(self, *new).relation
         return self if same else replace(self)
 

@@ -20,7 +20,7 @@ from darknet_py.tree.wordtree import WordTree
 @register("softmax", "soft")
 @dataclass(frozen=True, kw_only=True)
 class Softmax(Layer):
-    """``[softmax]``: probabilities out of scores, and cross-entropy as its loss; the output is a row."""
+    """``[softmax]``: probabilities from scores, with cross-entropy as its loss; the output is a row."""
 
     has_loss = True
 
@@ -41,7 +41,7 @@ class Softmax(Layer):
         return Shape(shape.size)
 
     def resized(self, old: Sequence[Shape], new: Sequence[Shape]) -> Softmax:
-        """With a tree a new one, so that its size is checked again."""
+        """With a tree a new layer, so that its size is checked again."""
         return self if self.tree is None else replace(self)
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:

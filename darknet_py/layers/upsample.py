@@ -15,7 +15,7 @@ from darknet_py.layers.base import Layer, Reach, Shape, register
 @register("upsample")
 @dataclass(frozen=True, kw_only=True)
 class Upsample(Layer):
-    """``[upsample]``: every pixel becomes a square of its value; a negative stride sums squares into pixels."""
+    """``[upsample]``: repeats every pixel as a square; a negative stride sums squares into pixels."""
 
     stride: int = key(integer, 2, "side of the square")
     scale: float = key(number, 1.0, "factor on the values")

@@ -38,14 +38,14 @@ class Yolo(GridHead):
         return f"mask={','.join(map(str, self.mask))} names an anchor beyond num={self.num}; they count from 0"
 
     def takes_truth(self, given: int, wanted: int) -> bool:
-        return given % 5 == 0  # it reads to the first row of zeros, however many there are
+        return given % 5 == 0  # it reads until the first row of zeros
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         return YoloModule(self)
 
 
 class YoloModule(nn.Module):
-    """(N, anchors * entries, H, W) -> the same shape: a logistic on all but w and h."""
+    """(N, anchors * entries, H, W) -> the same shape: the logistic of everything but w and h."""
 
     def __init__(self, layer: Yolo) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What training makes small: a file a kind of layer, and `criterion.py` that puts them together."""
+"""The losses, one file per kind of layer; `criterion.py` runs a network with all of them."""
 
 from __future__ import annotations
 

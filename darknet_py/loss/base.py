@@ -1,4 +1,4 @@
-"""What every loss gives: something to differentiate, Darknet's cost, and the numbers of Darknet's line."""
+"""The result of every loss: an objective to differentiate, Darknet's cost, and the numbers of Darknet's line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class HeadLoss:
 
     @classmethod
     def of(cls, raw: Tensor, delta: Tensor, cost: Tensor, statistics: Tensor | None = None) -> HeadLoss:
-        """The loss whose gradient by `raw` is minus `delta`, a detached tensor of the same shape."""
+        """The loss whose gradient by `raw`, of any shape, is minus `delta`, a detached tensor of the same shape."""
         return cls(-(raw * delta).sum(), cost, delta.new_empty(0) if statistics is None else statistics)
 
 
@@ -32,16 +32,16 @@ class Loss(nn.Module):
     def forward(self, raw: Tensor, truth: Tensor, seen: int) -> HeadLoss:
         """The loss for `raw`, the layer's input, and rows of `truth` (N, T) in the C program's layout.
 
-        `raw` is (N, C, H, W) or (N, C). `seen` counts the pictures of this batch already. All is computed in
-        float32, under autocast too.
+        `raw` is (N, C, H, W) or (N, C). `seen` includes the pictures of this batch. Everything is computed in float32,
+        under autocast too.
         """
         raise NotImplementedError
 
     def line(self, statistics: Sequence[float]) -> str:
-        """The line that Darknet prints for `statistics`; empty where it prints none."""
+        """The line that Darknet prints for `statistics`; empty if it prints none."""
         return ""
 
 
 def printed(value: float) -> str:
-    """A number as printf's %f writes it, and 0/0 as it is written on x86."""
+    """A number as printf's %f writes it, with 0/0 as on x86."""
     return "-nan" if math.isnan(value) else f"{value:f}"

@@ -1,4 +1,4 @@
-"""What classes learn from a label: to be the one right class of all, or the right one of each group along a tree."""
+"""The targets of classes: one right class of all, or one right class in each group along a tree."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class ClassTargets(nn.Module):
         self.register_buffer("path", torch.arange(count + 1)[:, None], persistent=False)
 
     def mapped(self, label: Tensor) -> Tensor:
-        """ClassTargets to what the map has for them, or -1."""
+        """Labels of any shape, mapped to classes, or to -1 if the map lacks them."""
         if not len(self.map):
             return label
         inside = label.clamp(0, len(self.map) - 1)
         return torch.where(inside == label, self.map[inside], -1)
 
     def known(self, label: Tensor) -> Tensor:
-        """The class itself, or `count` for one that is not there."""
+        """Labels of any shape, with `count` for a class that does not exist."""
         return torch.where((label >= 0) & (label < self.count), label, self.count)
 
     def right(self, label: Tensor) -> Tensor:  # (...) -> (..., count) bool
@@ -42,7 +42,7 @@ class ClassTargets(nn.Module):
         return torch.ones(*label.shape, self.count, dtype=torch.bool, device=label.device)
 
     def probability(self, values: Tensor, label: Tensor) -> Tensor:  # (N, count, ...), (N, ...) -> (N, ...)
-        """The product of the values of the right classes; 0 where there are none."""
+        """The product of the values of the right classes; 0 if there are none."""
         path = self.path[label].movedim(-1, 1).expand(-1, -1, *values.shape[2:])  # (N, L, ...)
         product = values.gather(1, path.clamp(max=self.count - 1)).where(path < self.count, 1).prod(1)
         return product.where(label < self.count, 0)
@@ -54,7 +54,7 @@ class ClassTargets(nn.Module):
 
 
 class TreeTargets(ClassTargets):
-    """Classes in a tree: the label and its ancestors are right, and the groups they are in learn."""
+    """Classes in a tree: the label and its ancestors are right, and the groups that contain them learn."""
 
     above: Tensor  # (count + 1, L) the parents of `path`; `count` + 1 is above the top level
     parent: Tensor  # (count,) the same of each class
@@ -71,5 +71,5 @@ class TreeTargets(ClassTargets):
         self.register_buffer("parent", parent[:-1], persistent=False)
 
     def asked(self, label: Tensor) -> Tensor:
-        """Which classes learn from a label: those next to a right one."""
+        """Which classes (..., count) learn from a label: those in the group of a right one."""
         return self._marked(self.above[label])[..., self.parent]

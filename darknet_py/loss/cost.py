@@ -22,7 +22,7 @@ def _squares(output: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _masked(output: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Values whose truth is `UNLABELLED` do not count; the GPU build means to, and masks another array."""
+    """Values whose truth is `UNLABELLED` do not count; the GPU build masks the wrong array."""
     return _squares(torch.where(truth == UNLABELLED, truth, output), truth)
 
 
@@ -56,7 +56,7 @@ KINDS: Final[Mapping[str, Kind]] = {
 
 
 class CostLoss(Loss):
-    """A distance of each value from the truth; `scale` is in the gradient and not in the cost."""
+    """The distance of each value from the truth; `scale` is in the gradient, not in the cost."""
 
     def __init__(self, node: Node, graph: Graph) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A network with its losses: what forward_network and calc_network_cost of network.c do while training."""
+"""A network with its losses, as forward_network and calc_network_cost of network.c run it in training."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Losses:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a loss is."""
+    """The place of a loss in the network."""
 
     node: Node
-    truth: int | None  # the layer whose output is its truth; None for the truth that is given
-    learns: bool  # whether gradients go back from it to weights
+    truth: int | None  # the layer whose output is its truth; None for the given truth
+    learns: bool  # whether its gradients reach weights
 
 
 class Criterion(nn.Module):
@@ -39,11 +39,11 @@ class Criterion(nn.Module):
 
     The keys `truth` (the output of this layer is the truth of all later losses), `stopbackward` (this layer and all
     before it learn nothing; their costs count) and, in [region] and [yolo], `onlyforward` (no loss, and a cost of 0)
-    are obeyed as by the C program's GPU build. `notruth` is without effect there, and here.
+    work as in the GPU build of the C program. `notruth` has no effect there, nor here.
     """
 
     def __init__(self, network: Network) -> None:
-        """Make the losses; raises `DarknetError` for a network that has none, or nothing to learn."""
+        """Make the losses; raises `DarknetError` for a network without a loss or without anything to learn."""
         super().__init__()
         self.network = network
         network.require_memory()
@@ -57,9 +57,9 @@ class Criterion(nn.Module):
         self._wanted = {index for index in used if index is not None and index != INPUT}
 
     def forward(self, images: Tensor, truth: Tensor, seen: int) -> Losses:
-        """Run the network in the mode it is in, and all losses; `truth` is (N, truth_size).
+        """Run the network in its current mode, and all losses; `truth` is (N, truth_size).
 
-        `seen` counts the pictures of this batch already.
+        `seen` includes the pictures of this batch.
         """
         if tuple(truth.shape) != (len(images), self.truth_size):
             wanted = f"({len(images)}, {self.truth_size})"
@@ -78,7 +78,7 @@ class Criterion(nn.Module):
 
     @property
     def truth_size(self) -> int:
-        """Values of truth a picture."""
+        """Values of truth per picture."""
         return truth_size(self.network.graph)
 
     @property
@@ -103,7 +103,7 @@ class Criterion(nn.Module):
 
 
 def truth_size(graph: Graph) -> int:
-    """Values of truth that a network takes for a picture: what its last layer says, or as many as it gives."""
+    """Values of truth that a network takes per picture: what its last layer says, or else as many as its outputs."""
     last = graph.nodes[-1].layer
     if last.truth_size is not None:
         return last.truth_size
@@ -129,7 +129,7 @@ def _chain(graph: Graph, node: Node) -> list[int]:
 
 
 def _check(graph: Graph, places: Sequence[_Place]) -> None:
-    """Raise `DarknetError` where there is nothing to train, or where a truth does not fit its layer."""
+    """Raise `DarknetError` if there is nothing to train, or a truth does not fit its layer."""
     untrained = next((node.layer for node in graph.nodes if node.layer.is_head and node.layer not in LOSSES), None)
     if untrained is not None:
         raise untrained.error(f"is not trained here; what can be is {_endings()}")

@@ -1,4 +1,4 @@
-"""The loss of [detection]: what forward_detection_layer of detection_layer.c does, for all cells at once."""
+"""The loss of [detection], by forward_detection_layer of detection_layer.c, for all cells at once."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from darknet_py.layers.detection import Detection
 from darknet_py.loss.base import HeadLoss, Loss, printed
 from darknet_py.network.graph import Graph, Node
 
-RANDOM_UNTIL = 64000  # pictures seen; from then on random=1 changes nothing
+RANDOM_UNTIL = 64000  # pictures seen, from which on random=1 has no effect
 
 
 @dataclass(frozen=True, eq=False)
 class _Cells:
-    """The parts of an output or of a truth, S = side*side cells a picture; a truth has one box a cell."""
+    """The parts of an output or of a truth, with S = side*side cells per picture; a truth has one box per cell."""
 
     classes: Tensor  # (N, S, C)
     objectness: Tensor  # (N, S, num)
@@ -28,7 +28,7 @@ class _Cells:
 
 
 class DetectionLoss(Loss):
-    """Objectness of every box, classes of every cell with an object, place and size of its best box."""
+    """Objectness of every box, classes of every cell with an object, position and size of its best box."""
 
     def __init__(self, node: Node, graph: Graph) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class DetectionLoss(Loss):
         return iou(boxes, truth), (boxes - truth).square().sum(3).sqrt()
 
     def _responsible(self, overlap: Tensor, distance: Tensor, truth: Tensor, seen: int) -> Tensor:
-        """Which box of each cell is to find the truth: (N, S) int64."""
+        """The box of each cell that learns the truth: (N, S) int64."""
         if self.layer.random and seen < RANDOM_UNTIL:
             return torch.randint(self.layer.num, overlap.shape[:2], device=overlap.device)
         if self.layer.forced:

@@ -9,7 +9,7 @@ from torch import Tensor
 from darknet_py.loss.base import HeadLoss, Loss
 from darknet_py.network.graph import Graph, Node
 
-LEAST: Final = 1e-7  # what the GPU build adds before it takes the logarithm; only the cost has it
+LEAST: Final = 1e-7  # added before the logarithm by the GPU build; only in the cost
 
 
 class LogisticLoss(Loss):

@@ -1,4 +1,4 @@
-"""The loss of [region]: what forward_region_layer of region_layer.c does, for all anchors and truths at once."""
+"""The loss of [region], by forward_region_layer of region_layer.c, for all anchors and truths at once."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from darknet_py.loss.parts.region_match import RegionMatch, RegionMatcher
 from darknet_py.loss.truths import Truths
 from darknet_py.network.graph import Graph, Node
 
-PRIOR_PICTURES: Final = 12_800  # so long all boxes also learn their anchor, in the middle of their cell
+PRIOR_PICTURES: Final = 12_800  # pictures until which all boxes also learn their anchor, in the middle of their cell
 PRIOR_SCALE: Final = 0.01
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What the anchors of the truths predict."""
+    """The predictions of the truths' anchors."""
 
     values: Tensor  # (N, T, entries)
     boxes: Tensor  # (N, T, 4)
@@ -84,19 +84,19 @@ class RegionLoss(Loss):
         )
 
     def look(self, values: Tensor, boxes: Tensor, truths: Truths, match: RegionMatch) -> Found:
-        """What the anchors of the truths have in the output (N, A, E, H*W) and among its boxes (N, A, H*W, 4)."""
+        """The predictions of the truths' anchors in the output (N, A, E, H*W) and among its boxes (N, A, H*W, 4)."""
         at = match.index(values.shape[3])
         there, own = values.mT[at], boxes[at]
         likely = self.targets.probability(there[..., self.layer.coords + 1 :].mT, match.label)
         return Found(there, own, iou(own, truths.boxes), likely)
 
     def prior(self, values: Tensor, match: RegionMatch) -> Tensor:  # (N, A, E, H*W) -> (N, A, 4, H*W)
-        """In the beginning all boxes learn the shape of their anchor, in the middle of their cell."""
+        """At first all boxes learn the shape of their anchor, in the middle of their cell."""
         scale = PRIOR_SCALE * (~match.no_box[..., None, None]).to(values.dtype)
         return torch.cat((scale * (0.5 - values[:, :, :2]), scale * -values[:, :, 2:4]), 2)
 
     def objectness(self, values: Tensor, boxes: Tensor, truths: Truths, match: RegionMatch) -> Tensor:
-        """The deltas (N, A, H*W) of anchors without a truth: no object, but for those whose box is near to one."""
+        """The deltas (N, A, H*W) of anchors without a truth: no object, unless their box overlaps a truth enough."""
         layer, no_box = self.layer, match.no_box[..., None]  # (N, 1, 1)
         best = iou(boxes.flatten(1, 2)[:, None], truths.boxes[:, :, None]).amax(1).view(boxes.shape[:3])
         spared = (best > layer.thresh) & ~no_box
@@ -104,7 +104,7 @@ class RegionLoss(Loss):
         return (layer.noobject_scale * (background - values[:, :, layer.coords])).where(~spared, 0)
 
     def head_rows(self, truths: Truths, match: RegionMatch, found: Found, grid: Grid) -> Tensor:
-        """The deltas (N, T, coords + 1) of box, mask and objectness that the anchor of each truth learns of it."""
+        """The deltas (N, T, coords + 1) of box, mask and objectness for the anchor of each truth."""
         layer, values = self.layer, found.values
         _, anchor, cell = match.index(grid.cells)
         wanted = grid.encode(truths.boxes, cell, self.anchors[anchor])
@@ -122,7 +122,7 @@ class RegionLoss(Loss):
     def classes(self, match: RegionMatch, found: Found) -> Tensor:
         """The deltas (N, T, C) of the classes.
 
-        A class learns from the last truth of its anchor that asks it; with logistic classes, from all of them.
+        A class learns from the last truth of its anchor that concerns it; a logistic class learns from all of them.
         """
         rank = torch.ones_like(match.number) if self.adds_classes else match.number
         asked = self.targets.asked(match.label) & match.learnt[..., None]

@@ -14,7 +14,7 @@ from darknet_py.network.graph import Graph, Node
 
 
 class SoftmaxLoss(Loss):
-    """Truth minus probability as the gradient of each score, whatever the temperature and the number of softmaxes.
+    """Truth minus probability as the gradient of each score, for any temperature and number of softmaxes.
 
     With a tree, groups whose truth is `UNLABELLED` learn nothing.
     """

@@ -1,4 +1,4 @@
-"""Truths as rows of numbers, as the C program lays them out, and the numbers that stand for something else."""
+"""Truths as rows of numbers in the C program's layout, and numbers in it with a special meaning."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch.nn import functional as F
 
 END: Final = 0.0  # as x: the list of a picture's boxes ends before this row (forward_yolo_layer, `if(!truth.x) break`)
 NO_BOX: Final = 999_999.0  # as x, y, w, h: the object is somewhere in the picture (correct_boxes of data.c)
-FAR: Final = 100_000.0  # x and y above it are read as `NO_BOX` (forward_region_layer)
-UNLABELLED: Final = -1234.0  # nothing is known and nothing learnt: SECRET_NUM of darknet.h
+FAR: Final = 100_000.0  # x and y above this are read as `NO_BOX` (forward_region_layer)
+UNLABELLED: Final = -1234.0  # unknown, so nothing is learnt: SECRET_NUM of darknet.h
 
 
 @dataclass(frozen=True, eq=False)
 class Truths:
-    """The boxes of N pictures, T a picture, for [region] and [yolo]; all zeros after the end of a picture's list."""
+    """The boxes of N pictures, T per picture, for [region] and [yolo]; zeros after the end of a picture's list."""
 
     boxes: Tensor  # (N, T, 4) x, y, w, h relative to the input
-    mask: Tensor  # (N, T, coords - 4) what else is learnt of a box
-    label: Tensor  # (N, T) int64 as the label files have it
+    mask: Tensor  # (N, T, coords - 4) further values that a box learns
+    label: Tensor  # (N, T) int64 as in the label files
     listed: Tensor  # (N, T) bool
 
     @classmethod

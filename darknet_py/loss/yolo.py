@@ -1,4 +1,4 @@
-"""The loss of [yolo]: what forward_yolo_layer of yolo_layer.c does, for all boxes and truths at once."""
+"""The loss of [yolo], by forward_yolo_layer of yolo_layer.c, for all boxes and truths at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from darknet_py.network.graph import Graph, Node
 
 
 class YoloLoss(Loss):
-    """Objectness of every box; place, size and classes of those that are to find a truth.
+    """Objectness of every box; position, size and classes of those that must find a truth.
 
     Its parts are `matcher`, `box_loss` (with the weight `box_weight`), `objectness` and `classes`; deltas have the
     shape of the output, (N, A, entries, H*W), of which each part gives some entries.

@@ -1,4 +1,4 @@
-"""A cfg becomes a network. Knows nothing of files of weights."""
+"""Builds a network from a cfg. Knows nothing of weights files."""
 
 from darknet_py.network.module import Network
 

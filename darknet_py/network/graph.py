@@ -1,4 +1,4 @@
-"""Sections to a graph: layers, where each takes its input, shapes, sizes. No tensor is made here."""
+"""The graph of a network: layers with their sources and shapes, without tensors."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from darknet_py.layers.heads import GridHead
 from darknet_py.network.net import Net
 from darknet_py.network.reading import read_layer, read_net
 
-INPUT = -1  # the index that stands for the network's input
+INPUT = -1  # the index of the network's input
 VALUE_BYTES = 4
-MAX_VALUES = 1 << 31  # of one output, or of one stored tensor: Darknet counts them in an int
+MAX_VALUES = 1 << 31  # the most values of an output or a stored tensor: Darknet counts them in an int
 
 
 @dataclass(frozen=True)
 class Node:
-    """A layer in its place."""
+    """A layer of a graph, with its sources and shapes."""
 
     index: int
     layer: Layer
     sources: tuple[int, ...]
     inputs: tuple[Shape, ...]
     shape: Shape
-    receptive_field: int | None  # pixels of the input along a side that one value sees; None is all of them
+    receptive_field: int | None  # pixels of the input along a side that one value sees; None for all of them
     spacing: float  # pixels of the input between two neighbours
 
     @cached_property
     def blobs(self) -> tuple[Blob, ...]:
-        """The tensors a .weights file stores, in its order."""
+        """The tensors in a .weights file, in the order of the file."""
         return self.layer.blobs(self.inputs)
 
     @property
     def parameters(self) -> int:
-        """Values that training learns."""
+        """The number of trained values."""
         return sum(blob.size for blob in self.blobs if blob.learned)
 
     @property
@@ -104,7 +104,7 @@ class Graph:
 
     @cached_property
     def outputs(self) -> tuple[int, ...]:
-        """The layers whose outputs are the network's: every head, or else the last that is more than its input."""
+        """The layers whose outputs are the network's: all heads, or else the last layer that changes its input."""
         heads = tuple(node.index for node in self.nodes if node.layer.is_head)
         if heads:
             return heads
@@ -113,12 +113,12 @@ class Graph:
 
     @property
     def heads(self) -> tuple[Node, ...]:
-        """The nodes behind `outputs`."""
+        """The nodes of `outputs`."""
         return tuple(self.nodes[index] for index in self.outputs)
 
     @property
     def fit(self) -> Fit:
-        """How pictures are brought to the input's size: as a head or [net] says, or else as the dialect does."""
+        """How pictures are fitted to the input: as a head or [net] says, or else as in the dialect."""
         asked = (*(node.layer.fit for node in self.heads), self.net.fit)
         return next(filter(None, asked), self.dialect.fit)
 
@@ -129,12 +129,12 @@ class Graph:
 
     @property
     def augment(self) -> Augment:
-        """How training changes pictures with boxes: as the last head says, or else as the dialect does."""
+        """How training changes pictures with boxes: as the last head says, or else as in the dialect."""
         return self.heads[-1].layer.augment or self.dialect.augment
 
     @property
     def resizable(self) -> bool:
-        """Whether the network takes other input sizes, which needs every layer to."""
+        """Whether the network takes other input sizes, as all of its layers must."""
         return self.input_shape.is_image and all(node.layer.resizable for node in self.nodes)
 
     @property
@@ -143,16 +143,16 @@ class Graph:
 
     @property
     def last_frozen(self) -> int:
-        """The last layer with `stopbackward`: it and all before it get no gradient; -1 where there is none."""
+        """The last layer with `stopbackward`; it and the layers before it get no gradient. -1 if there is none."""
         return max((node.index for node in self.nodes if node.layer.stopbackward), default=INPUT)
 
     @property
     def stride(self) -> int:
-        """Pixels that width and height should be a multiple of: the coarsest spacing of neighbours."""
+        """The pixels that width and height should be a multiple of: the coarsest spacing of neighbours."""
         return max((math.ceil(node.spacing) for node in self.nodes if node.receptive_field is not None), default=1)
 
     def resized(self, width: int, height: int) -> Graph:
-        """The same network for another input size, as resize_network does; raises `CfgError` where it cannot be."""
+        """The same network for another input size, as in resize_network; raises `CfgError` if it cannot be resized."""
         if (width, height) == (self.net.width, self.net.height):
             return self
         fixed = next((node for node in self.nodes if not node.layer.resizable), None)
@@ -164,7 +164,7 @@ class Graph:
         return replace(self, net=net, nodes=connect(net.input_shape, layers, self.nodes))
 
     def needed(self, outputs: Collection[int]) -> frozenset[int]:
-        """The layers that have to be computed for some outputs."""
+        """The layers that some outputs need."""
         found = set(outputs)
         for node in reversed(self.nodes):
             if node.index in found:
@@ -172,7 +172,7 @@ class Graph:
         return frozenset(found - {INPUT})
 
     def last_uses(self, outputs: Collection[int]) -> dict[int, tuple[int, ...]]:
-        """For every layer to compute, in order, the outputs that nothing needs after it."""
+        """For every needed layer, in order, the outputs that no later layer needs."""
         last: dict[int, int] = {}
         needed = sorted(self.needed(outputs))
         for index in needed:
@@ -185,7 +185,7 @@ class Graph:
 
     @property
     def largest_live_set(self) -> int:
-        """The most values of one picture that have to be kept at a time during a forward pass."""
+        """The most values of one picture that are alive at a time during a forward pass."""
         return self._largest_live_set(lambda _node: 0)
 
     def _largest_live_set(self, beside: Callable[[Node], int]) -> int:
@@ -198,18 +198,18 @@ class Graph:
 
     @property
     def stored_bytes(self) -> int:
-        """What the weights take, in float32."""
+        """The bytes of the weights in float32."""
         return VALUE_BYTES * sum(blob.size for node in self.nodes for blob in node.blobs)
 
     @property
     def picture_bytes(self) -> int:
-        """The least that a picture takes on its way through: itself twice, and what is live with its workspace."""
+        """The fewest bytes that a picture needs: its own twice, plus the live values and their workspace."""
         live = self._largest_live_set(lambda node: node.layer.workspace(node.inputs))
         return VALUE_BYTES * (self.input_shape.size + live)
 
 
 def connect(shape: Shape, layers: Sequence[Layer], before: Sequence[Node] = ()) -> tuple[Node, ...]:
-    """Put layers in their places; `before` are the nodes of another input size, if there is one."""
+    """Connect layers to nodes; `before` are the nodes of another input size, if there is one."""
     nodes: list[Node] = []
     for node in _nodes(shape, layers, nodes, before):
         sizes = (node.shape.size, *(shape.size for shape in node.inputs), *(blob.size for blob in node.blobs))

@@ -1,4 +1,4 @@
-"""What a weights file says of itself; a network keeps it."""
+"""The header of a weights file, which a network keeps."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from darknet_py.cfg.dialect import Dialect
 from darknet_py.errors import WeightsError
 from darknet_py.files.signatures import kind_of, text_of
 
-HEADER_SIZES = (20, 16)  # bytes with a 64-bit and with a 32-bit `seen`
-MAX_VERSION = 9_999  # of a part of a version; above 1000 is a mark that Darknet's old files have
+HEADER_SIZES = (20, 16)  # size with a 64-bit `seen`, and with a 32-bit one
+MAX_VERSION = 9_999  # the largest part of a version; above 1000 marks old files of Darknet
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Header:
 
     @classmethod
     def of(cls, dialect: Dialect, seen: int = 0) -> Header:
-        """What a dialect's program writes."""
+        """The header that a dialect's program writes."""
         return cls(*dialect.version, seen)
 
     @property
@@ -43,9 +43,9 @@ class Header:
 
     @classmethod
     def unpack(cls, data: bytes) -> Header:
-        """Read a header from the start of a file; raises `WeightsError` where there is none.
+        """Read a header from the start of a file; raises `WeightsError` if there is none.
 
-        The more of the file there is, the better the message says what it is instead.
+        More bytes of the file make a better guess of what it is instead.
         """
         if len(data) >= HEADER_SIZES[1]:
             version = cls(*struct.unpack_from("<iii", data))
@@ -61,7 +61,7 @@ class Header:
 
 
 def _no_header(data: bytes) -> str:
-    """What is wrong with a file that begins so."""
+    """The mistake in a file with this start."""
     if not data:
         return "it is empty"
     kind = kind_of(data)

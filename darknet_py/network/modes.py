@@ -1,4 +1,4 @@
-"""What holds of modules with all that is in them: their modes, and whether their values are finite."""
+"""Modes of modules, and whether their values are finite, including their submodules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from darknet_py.devices import after_fork
 
 
 class _Looks:
-    """How many look at a network now, and which of its modules trained before the first did."""
+    """How many threads use a network in eval mode now, and which of its modules were in train mode before."""
 
     def __init__(self) -> None:
         self.count, self.trained = 0, list[nn.Module]()
@@ -26,7 +26,7 @@ _looks_lock = Lock()
 
 @contextmanager
 def looking(network: nn.Module) -> Iterator[None]:
-    """Keep all modules in eval mode inside the block, or the blocks of several threads, and give each its own back."""
+    """Keep all modules in eval mode inside the block, or the blocks of several threads, and restore their modes."""
     after_fork()
     with _looks_lock:
         looks = _looks.setdefault(network, _Looks())
@@ -45,7 +45,7 @@ def looking(network: nn.Module) -> Iterator[None]:
 
 
 def _training(module: nn.Module) -> list[nn.Module]:
-    """The modules in train mode; `Module.modules` would take several times as long."""
+    """The modules in train mode, several times faster than by `Module.modules`."""
     found, waiting = [], [module]
     while waiting:
         module = waiting.pop()
@@ -56,6 +56,6 @@ def _training(module: nn.Module) -> list[nn.Module]:
 
 
 def is_finite(module: nn.Module) -> bool:
-    """Whether all weights and statistics of a module are finite; one answer comes from the device."""
+    """Whether all weights and statistics of a module are finite, with one transfer from the device."""
     values = [value for value in module.state_dict().values() if value.is_floating_point() and value.numel()]
     return not values or bool(torch.stack([value.isfinite().all() for value in values]).all())

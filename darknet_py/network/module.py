@@ -1,4 +1,4 @@
-"""A graph to a torch module."""
+"""`Network`: a graph as a torch module."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ class Network(nn.Module):
     def __init__(
         self, graph: Graph, *, initialize: bool = True, generator: torch.Generator | None = None, device: str = "cpu"
     ) -> None:
-        """Build the modules on the CPU; with `initialize` their weights are drawn as Darknet draws them.
+        """Build the modules on the CPU; with `initialize`, draw their weights as Darknet does.
 
-        Without, they hold whatever the memory holds: for weights that are loaded next. Raises `DarknetError` where
-        there is too little memory. On `device` "meta" tensors have names and shapes alone, and take none.
+        Otherwise they are uninitialised, for weights that are loaded next. Raises `DarknetError` if there is too little
+        memory. On the device "meta" tensors have only names and shapes, and take no memory.
         """
         if device == "cpu":
             require(graph.stored_bytes, f"{graph.source}: this network")
         super().__init__()
         self.graph = graph
-        self.header = Header.of(graph.dialect)  # of the weights file it came from, with the pictures it has seen
-        with torch.device(device):  # whatever torch's default is
+        self.header = Header.of(graph.dialect)  # of the weights file that was loaded, with the pictures seen
+        with torch.device(device):  # not torch's default type
             self.layers = nn.ModuleList(node.layer.build(node.inputs) for node in graph.nodes)
         self._other_sizes: dict[tuple[int, int], bool] = {}
         self._compiled: Callable[..., dict[int, Tensor]] | None = None  # `_run`, by torch.compile
@@ -68,7 +68,7 @@ class Network(nn.Module):
         return cls(Graph.read(path, strict=strict, dialect=dialect), generator=generator)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """The network's output, or a tuple where it has several heads."""
+        """The network's output, or a tuple if it has several heads."""
         outputs = self.heads(x)
         return outputs[0] if len(outputs) == 1 else outputs
 
@@ -78,9 +78,9 @@ class Network(nn.Module):
         return tuple(outputs[index] for index in self.graph.outputs)
 
     def tap(self, x: Tensor, layers: Collection[int]) -> dict[int, Tensor]:
-        """The outputs of any layers, by index; no layer after the last of them is computed.
+        """The outputs of any layers, by index; stops after the last of them.
 
-        Negative indices count from the end; raises `DarknetError` for a layer that is not there.
+        Negative indices count from the end; raises `DarknetError` for a layer that does not exist.
         """
         count = len(self.layers)
         missing = next((index for index in layers if not -count <= index < count), None)
@@ -91,12 +91,12 @@ class Network(nn.Module):
         return {index: outputs[index] for index in wanted}
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Let torch.compile, with these arguments, work on what computes the layers, for `heads` and `tap` too."""
+        """Compile the computation of the layers by torch.compile with these arguments, for `heads` and `tap` too."""
         self._compiled = torch.compile(self._run, *args, **kwargs)
 
     @property
     def compiled(self) -> bool:
-        """Whether torch.compile has it."""
+        """Whether it was compiled by torch.compile."""
         return self._compiled is not None
 
     def _run(self, x: Tensor, last_uses: Mapping[int, tuple[int, ...]]) -> dict[int, Tensor]:
@@ -130,7 +130,7 @@ class Network(nn.Module):
         raise ImageError(message)
 
     def _takes(self, width: int, height: int) -> bool:
-        """Whether the modules as they are compute the network for another input size."""
+        """Whether the modules also compute the network for another input size, without changes."""
         if (width, height) not in self._other_sizes:
             try:
                 nodes = self.graph.resized(width, height).nodes
@@ -149,14 +149,14 @@ class Network(nn.Module):
                 module.initialize(generator)
 
     def require_memory(self, pictures: int = 1) -> None:
-        """Raise `DarknetError` where so many pictures at once need more memory than there is; on the CPU alone."""
+        """Raise `DarknetError` if this number of pictures at once needs more memory than there is; only on the CPU."""
         if self.device.type == "cpu":
             what = "a picture" if pictures == 1 else f"{pictures} pictures"
             size = f"{self.graph.source}: {what} of {self.input_shape}"
             require(pictures * self.graph.picture_bytes, size, "a smaller input takes less")
 
     def resize(self, width: int, height: int) -> None:
-        """Take another input size, where Darknet can (resize_network); raises `CfgError` where it cannot."""
+        """Change the input size, if Darknet can (resize_network); otherwise raises `CfgError`."""
         graph = self.graph.resized(width, height)
         pairs = zip(self.graph.nodes, graph.nodes, strict=True)
         with torch.device("cpu"):
@@ -167,7 +167,7 @@ class Network(nn.Module):
         self._other_sizes.clear()
 
     def check_values(self) -> None:
-        """Raise `DarknetError` on the device meta, where there are no values."""
+        """Raise `DarknetError` on the device meta, which has no values."""
         if self.device.type == "meta":
             raise DarknetError(f"{self.graph.source}: the network is on the device meta, so that it has no weights")
 
@@ -177,16 +177,16 @@ class Network(nn.Module):
         return tuple(node for node, module in pairs if not is_finite(module))
 
     def recurrent(self) -> tuple[Recurrent, ...]:
-        """The modules that have a state."""
+        """The modules with state."""
         return tuple(module for module in self.modules() if isinstance(module, Recurrent))
 
     def carry_state(self, carry: bool = True) -> None:
-        """Let recurrent layers go on from where the last call ended, as the C program does; starts from zeros."""
+        """Keep the state of recurrent layers from call to call, as the C program does; starts from zeros."""
         for module in self.recurrent():
             module.carries, module.state = carry, None
 
     def stored(self, index: int, blob: Blob) -> Tensor:
-        """The tensor of layer `index` behind a blob of its node."""
+        """The tensor of layer `index` for a blob of its node."""
         module_name, _, name = blob.name.rpartition(".")
         tensor: Tensor = getattr(self.layers[index].get_submodule(module_name), name)
         return tensor
@@ -207,7 +207,7 @@ class Network(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
 
     @property

@@ -1,4 +1,4 @@
-"""Whether names are those of a network's classes, as far as their number tells."""
+"""Checks that there are as many names as a network has classes."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Sequence
 from darknet_py.errors import NamesError
 from darknet_py.network.graph import Graph
 
-ANYWAY = "--names-anyway (in Python names_anyway=True) takes them nevertheless"
+ANYWAY = "--names-anyway (in Python names_anyway=True) uses them in spite of it"
 
 
 def classes_of(graph: Graph) -> tuple[int, bool]:
-    """How many classes a network tells apart, and whether it does so for boxes."""
+    """The number of classes of a network, and whether it is a detector."""
     head = graph.heads[-1]
     boxes: int | None = getattr(head.layer, "classes", None)
     return (head.shape.size, False) if boxes is None else (boxes, True)
 
 
 def check_names(graph: Graph, names: Sequence[str], source: str) -> None:
-    """Raise `NamesError` where names are too few for the classes of a network, or too many for those of a detector.
+    """Raise `NamesError` if there are too few names for the classes of a network, or too many for a detector.
 
-    A classifier may know the first classes of a longer list. Empty names at the end may be there or not, and no names
-    at all are right for every network.
+    A classifier may use the first names of a longer list. Empty names at the end do not count, and no names at all are
+    right for every network.
     """
     classes, exact = classes_of(graph)
     count = named(names)
@@ -32,5 +32,5 @@ def check_names(graph: Graph, names: Sequence[str], source: str) -> None:
 
 
 def named(names: Sequence[str]) -> int:
-    """How many classes have names: lines without one at the end of a file are none."""
+    """The number of classes with names; empty lines at the end do not count."""
     return next((n for n in range(len(names), 0, -1) if names[n - 1].strip()), 0)

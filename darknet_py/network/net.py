@@ -23,20 +23,20 @@ class Net:
 
     type: ClassVar[str] = ""
     where: Location = field(default=Location("<net>"), compare=False, repr=False)
-    batch: int = key(positive, 1, "pictures an update of the weights")
-    subdivisions: int = key(positive, 1, "the batch goes through the network in so many parts")
+    batch: int = key(positive, 1, "pictures per update of the weights")
+    subdivisions: int = key(positive, 1, "parts in which the batch goes through the network")
     time_steps: int = key(positive, 1, "steps of a recurrent network")
     height: int = key(natural, 0, "height of the input")
     width: int = key(natural, 0, "width of the input")
     channels: int = key(natural, 0, "channels of the input")
-    inputs: int | None = key(natural, None, "length of an input row, where the input is no picture")
+    inputs: int | None = key(natural, None, "length of an input row, if the input is not a picture")
     learning_rate: float = key(number, 0.001, "rate of an update")
-    momentum: float = key(number, 0.9, "share of the last update that stays")
+    momentum: float = key(number, 0.9, "fraction of the last update that is kept")
     decay: float = key(number, 0.0001, "weight decay")
     policy: str = key(one_of(POLICIES, fallback="constant"), "constant", "how the rate changes")
     burn_in: int = key(natural, 0, "batches over which the rate rises to its value")
     power: float = key(number, 4.0, "power of poly and of burn_in")
-    step: int = key(integer, 1, "batches a step of policy step, or the middle of sigmoid")
+    step: int = key(integer, 1, "batches per step of policy step, or the middle of sigmoid")
     scale: float = key(number, 1.0, "factor of policy step")
     steps: tuple[int, ...] = key(list_of(integer), (), "batches at which policy steps changes the rate")
     scales: tuple[float, ...] = key(list_of(number), (), "factors of policy steps")
@@ -45,10 +45,10 @@ class Net:
     adam: bool = key(flag, False, "Adam instead of momentum")
     beta1: float = key(number, 0.9, "first moment of Adam", name="B1")
     beta2: float = key(number, 0.999, "second moment of Adam", name="B2")
-    eps: float = key(number, 1e-7, "what Adam adds to the root")
-    clip: float = key(number, 0.0, "limit of gradients; 0 is none")
+    eps: float = key(number, 1e-7, "added to the root by Adam")
+    clip: float = key(number, 0.0, "limit of gradients; 0 for none")
     notruth: bool = key(flag, False, "read by Darknet, without effect")
-    random: int = key(integer, 0, "not 0: another input size every 10 batches while training")
+    random: int = key(integer, 0, "if not 0, another input size every 10 batches during training")
     angle: float = key(number, 0.0, "augmentation of classifiers: rotation in degrees")
     aspect: float = key(number, 1.0, "augmentation of classifiers: aspect ratio")
     saturation: float = key(number, 1.0, "augmentation: saturation")
@@ -62,19 +62,19 @@ class Net:
 
     @property
     def input_shape(self) -> Shape:
-        """One input: a picture where width, height and channels are given, else a row of `inputs` values."""
+        """One input: a picture if width, height and channels are given, otherwise a row of `inputs` values."""
         if self.width and self.height and self.channels:
             return Shape(self.channels, self.height, self.width)
         return Shape(self.inputs or 0)
 
     @property
     def fit(self) -> Fit | None:
-        """How pictures are brought to the input's size, where a key of ``[net]`` says so; none of Darknet's does."""
+        """How pictures are fitted to the input, if a key of ``[net]`` says it; none of Darknet's does."""
         return None
 
     @property
     def network_batch(self) -> int:
-        """What goes through the network at once: batch / subdivisions * time_steps."""
+        """The size of a mini-batch: batch / subdivisions * time_steps."""
         return self.batch // self.subdivisions * self.time_steps
 
     def resized(self, width: int, height: int) -> Net:
@@ -84,7 +84,7 @@ class Net:
         return net
 
     def check(self) -> None:
-        """Raise `CfgError` for an input that cannot be."""
+        """Raise `CfgError` for an impossible input."""
         if self.input_shape.size == 0 or min(self.width, self.height) < 0:
             raise CfgError("[net] needs width, height and channels, or inputs", self.where)
         if max(self.width, self.height) > MAX_SIDE or self.channels > MAX_CHANNELS:

@@ -1,4 +1,4 @@
-"""Sections to ``[net]`` and layers, each by the schema that a dialect has for it."""
+"""Reads sections as ``[net]`` and layers, by the schemas of a dialect."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from darknet_py.network.net import Net
 
 
 def read_net(section: Section, report: ComplainAt = warn, dialect: Dialect = DARKNET) -> Net:
-    """Read ``[net]``, with warnings to `report`; raises `CfgError` where it gives no usable input."""
+    """Read ``[net]``, with warnings to `report`; raises `CfgError` if it has no usable input."""
     schema = dialect.schema(section.type)
     if schema is None or not issubclass(schema, Net):
         raise CfgError(f"the first section has to be [net], and it is [{section.type}]", section.where)
@@ -22,7 +22,7 @@ def read_net(section: Section, report: ComplainAt = warn, dialect: Dialect = DAR
 
 
 def read_layer(section: Section, report: ComplainAt = warn, dialect: Dialect = DARKNET) -> Layer:
-    """The layer a section describes, with warnings to `report`; raises `CfgError` where it describes none."""
+    """The layer of a section, with warnings to `report`; raises `CfgError` if there is none."""
     schema = dialect.schema(section.type)
     if schema is None:
         advice = nearest(section.type, dialect.sections)

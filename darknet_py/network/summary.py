@@ -11,7 +11,7 @@ HEADER = "layer     filters    size              input                output"
 
 
 def table(graph: Graph) -> str:
-    """A line a layer as Darknet prints it, and totals below."""
+    """One line per layer, as Darknet prints it, and totals below."""
     totals = as_dict(graph)["total"]
     live, stored = (4 * totals[key] / 2**20 for key in ("live_values", "stored_values"))
     total = (
@@ -28,7 +28,7 @@ def table(graph: Graph) -> str:
 
 
 def as_dict(graph: Graph) -> dict[str, Any]:
-    """The same as plain values; shapes are [channels, height, width], or [values] where there is no picture."""
+    """The same as plain values; shapes are [channels, height, width], or [values] for rows."""
     return {
         "source": graph.source,
         "dialect": graph.dialect.name,

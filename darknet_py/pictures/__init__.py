@@ -1,1 +1,1 @@
-"""Pixels: files, pictures and arrays in and out, Darknet's operations on them. Knows nothing of networks."""
+"""Pictures: reading, writing and converting them, and Darknet's operations on them. Knows nothing of networks."""

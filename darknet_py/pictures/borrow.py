@@ -35,7 +35,7 @@ _pointer.restype, _pointer.argtypes = c_void_p, (py_object, c_char_p)
 
 
 class _Pixels:
-    """What numpy makes an array of, which keeps the memory alive."""
+    """An array interface for numpy that keeps the memory alive."""
 
     def __init__(self, capsule: object, address: int, shape: tuple[int, int, int]) -> None:
         self.capsule = capsule
@@ -43,7 +43,7 @@ class _Pixels:
 
 
 def pixels_of(picture: Image.Image) -> np.ndarray[Any, Any] | None:
-    """(H, W, 4) uint8 of a loaded RGB or RGBA picture without a copy; None where Pillow cannot give that."""
+    """(H, W, 4) uint8 of a loaded RGB or RGBA picture without a copy; None if Pillow cannot share its memory."""
     try:
         capsules: tuple[object, object] = picture.__arrow_c_array__()
     except (AttributeError, ValueError):  # an old Pillow, or a picture in several pieces

@@ -21,9 +21,9 @@ ESCAPE = 27
 
 @final
 class Camera:
-    """What camera `index` sees, from now on; to be closed, or used in a `with`.
+    """Frames of camera `index`, from now on; close it, or use it in a `with`.
 
-    Raises `ImageError` where there is no such camera, and `DarknetError` where OpenCV is missing.
+    Raises `ImageError` if there is no such camera, and `DarknetError` if OpenCV is missing.
     """
 
     frames = None
@@ -50,7 +50,7 @@ class Camera:
             index += 1
 
     def close(self) -> None:
-        """Give the camera back."""
+        """Release the camera."""
         self._capture.release()
 
     def __enter__(self) -> Camera:
@@ -61,7 +61,7 @@ class Camera:
 
 
 def show(picture: Image.Image, title: str) -> bool:
-    """Show an RGB picture in a window; False after Escape. Raises `DarknetError` where there can be no window."""
+    """Show an RGB picture in a window; False after Escape. Raises `DarknetError` if no window can be opened."""
     cv2 = opencv()
     try:
         cv2.imshow(title, np.asarray(picture)[..., ::-1])
@@ -71,7 +71,7 @@ def show(picture: Image.Image, title: str) -> bool:
 
 
 def opencv() -> Any:
-    """OpenCV; raises `DarknetError` where it is missing."""
+    """The module cv2; raises `DarknetError` if it is missing."""
     try:
         return import_module("cv2")
     except ImportError as error:

@@ -14,7 +14,7 @@ from darknet_py.errors import ImageError
 from darknet_py.pictures.files import as_image, to_pil
 
 Colour: TypeAlias = tuple[int, int, int]
-Box: TypeAlias = tuple[int, int, int, int]  # left, top, right, bottom: pixels, all of them inside
+Box: TypeAlias = tuple[int, int, int, int]  # left, top, right, bottom in pixels, all of them inside the picture
 Font: TypeAlias = "ImageFont.FreeTypeFont | ImageFont.ImageFont"
 
 RAMP: Final = np.array([(1, 0, 1), (0, 0, 1), (0, 1, 1), (0, 1, 0), (1, 1, 0), (1, 0, 0)], np.float32)
@@ -46,8 +46,8 @@ def draw_detections(
 ) -> Image.Image:
     """An RGB copy of the picture (C, H, W) with boxes (N, 4), in its pixels, and the names of their classes (N,).
 
-    Rows with the same box become one box with all their names in the order of the classes and the first one's
-    colour, as in the C program. Better scores are drawn over worse ones. A class without a name is a number.
+    Rows with the same box become one box with all their names in the order of the classes and the first one's colour,
+    as in the C program. Better scores are drawn over worse ones. A class without a name is shown as a number.
     """
     canvas = to_pil(as_image(image))
     pen = ImageDraw.Draw(canvas)
@@ -67,7 +67,7 @@ def _labels_by_box(
     scores: Tensor | Sequence[float],
     size: tuple[int, int],
 ) -> Mapping[Box, list[int]]:
-    """Cut the boxes to whole pixels of a picture of `size`; gather the classes of each, best score last."""
+    """Clip the boxes to whole pixels of a picture of `size`, and collect the classes of each, best score last."""
     rows = torch.as_tensor(boxes, dtype=torch.float32).detach().cpu()
     kinds = torch.as_tensor(labels).detach().cpu().reshape(-1).tolist()
     ranks = torch.as_tensor(scores, dtype=torch.float32).detach().cpu().reshape(-1)
@@ -87,7 +87,7 @@ def _labels_by_box(
 
 
 def _draw_outline(pen: ImageDraw.ImageDraw, box: Box, width: int, color: Colour) -> None:
-    """Draw the outline of `box`, `width` pixels inwards, or all of a box that is smaller."""
+    """Draw the outline of `box`, `width` pixels inwards; a smaller box is filled."""
     left, top, right, bottom = box
     if min(right - left, bottom - top) < 2 * width:
         pen.rectangle(box, fill=color)
@@ -96,7 +96,7 @@ def _draw_outline(pen: ImageDraw.ImageDraw, box: Box, width: int, color: Colour)
 
 
 def _draw_label(pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, font: Font, color: Colour) -> None:
-    """Write `text` on `color` above `at`, or below it where the picture has no room above."""
+    """Write `text` on `color` above `at`, or below it if there is no room above."""
     text = " ".join(text[:LONGEST_LABEL].split())
     if not text:
         return

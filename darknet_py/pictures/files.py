@@ -1,4 +1,4 @@
-"""Pictures in files, PIL images, arrays and tensors: reading them as Darknet's stb_image does, and writing them."""
+"""Reads pictures as Darknet's stb_image does, from files, PIL images, arrays and tensors, and writes them."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def read_pixels(source: str | os.PathLike[str] | bytes | BinaryIO, channels: int
 
 @contextmanager
 def picture_file(name: str, note: Callable[[str], None] = tell_once) -> Iterator[Image.Image]:
-    """A picture file, opened but not decoded; whatever is wrong with it in the block is an `ImageError`."""
+    """A picture file, opened but not decoded; errors of the file inside the block become an `ImageError`."""
     with named(name), opened(name) as file, picture_in(file, os.fstat(file.fileno()).st_size, note) as picture:
         yield picture
 
 
 def as_image(x: ImageLike, channels: int = 3) -> Tensor:
-    """Turn whatever holds a picture into (channels, H, W) float32, a tensor staying on its device.
+    """Convert any kind of picture to (channels, H, W) float32; a tensor stays on its device.
 
     Pictures are as for `as_pixels`. The result may share the memory of `x`.
     """
@@ -68,7 +68,7 @@ def as_image(x: ImageLike, channels: int = 3) -> Tensor:
 
 
 def as_pixels(x: ImageLike, channels: int = 3) -> Tensor:
-    """Turn whatever holds a picture into (channels, H, W): uint8 of what has 8 or 16 bits, float32 of floats.
+    """Convert any kind of picture to (channels, H, W): uint8 if it has 8 or 16 bits, float32 if it has floats.
 
     Files and PIL pictures are taken as by `read`. Arrays are (H, W) or (H, W, C), tensors (H, W) or (C, H, W), of
     uint8, floats in [0, 1], or (arrays) uint16, whose high byte counts. One channel is replicated to three; the second
@@ -100,7 +100,7 @@ def as_pixels(x: ImageLike, channels: int = 3) -> Tensor:
 
 
 def to_pil(image: Tensor) -> Image.Image:
-    """Turn (C, H, W) or (H, W) into an 8-bit picture, grey, RGB or RGBA; as in C, 255 * x is not rounded."""
+    """Convert (C, H, W) or (H, W) to an 8-bit picture, grey, RGB or RGBA; as in C, 255 * x is truncated."""
     image = image[None] if image.ndim == 2 else image
     if image.ndim != 3 or image.shape[0] not in {1, 3, 4}:
         raise ImageError(f"expected (C, H, W) with 1, 3 or 4 channels, got {tuple(image.shape)}")
@@ -119,7 +119,7 @@ def save(image: Tensor | Image.Image, path: str | os.PathLike[str]) -> None:
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
-    """Pillow's name of the format that a suffix stands for; raises `ImageError` where there is none to write."""
+    """Pillow's name of the format of a suffix; raises `ImageError` if there is none that can be written."""
     kind = Image.registered_extensions().get(Path(path).suffix.lower())
     if kind is None or kind not in Image.SAVE:
         raise ImageError(f"{path}: no picture format has the suffix {Path(path).suffix!r}; use .png or .jpg")
@@ -136,7 +136,7 @@ def _check_range(image: Tensor) -> None:
 
 @contextmanager
 def named(name: str) -> Iterator[None]:
-    """Give errors of pictures and of the system one line that starts with `name`."""
+    """Turn errors of pictures and of the system into an `ImageError` of one line that starts with `name`."""
     try:
         yield
     except UnidentifiedImageError as error:
@@ -161,7 +161,7 @@ def from_pil(picture: Image.Image, channels: int) -> Tensor:
 
 
 def _floats(pixels: Tensor) -> Tensor:
-    """From uint8 to values from 0 to 1."""
+    """Divide uint8 by 255."""
     return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
 
@@ -179,7 +179,7 @@ def eight_bit(picture: Image.Image) -> Array:
 
 
 def _borrowed(picture: Image.Image) -> Array | None:
-    """The pixels (H, W, 4) where they are, if that can be had: RGB and something."""
+    """The pixels (H, W, 4) without a copy if possible: RGB and a fourth channel without meaning."""
     return None if picture.mode.startswith(("F", "I")) else pixels_of(_in_colour(picture))
 
 
@@ -191,7 +191,7 @@ def _in_colour(picture: Image.Image) -> Image.Image:
 
 
 def _from_array(array: Array) -> Tensor:
-    """Turn (H, W) or (H, W, C) into (C, H, W), still uint8 or float."""
+    """Convert (H, W) or (H, W, C) to (C, H, W), still uint8 or float."""
     if array.ndim not in {2, 3}:
         raise ImageError(f"expected an array (H, W) or (H, W, C), got {array.shape}")
     if array.dtype.kind == "u" and array.dtype.itemsize == 2:

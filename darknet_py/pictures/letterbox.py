@@ -1,4 +1,4 @@
-"""Pictures of any sizes to one batch of a network's input."""
+"""Letterboxes pictures of any size into one input batch."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ CPU = torch.device("cpu")
 def fitted(images: Sequence[Tensor], width: int, height: int, *, stretch: bool = False) -> Tensor:
     """Letterbox pictures (C, H, W), or stretch them, as `image` does -> (N, C, height, width) float32.
 
-    Pictures of uint8 on the CPU with three channels side by side in memory, as files give them, take one pass of a C
-    kernel, where that works; the numbers are the same. The batch is on the device of the pictures, channels last.
+    Pictures of uint8 on the CPU with interleaved channels, as they come from files, take one pass of a C kernel if it
+    is available; the numbers are the same. The batch is on the device of the pictures, channels last.
     """
     first = images[0]
     size = len(images), first.shape[0], height, width
@@ -32,7 +32,7 @@ def fitted(images: Sequence[Tensor], width: int, height: int, *, stretch: bool =
 
 
 def _place(image: Tensor, canvas: Tensor, *, stretch: bool) -> None:
-    """Put a picture (C, H, W) into the middle of a canvas (C, height, width)."""
+    """Resize a picture (C, H, W) into the middle of a canvas (C, height, width)."""
     (_, height, width), (_, h, w) = canvas.shape, image.shape
     new_w, new_h = (width, height) if stretch else letterbox_size(w, h, width, height)
     left, top = (width - new_w) // 2, (height - new_h) // 2
@@ -45,7 +45,7 @@ def _place(image: Tensor, canvas: Tensor, *, stretch: bool) -> None:
 
 
 def _resized(image: Tensor, out: Tensor) -> bool:
-    """Resize by the kernel, where it can; `out` has its channels side by side."""
+    """Resize by the kernel if it can; `out` has interleaved channels."""
     kernel = library()
     c, h, w = image.shape
     by_channel, row, step = image.stride()
@@ -65,13 +65,13 @@ def _resized(image: Tensor, out: Tensor) -> bool:
 
 
 def _rest(tensor: Tensor) -> Buffer:
-    """The memory of a tensor from its first value on."""
+    """The memory of a tensor, from its first value on."""
     return Buffer(tensor.data_ptr(), tensor.untyped_storage().nbytes() - tensor.storage_offset() * tensor.itemsize)
 
 
 @lru_cache(maxsize=64)
 def _axis(size: int, new: int, *, rows: bool) -> tuple[tuple[Tensor, ...], Axis]:
-    """Where `image.resize` looks for each of `new` samples of a side of `size`, and how much each neighbour counts."""
+    """For each of `new` samples of a side of `size`, the neighbours that `image.resize` reads, and their weights."""
     at, far = corner_aligned(size, new, CPU)
     near = 1 - far
     if not rows or new == 1:

@@ -1,4 +1,4 @@
-"""Picture files as they are opened: which formats, how large, which way up."""
+"""Opens picture files: which formats, how many pixels, which way up."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ FORMATS: Final = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TGA", "TIFF", "WEBP")
 _PLUGINS: Final = ("Jpeg", "Png", "Bmp", "Gif", "Ppm", "Tga", "Tiff", "WebP")
 MAX_PIXELS: Final = 512_000_000
 TRUSTED: Final = 1 << 26  # pixels of a picture whose file may have any size
-PIXELS_A_BYTE: Final = 10_000  # more than deflate makes of a byte
-ORIENTATION: Final = 0x0112  # the tag of EXIF
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # of damaged files, whose names it lacks
+PIXELS_A_BYTE: Final = 10_000  # more than deflate can make of a byte
+ORIENTATION: Final = 0x0112  # the EXIF tag
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # about damaged files, without their names
 TURNED: Final = "pictures have an EXIF orientation, which Darknet does not look at; --exif turns them upright"
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -36,7 +36,7 @@ _TURNS: Final = {
 
 
 DAMAGED: Final = (
-    # Pillow reads most numbers of a file without a look at them: it unpacks (struct.error), indexes (LookupError),
+    # Pillow uses most numbers of a file unchecked: it unpacks (struct.error), indexes (LookupError),
     # divides and shifts (ArithmeticError), allocates (MemoryError) and calls with them (TypeError, ValueError, and
     # AttributeError on what it did not find). It checks some by `assert` (AssertionError), and says SyntaxError,
     # EOFError or RuntimeError of others. Where a program makes errors of warnings, it raises those.
@@ -58,40 +58,40 @@ DAMAGED: Final = (
 
 @dataclass(frozen=True)
 class Reading:
-    """How picture files are read: up to how many pixels, and turned as their EXIF orientation says or not."""
+    """How picture files are read: up to how many pixels, and whether the EXIF orientation is applied."""
 
     max_pixels: int = MAX_PIXELS
     exif: bool = False
 
 
 class _Chosen:
-    """What holds for this process, and whether it was told of orientations."""
+    """The settings of this process, and whether it has warned of orientations."""
 
     reading = Reading()
     times = itertools.count()
 
 
 def use(reading: Reading) -> None:
-    """Read picture files so from now on, in this process."""
+    """Read picture files with these settings from now on, in this process."""
     _Chosen.reading, _Chosen.times = reading, itertools.count()
 
 
 def in_use() -> Reading:
-    """How this process reads picture files."""
+    """The settings with which this process reads picture files."""
     return _Chosen.reading
 
 
 def tell_once(text: str) -> None:
-    """Warn of orientations, the first time alone."""
+    """Warn of orientations, only once."""
     if next(_Chosen.times) == 0:
         warnings.warn(DarknetWarning(text), stacklevel=2)
 
 
 @contextmanager
 def damage() -> Iterator[None]:
-    """Turn what Pillow raises for a damaged picture into an `ImageError`; around calls of Pillow, and nothing else.
+    """Turn what Pillow raises for a damaged picture into an `ImageError`; only for calls of Pillow.
 
-    `OSError` goes through: it may be the system's.
+    `OSError` passes through: it may come from the system.
     """
     try:
         yield
@@ -103,10 +103,10 @@ def damage() -> Iterator[None]:
 
 @contextmanager
 def picture_in(file: BinaryIO, size: int, note: Callable[[str], None] = tell_once) -> Iterator[Image.Image]:
-    """The picture in a file of `size` bytes, not decoded yet unless it had to be turned.
+    """The picture in a file of `size` bytes, not decoded yet unless it had to be rotated.
 
-    Raises `ImageError` for one that claims too many pixels, before there is memory for them, and one that is damaged;
-    `OSError` for one in no known format. `note` is told where the picture has an orientation that is not looked at.
+    Raises `ImageError` for a picture that claims too many pixels, before it allocates memory, or is damaged, and
+    `OSError` for an unknown format. `note` is called if an EXIF orientation is ignored.
     """
     reading = in_use()
     with _identified(file) as picture:
@@ -133,7 +133,7 @@ def check_size(picture: Image.Image, most: int | None = None) -> None:
 
 
 def _identified(file: BinaryIO) -> Image.Image:
-    """What Image.open gives, of our formats, and without Pillow's own limit, which is one for the whole process."""
+    """Image.open for our formats, without Pillow's own limit, which holds for the whole process."""
     for plugin in _PLUGINS:
         import_module(f"PIL.{plugin}ImagePlugin")
     prefix = file.read(16)
@@ -150,11 +150,11 @@ def _identified(file: BinaryIO) -> Image.Image:
 
 
 def _orientation(picture: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 where there is none that can be read."""
+    """The EXIF orientation, 1 to 8; 1 if there is none or it is damaged."""
     if not picture.info.get("exif"):
         return 1
     try:
         value = picture.getexif().get(ORIENTATION, 1)
-    except (OSError, *DAMAGED):  # damaged EXIF is none
+    except (OSError, *DAMAGED):  # damaged EXIF counts as none
         return 1
     return value if isinstance(value, int) else 1

@@ -196,7 +196,7 @@ def _check_size(width: int, height: int) -> None:
 
 
 def corner_aligned(size: int, new: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Where each of `new` samples falls on an axis of `size`, ends on ends: index below, fraction."""
+    """For each of `new` samples on an axis of `size`, ends on ends: the index below and the fraction."""
     scale = np.float32(size - 1) / np.float32(max(new - 1, 1))
     at = torch.arange(new, dtype=torch.float32, device=device) * float(scale)
     index = at.long()
@@ -204,7 +204,7 @@ def corner_aligned(size: int, new: int, device: torch.device) -> tuple[Tensor, T
 
 
 def placed(size: int, new: int, offset: int, limit: int, device: torch.device) -> tuple[Tensor, Tensor, slice]:
-    """Where those of `new` samples fall that a canvas of `limit` shows: index, fraction, place there."""
+    """The same for the samples that a canvas of `limit` shows: index, fraction, position on the canvas."""
     first, last = max(0, -offset), min(new, limit - offset)
     scale = np.float32(1) / np.float32(new) * np.float32(size)  # in the order of Darknet's -Ofast build
     at = torch.arange(first, max(first, last), dtype=torch.float32, device=device) * float(scale)
@@ -223,9 +223,9 @@ def turned(
     dy: float,
     aspect: float,
 ) -> tuple[Tensor, Tensor]:
-    """Where `rotate_crop` looks in a picture of `image_w` x `image_h`: columns and rows, (height, width) each.
+    """The columns and rows, (height, width) each, that `rotate_crop` reads of a picture of `image_w` x `image_h`.
 
-    Those outside are at most 2 before the first pixel, or 2 behind the last.
+    Positions outside are at most 2 before the first pixel or 2 behind the last.
     """
     angle, zoom, stretch, shift_x, shift_y = map(np.float32, (radians, scale, aspect, dx, dy))  # float in C
     x = (torch.arange(width, dtype=torch.float64) - width / 2) / float(zoom) * float(stretch)

@@ -1,7 +1,7 @@
-"""Pictures in 8 bits to pieces of training input: one pass over the pixels that are seen.
+"""Samples 8-bit pictures into training input in one pass over the pixels that are used.
 
-`resample`, `turn` and `distort` give what `image.place`, `resize`, `rotate_crop` and `distort` give, to rounding, at a
-fraction of their time: only the pixels that are seen become floats.
+`resample`, `turn` and `distort` return what `place`, `resize`, `rotate_crop` and `distort` of `operations` return, up
+to rounding, in a fraction of the time: only the pixels that are used become floats.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from darknet_py.pictures.opening import tell_once
 from darknet_py.pictures.operations import corner_aligned, placed, turned
 
 CPU: Final = torch.device("cpu")
-TINY: Final = 1e-30  # no division by zero, where grey has no hue
+TINY: Final = 1e-30  # keeps grey, which has no hue, from dividing by zero
 _SECTORS: Final = ((3, -1, 2), (2, 1, -1), (4, 1, -1))  # of red, green, blue
 
 
 @dataclass(frozen=True, eq=False)
 class Axis:
-    """Where the pixels of a result are along one side of a picture: two neighbours and the weight of each."""
+    """For each pixel of a result along one side, its two neighbours in the picture and their weights."""
 
     near: Tensor
     far: Tensor
@@ -34,14 +34,14 @@ class Axis:
 
     @classmethod
     def placed(cls, size: int, new: int, offset: int, limit: int) -> tuple[Axis, slice]:
-        """Of a side of `size` made `new` long, `offset` along a canvas of `limit`: what is seen, and where there."""
+        """A side of `size` made `new` long, at `offset` on a canvas of `limit`: the visible part, and its place."""
         near, fraction, seen = placed(size, new, offset, limit, CPU)
         inside = near + 1 < size  # zeros are outside
         return cls(near, (near + 1).clamp_(max=size - 1), 1 - fraction, fraction * inside), seen
 
     @classmethod
     def resized(cls, size: int, start: int, length: int, new: int, *, rows: bool = False) -> Axis:
-        """Of the `length` from `start` on, made `new` long as by `image.crop` and `resize`."""
+        """The `length` pixels from `start` on, made `new` long as by `crop` and `resize` of `operations`."""
         at, far = corner_aligned(length, new, CPU)
         near = 1 - far
         if not rows or new == 1:
@@ -51,12 +51,12 @@ class Axis:
         return cls((first + start).clamp_(0, size - 1), (second + start).clamp_(0, size - 1), near, far)
 
     def mirrored(self) -> Axis:
-        """The same from the other end."""
+        """The same axis mirrored."""
         return Axis(self.near.flip(0), self.far.flip(0), self.near_weight.flip(0), self.far_weight.flip(0))
 
 
 def read(path: str, channels: int, note: Callable[[str], None] = tell_once) -> Tensor:
-    """Read a picture file -> (H, W, channels) uint8, as `picture.read` does; `note` is told of EXIF orientations."""
+    """Read a picture file -> (H, W, channels) uint8, as `files.read` does; `note` is called for EXIF orientations."""
     with picture_file(path, note) as file:
         pixels = torch.from_numpy(eight_bit(file)) if channels == 3 else from_pil(file, channels).permute(1, 2, 0)
     return pixels[..., :channels].contiguous()
@@ -76,7 +76,7 @@ def resample(pixels: Tensor, columns: Axis, rows: Axis) -> Tensor:
 def turn(
     pixels: Tensor, radians: float, scale: float, width: int, height: int, dx: float, dy: float, aspect: float
 ) -> Tensor:
-    """Cut `width` x `height` out of (H, W, C) uint8 turned by `radians`, as `image.rotate_crop` does -> (C, h, w)."""
+    """Cut `width` x `height` out of (H, W, C) uint8 rotated by `radians`, as `rotate_crop` does -> (C, h, w)."""
     h, w, channels = pixels.shape
     column, row = (place.flatten() for place in turned(w, h, radians, scale, width, height, dx, dy, aspect))
     left, top = column.floor(), row.floor()
@@ -92,7 +92,7 @@ def turn(
 
 
 def distort(image: Tensor, hue: float, saturation: float, exposure: float) -> Tensor:
-    """Change the colours of (3, H, W) float32 as `image.distort` does, for a hue from -1 to 1.
+    """Change the colours of (3, H, W) float32 as `operations.distort` does, for a hue from -1 to 1.
 
     With V the largest of red, green and blue, D its distance to the smallest, and H the hue from 0 to 6, the
     result is V - D * c, where c of red is 2 - |H - 3|, of green |H - 2| - 1, of blue |H - 4| - 1, from 0 to 1.

@@ -1,4 +1,4 @@
-"""Videos in files, by PyAV: their frames with time stamps, and new ones with frames of one size at a steady rate."""
+"""Reads and writes video files with PyAV; those written have one frame size and a constant rate."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from darknet_py.files import opened, replacing
 from darknet_py.pictures.files import to_pil
 from darknet_py.pictures.opening import MAX_PIXELS, Size
 
-RATE: Final = Fraction(25)  # frames a second, where a file does not say
+RATE: Final = Fraction(25)  # frames per second, if a file does not say
 MOST_RATE: Final = 1000
-TEXT: Final = {"tty", "ass", "srt", "webvtt"}  # what FFmpeg takes text for
-BITS: Final = 0.2  # a pixel, where a codec wants to know
+TEXT: Final = {"tty", "ass", "srt", "webvtt"}  # FFmpeg's formats for texts
+BITS: Final = 0.2  # bits per pixel, for codecs that need a bit rate
 
 
 class Container(NamedTuple):
-    """What FFmpeg calls a kind of file, and codecs for it, the best first."""
+    """FFmpeg's name of a file format, and codecs for it, the best first."""
 
     name: str
     codecs: tuple[str, ...]
@@ -52,7 +52,7 @@ OPTIONS: Final = {
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """A picture of a video."""
+    """A frame of a video."""
 
     index: int
     time: float  # seconds from the start of the video
@@ -61,10 +61,10 @@ class Frame:
 
 @final
 class VideoReader:
-    """The frames of a video file, or of a URL; to be closed, or used in a `with`.
+    """The frames of a video file or URL; close it, or use it in a `with`.
 
-    Raises `ImageError` where there is no video, and `DarknetError` where PyAV is missing. Parts of a file that are
-    damaged are left out, as players do. Turns that a file asks for are not made.
+    Raises `ImageError` if there is no video, and `DarknetError` if PyAV is missing. Damaged parts of a file are
+    skipped, as players do. Rotations that a file asks for are ignored.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -84,7 +84,7 @@ class VideoReader:
 
     @property
     def frames(self) -> int | None:
-        """About how many frames there are, if that is known."""
+        """The approximate number of frames, if it is known."""
         seconds = (self._container.duration or 0) / 1e6
         return self._stream.frames or round(seconds * self.rate) or None
 
@@ -111,7 +111,7 @@ class VideoReader:
                 raise ImageError("there is no frame in it that can be read")
 
     def close(self) -> None:
-        """Close the file, unless a thread hangs in it."""
+        """Close the file, unless a thread still waits for it."""
         if self._busy.acquire(timeout=0):
             self._stack.close()
 
@@ -124,10 +124,10 @@ class VideoReader:
 
 @final
 class VideoWriter:
-    """A new video of `rate` frames a second, all of `size`; the suffix of `path` says of which kind.
+    """A new video of `rate` frames per second, all of `size`, in the format of the suffix of `path`.
 
-    To be used in a `with`: after that the file has its name and can be played. So it has after an error or Ctrl-C if
-    there was a frame before; else there is none, or the old one. Sides are made even, as codecs want them.
+    Use it in a `with`: afterwards the file has its name and can be played, after an error or Ctrl-C too if there was a
+    frame. Without a frame an old file stays. Width and height are made even, as codecs want them.
     """
 
     def __init__(self, path: str | os.PathLike[str], size: Size, rate: Fraction | float = RATE) -> None:
@@ -191,7 +191,7 @@ def _checked(width: int, height: int) -> Size:
 
 
 def _steady(rate: Fraction | float) -> Fraction:
-    """The rate in whole numbers that every codec takes."""
+    """The rate as a fraction that every codec takes."""
     return min(max(Fraction(rate), Fraction(1, 100)), Fraction(MOST_RATE)).limit_denominator(1001)
 
 

@@ -1,4 +1,4 @@
-"""Work that threads do before its turn comes, and batches that go side by side; results come in order."""
+"""Reads ahead and computes batches in parallel, with results in order."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from darknet_py.engine import Engine
 
 T = TypeVar("T")
 U = TypeVar("U")
-GRACE, PATIENCE = 1.0, 10.0  # seconds to wait for a file, or for computing, that nobody wants any more
+GRACE, PATIENCE = 1.0, 10.0  # seconds to wait for work whose result nobody needs any more
 LANES = 2
 
 
 def readers() -> int:
-    """How many threads should read files."""
+    """The number of threads that read files."""
     return min(os.cpu_count() or 1, 8)
 
 
 def usual_batch(device: torch.device) -> int:
-    """How many pictures go through a network together where nothing else is said."""
+    """The default batch size of a device."""
     return 4 if device.type == "cpu" else 16
 
 
 def lanes(engine: Engine) -> int:
-    """How many batches should go side by side: with half the threads each, they wait less for one another.
+    """The number of batches to compute in parallel: with half the threads each, they wait less for one another.
 
-    Networks that compute themselves may keep a state or have hooks, and so see one batch after the other.
+    Networks without a faster engine may keep state or have hooks, so they get one batch after the other.
     """
     apart = engine.network.device.type == "cpu" and torch.get_num_threads() % LANES == 0 and engine.name != "plain"
     return LANES if apart else 1
@@ -45,9 +45,9 @@ def lanes(engine: Engine) -> int:
 def in_batches(
     items: Iterable[T], run: Callable[[list[T]], U], *, size: int, lanes: int = 1
 ) -> Generator[U, None, None]:
-    """What `run` gives for `size` items at a time, for as many lists at a time as there are lanes.
+    """The results of `run` for `size` items at a time, for as many lists in parallel as there are lanes.
 
-    Where the last items would leave a lane without work, they are shared out.
+    The last items are divided among the lanes if one would have nothing to do.
     """
     source = _Source(items)
     lists = _lists(source, size, lanes)
@@ -69,11 +69,11 @@ def _lists(items: Iterator[T], size: int, lanes: int) -> Iterator[list[T]]:
 def ahead(
     items: Iterable[T], work: Callable[[T], U], *, count: int, threads: int, share: int | None = None
 ) -> Generator[U, None, None]:
-    """Do `work` for items in their order, by threads, for at most `count` before their results are taken.
+    """Do `work` for items in threads, for at most `count` items ahead of the results that are taken, in order.
 
-    Items are asked for in the thread of the caller; an error, of an item too, comes where the result would. When the
-    generator is closed, nothing new is begun, and what is being done is waited for, but not longer than `GRACE`. With
-    `share`, the work is computing: each thread may use so many threads of torch, and is waited for a little longer.
+    Items are taken in the caller's thread; errors, those of items too, are raised in place of the result. When the
+    generator is closed, no new work starts, and running work is awaited, but not longer than `GRACE`. With `share` the
+    work is computing: each thread may use that many threads of torch, and is awaited a little longer.
     """
     crew = _Crew(work, threads, share)
     pending: deque[Future[U]] = deque()
@@ -92,7 +92,7 @@ def ahead(
 
 
 def taken_ahead(items: Iterable[T], count: int) -> Generator[T, None, None]:
-    """The same items, taken in a thread of their own, at most `count` before they are asked for."""
+    """The same items, produced in a thread of their own, at most `count` ahead."""
     iterator = iter(items)
 
     def take(_: None) -> list[T]:
@@ -106,7 +106,7 @@ def taken_ahead(items: Iterable[T], count: int) -> Generator[T, None, None]:
 
 
 class _Source(Iterator[T]):
-    """Items up to the first error, which `settle` raises: what came before the error has its turn first."""
+    """Items up to the first error, which `settle` raises after the results before it."""
 
     def __init__(self, items: Iterable[T]) -> None:
         self._items = iter(items)
@@ -129,7 +129,7 @@ class _Source(Iterator[T]):
 
 
 class _Crew(Generic[T, U]):
-    """Threads that do `work`; started when there is some, and ended with the process if they hang."""
+    """Threads that do `work`; started on demand, and ended with the process if they hang."""
 
     def __init__(self, work: Callable[[T], U], threads: int, share: int | None) -> None:
         self.work, self.count, self.share = work, threads, share
@@ -151,11 +151,11 @@ class _Crew(Generic[T, U]):
         thread.start()
         ready.wait()
         if self.share is not None:
-            torch.set_num_threads(total)  # it counts for threads that come later, too
+            torch.set_num_threads(total)  # holds for later threads, too
 
     def _serve(self, ready: threading.Event) -> None:
         if self.share is not None:
-            torch.get_num_threads()  # or else torch makes up its mind later, in this thread too
+            torch.get_num_threads()  # otherwise torch sets its number later, in this thread too
             torch.set_num_threads(self.share)
         ready.set()
         while (task := self.todo.get()) is not None:

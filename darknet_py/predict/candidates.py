@@ -1,4 +1,4 @@
-"""Boxes above the threshold with the classes they may have, before they become detections."""
+"""Boxes above the threshold with their possible classes, before they become detections."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from darknet_py.pictures.opening import Size
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Candidates:
-    """Boxes of N pictures, and rows that say which classes they may have: one for every class above the threshold.
+    """Boxes of N pictures, and one row for each class of a box whose score is above the threshold.
 
     Row k says that `boxes[box_index[k]]` has class `label[k]` with `score[k]`.
     """
@@ -32,12 +32,12 @@ class Candidates:
 
     @one_thread()
     def rows(self, which: Tensor) -> Candidates:
-        """Some of the rows, by their numbers (R,), in that order; all boxes stay."""
+        """The rows with the indices (R,), in that order; all boxes stay."""
         box_index, label, score = (column.index_select(0, which) for column in (self.box_index, self.label, self.score))
         return replace(self, box_index=box_index, label=label, score=score)
 
     def suppressed(self, nms: Nms) -> Candidates:
-        """Those that NMS leaves, picture by picture."""
+        """The rows that NMS keeps, picture by picture."""
         if not nms.threshold:
             return self
         picture_index = self.picture_index if self.picture_count > 1 else None
@@ -45,17 +45,17 @@ class Candidates:
         return self.rows(places(kept))
 
     def best_first(self) -> Candidates:
-        """In the order of their scores; of equal ones the earlier row comes first."""
+        """The rows in the order of their scores; equal scores keep their order."""
         return self.rows(descending(self.score))
 
     def by_picture(self) -> Candidates:
-        """The rows of each picture together, in the order that they have."""
+        """The rows grouped by picture, otherwise in the same order."""
         if self.picture_count == 1:
             return self
         return self.rows(self.picture_index[self.box_index].argsort(stable=True))
 
     def as_printed(self, nms: Nms) -> Candidates:
-        """In the order in which the C program prints them, as its NMS sorts them.
+        """The rows in the order in which the C program prints them, which is that of its NMS.
 
         do_nms_obj sorts all boxes by objectness. do_nms_sort sorts them by one class after the other, before it
         suppresses any in that class, so the last class decides first; the classes of a box rise.
@@ -72,12 +72,12 @@ class Candidates:
         return self.rows((place[self.box_index] * len(labels) + label).argsort())
 
     def in_picture(self, sizes: Sequence[Size], network: Size) -> Candidates:
-        """With boxes relative to the pictures, of those sizes, that were letterboxed to the network's input."""
+        """The candidates with boxes relative to the pictures, of these sizes before letterboxing."""
         return replace(self, boxes=unletterbox(self.boxes, self.picture_index, sizes, network))
 
     @classmethod
     def joined(cls, parts: Sequence[Candidates]) -> Candidates:
-        """Those of several heads for the same pictures, in the order of the heads."""
+        """The candidates of several heads for the same pictures, in the order of the heads."""
         if len(parts) == 1:
             return parts[0]
         starts = accumulate((len(part.boxes) for part in parts), initial=0)

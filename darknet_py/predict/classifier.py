@@ -1,9 +1,9 @@
-"""Pictures to classes."""
+"""Classifies pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,15 +22,15 @@ from darknet_py.tree.walk import walk_in
 
 @dataclass(frozen=True)
 class Classifier:
-    """A network with probabilities of classes at its end."""
+    """A network whose last output is probabilities of classes."""
 
-    network: Network
+    engine: Engine
     names: tuple[str, ...] = ()
-    engine: Engine = field(default=None, compare=False, repr=False)  # type: ignore[assignment]  # None: one of its own
 
-    def __post_init__(self) -> None:
-        if self.engine is None:
-            object.__setattr__(self, "engine", Engine(self.network))
+    @property
+    def network(self) -> Network:
+        """The network that the engine computes."""
+        return self.engine.network
 
     def classify(self, images: Sequence[Tensor], top: int) -> list[Classification]:
         """The `top` classes of pictures (C, H, W) of any sizes, letterboxed as predict_classifier does it."""
@@ -49,15 +49,15 @@ class Classifier:
     def classify_each(
         self, sources: Iterable[ImageLike], top: int, batch: int, *, eager: bool = True
     ) -> Iterator[Picture[Classification]]:
-        """Go through pictures as `each_picture` does."""
+        """Classify a stream of pictures, as `each_picture` does."""
         return each_picture(sources, self.engine, lambda images: self.classify(images, top), batch, eager=eager)
 
     def leaves(self, rows: Tensor) -> Tensor:  # (N, classes) -> (N, classes)
-        """Probabilities of the classes; with a tree, those of its leaves, and 0 for the rest."""
+        """Probabilities of the classes; with a tree, those of its leaves, and 0 for other nodes."""
         walk = walk_in(self.network.layers[self.network.graph.outputs[-1]])
         return rows if walk is None else walk.leaves(rows)
 
     def best(self, row: Tensor, top: int) -> Classification:
-        """The `top` classes of one row of probabilities."""
+        """The `top` most probable classes of one row (C,)."""
         values, labels = row.topk(min(top, len(row)))
         return Classification(labels, values, tuple(class_name(self.names, n) for n in labels.tolist()))

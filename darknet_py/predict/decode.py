@@ -1,6 +1,6 @@
-"""Head outputs to boxes: what get_network_boxes and do_nms_sort of the C program do. Nothing is changed in place.
+"""Decodes the outputs of heads into boxes, as get_network_boxes of the C program does, but not in place.
 
-Pictures are decoded together: a GPU takes many as soon as one. Outputs have a batch dimension, (N, ...).
+Pictures are decoded together: a GPU takes no longer for many than for one. Outputs have a batch dimension, (N, ...).
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from darknet_py.tree.walk import TreeWalk
 
 @dataclass(frozen=True)
 class Settings:
-    """How to decode: thresholds from 0 to 1, and what YOLO9000 needs."""
+    """Thresholds of decoding, from 0 to 1, and a map for YOLO9000."""
 
     thresh: float = 0.5
-    hier: float = 0.5  # the walk down the tree goes on while its product stays above this
+    hier: float = 0.5  # the walk down the tree continues while its product stays above this
     map: tuple[int, ...] | None = None  # with a tree: entry j is class map[j], and every entry has its own score
 
     def __post_init__(self) -> None:
@@ -138,7 +138,7 @@ def boxes_at(
 def scored(
     boxes: Tensor, objectness: Tensor, picture: Tensor, pictures: int, classes: Tensor, thresh: float
 ) -> Candidates:
-    """With a row for every class (M, C) of a box whose score, objectness times class, is above the threshold."""
+    """Candidates with one row per (box, class) whose score, objectness times class (M, C), exceeds the threshold."""
     scores, count = (objectness[:, None] * classes).flatten(), classes.shape[1]
     found = places(scores > thresh)
     box = found // max(count, 1)

@@ -1,4 +1,4 @@
-"""What was found in a picture: boxes, or classes."""
+"""The results for a picture: boxes, or classes."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Classification:
         return len(self.names)
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """A dict a class, ready for JSON."""
+        """One dict per class, ready for JSON."""
         rows = zip(self.labels.tolist(), self.names, self.probabilities.tolist(), strict=True)
         return [{"class_id": label, "name": name, "probability": value} for label, name, value in rows]
 
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """What was found in one picture, best first; a box that has several classes has a row for each.
+    """The boxes found in one picture, best first; a box with several classes has one row for each.
 
     Everything is on the CPU. Boxes may reach beyond the picture, as Darknet's do.
     """
@@ -48,7 +48,7 @@ class Detections:
         return len(self.names)
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """A dict a row, ready for JSON; `box` in pixels, `relative_coordinates` as shares of the picture."""
+        """One dict per row, ready for JSON; `box` in pixels, `relative_coordinates` as fractions of the picture."""
         width, height = self.image_size
         rows = zip(self.labels.tolist(), self.names, self.scores.tolist(), self.boxes.tolist(), strict=True)
         return [

@@ -1,9 +1,9 @@
-"""Pictures to boxes."""
+"""Detects boxes in pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -26,22 +26,23 @@ from darknet_py.predict.decode import Settings, decode
 from darknet_py.predict.detections import Detections
 from darknet_py.predict.stream import Picture, each_picture
 from darknet_py.tree.walk import TreeWalk, walk_in
+from darknet_py.tree.wordtree import WordTree
 
 ADVICE = "fewer at a time or a smaller size need less"  # memory
 
 
 @dataclass(frozen=True)
 class Detector:
-    """A network with boxes at its end, and how its pictures are brought to size."""
+    """A network that gives boxes, and how pictures are fitted to its input."""
 
-    network: Network
+    engine: Engine
     names: tuple[str, ...] = ()
     as_printed: bool = False  # rows in the order in which the C program prints them, not best first
-    engine: Engine = field(default=None, compare=False, repr=False)  # type: ignore[assignment]  # None: one of its own
 
-    def __post_init__(self) -> None:
-        if self.engine is None:
-            object.__setattr__(self, "engine", Engine(self.network))
+    @property
+    def network(self) -> Network:
+        """The network that the engine computes."""
+        return self.engine.network
 
     @property
     def walk(self) -> TreeWalk | None:
@@ -49,10 +50,14 @@ class Detector:
         return walk_in(self.network.layers[self.network.graph.outputs[-1]])
 
     @property
+    def tree(self) -> WordTree | None:
+        """The tree of the head's classes, if it has one."""
+        return None if self.walk is None else self.walk.tree
+
+    @property
     def classes(self) -> int:
-        """How many classes the head knows."""
-        count: int = getattr(self.network.graph.heads[-1].layer, "classes")  # noqa: B009
-        return count
+        """The number of classes of the head."""
+        return self.network.graph.heads[-1].layer.count_classes(None) or 0
 
     @property
     def stretches(self) -> bool:
@@ -64,14 +69,14 @@ class Detector:
         return Nms.of(self.network.graph.dialect.nms if asked is None else asked)
 
     def fit(self, image: Tensor) -> Tensor:
-        """A picture (C, H, W) in the size of the network's input."""
+        """A picture (C, H, W) resized to the network's input."""
         _, h, w = self.network.input_shape
         return fitted([image], w, h, stretch=self.stretches)[0]
 
     def detect(self, images: Sequence[Tensor], settings: Settings, nms: Nms) -> list[Detections]:
-        """What is in pictures (C, H, W) of any sizes, which go through the network together.
+        """The detections in pictures (C, H, W) of any sizes, computed as one batch.
 
-        A GPU also finds the boxes of all at once; a CPU does that as fast for one after the other.
+        A GPU also decodes all of them together; a CPU is as fast with one after the other.
         """
         sizes = [(image.shape[2], image.shape[1]) for image in images]
         if devices.suits(self.network.device):
@@ -90,11 +95,11 @@ class Detector:
             return self.engine.watched(self.engine.heads(batch.to(self.network.dtype)))
 
     def outputs(self, images: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
-        """The same for each of the pictures."""
+        """The outputs of the heads for each picture (C, H, W), without a batch dimension."""
         return list(zip(*self.heads(images), strict=True)) if images else []
 
     def decode(self, outputs: Sequence[Tensor], picture: Size, settings: Settings, nms: Nms) -> Detections:
-        """`decode_all` for one picture; its outputs have no batch dimension."""
+        """`decode_all` for the outputs of one picture, such as (C, H, W), without a batch dimension."""
         heads = [output[None] for output in outputs]
         return self.decode_all(heads, [picture], settings, nms)[0]
 
@@ -112,17 +117,17 @@ class Detector:
         return self.detections(candidates, sizes)
 
     def candidates(self, heads: Sequence[Tensor], sizes: Sequence[Size], settings: Settings) -> Candidates:
-        """All boxes above the threshold, relative to their pictures; the arguments are as in `decode_all`."""
+        """All boxes above the threshold, relative to their pictures; heads (N, ...) and sizes as in `decode_all`."""
         _, h, w = self.network.input_shape
         candidates = decode(self.network.graph.heads, heads, (w, h), settings, self.walk)
         return candidates if self.stretches else candidates.in_picture(sizes, (w, h))
 
     def detections(self, candidates: Candidates, sizes: Sequence[Size]) -> list[Detections]:
-        """Candidates that are relative to their pictures, picture by picture and in pixels."""
+        """Candidates relative to their pictures, as detections in pixels, picture by picture."""
         rows = candidates.by_picture()
         boxes, picture = (column.index_select(0, rows.box_index) for column in (rows.boxes, rows.picture_index))
         boxes, scores, labels, picture = devices.on_cpu(boxes, rows.score, rows.label, picture)
-        # A box may be far wider than its picture: infinitely so, where the exponential of its width has no end.
+        # A box may be far wider than its picture, even infinitely if the exponential of its width overflows.
         sides = torch.tensor([(*size, *size) for size in sizes], dtype=torch.float64, device="cpu")
         corners = xyxy_from_cxcywh(boxes.nan_to_num().double() * row_of_each(sides, picture))
         numbers = labels.tolist()
@@ -138,7 +143,7 @@ class Detector:
     def detect_each(
         self, sources: Iterable[ImageLike], settings: Settings, nms: Nms, batch: int, *, eager: bool = True
     ) -> Iterator[Picture[Detections]]:
-        """Go through pictures as `each_picture` does."""
+        """Detect in a stream of pictures, as `each_picture` does."""
 
         def run(images: list[Tensor]) -> list[Detections]:
             return self.detect(images, settings, nms)
@@ -147,5 +152,5 @@ class Detector:
 
 
 def class_name(names: Sequence[str], label: int) -> str:
-    """The name of a class, or its number where the names do not reach so far."""
+    """The name of a class, or its number if there are too few names."""
     return names[label] if 0 <= label < len(names) else str(label)

@@ -1,4 +1,4 @@
-"""Frames of a video to boxes, as the C program's demo finds them."""
+"""Detects boxes in the frames of a video as the C program's demo does."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NMS: Final = Nms("objectness", 0.4)  # the surest boxes suppress others whatever
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """A frame and what was found in it."""
+    """A frame and its detections."""
 
     frame: Frame
     found: Detections
@@ -43,11 +43,10 @@ def detect_frames(
     batch: int = 1,
     live: bool = False,
 ) -> Generator[Seen, None, None]:
-    """Go through frames, of which a thread reads the next meanwhile.
+    """Detect in frames, which a thread reads ahead.
 
     As in demo.c, boxes are decoded from the mean of the outputs for the last `average` frames. There the first frames
-    are averaged with zeros; here with each other. With `live`, frames are looked at one after the other as soon as
-    they come.
+    are averaged with zeros, here with each other. With `live`, each frame is computed as soon as it arrives.
     """
     if average < 1 or batch < 1:
         raise DarknetError(f"average is {average} and batch is {batch}; they must be 1 or more")

@@ -1,4 +1,4 @@
-"""Lists of pictures through a network."""
+"""Runs a network over a list of pictures."""
 
 from __future__ import annotations
 
@@ -9,27 +9,29 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from darknet_py.engine import Engine
-from darknet_py.errors import ImageError
+from darknet_py.errors import DarknetError, ImageError
 from darknet_py.pictures.files import ImageLike, as_pixels
-from darknet_py.predict.ahead import ahead, in_batches, lanes, readers
+from darknet_py.predict.ahead import ahead, in_batches, lanes, readers, usual_batch
 
 Found = TypeVar("Found")
+Images: TypeAlias = "list[ImageLike] | tuple[ImageLike, ...]"
 Opened: TypeAlias = "Tensor | ImageError"
 Begun: TypeAlias = "tuple[ImageLike, Opened | None]"
 
 
 @dataclass(frozen=True)
 class Picture(Generic[Found]):
-    """A picture that went through `each_picture`: what was given, its pixels, and what was found or went wrong."""
+    """A result of `each_picture`: the source, its pixels, and what was found or why it cannot be read."""
 
     source: ImageLike
     image: Tensor | None  # (C, H, W) uint8, or from 0 to 1
     found: Found | ImageError
-    seconds: float = 0.0  # its share of the time that its batch took
+    seconds: float = 0.0  # its part of the time that its batch took
 
 
 def each_picture(
@@ -40,10 +42,10 @@ def each_picture(
     *,
     eager: bool = True,
 ) -> Iterator[Picture[Found]]:
-    """Put pictures through `run`, `batch` at a time; one that cannot be read gives its error, and the rest go on.
+    """Call `run` for `batch` pictures at a time; one that cannot be read results in its error, the others go on.
 
-    Files are read by threads: ahead, or by those that call `run` if these are enough. If not `eager`, no source is
-    asked for before what was found in those before it has been taken.
+    Threads read the files: ahead, or the threads that call `run` if these are enough. If not `eager`, no source is
+    taken before the results of the earlier ones have been.
     """
     side_by_side = lanes(engine) if eager else 1
     channels, busy = engine.network.input_shape.c, side_by_side == torch.get_num_threads() > 1
@@ -65,8 +67,28 @@ def each_picture(
             yield from pictures
 
 
+def found_in(
+    images: ImageLike | Images, engine: Engine, run: Callable[[list[Tensor]], list[Found]], batch: int | None = None
+) -> Found | list[Found]:
+    """What `run` finds in a picture, or in each of a list; an array or tensor of four dimensions is a list.
+
+    Raises `ImageError` for a picture that cannot be used.
+    """
+    if batch is not None and batch < 1:
+        raise DarknetError(f"batch is {batch}; it must be 1 or more")
+    batch = batch or usual_batch(engine.network.device)
+    several = isinstance(images, (list, tuple)) or (isinstance(images, (np.ndarray, Tensor)) and images.ndim == 4)
+    listed: Iterable[ImageLike] = images if several else [images]  # type: ignore[assignment, list-item]
+    results: list[Found] = []
+    for picture in each_picture(listed, engine, run, batch, eager=several):
+        if isinstance(picture.found, ImageError):
+            raise picture.found
+        results.append(picture.found)
+    return results if several else results[0]
+
+
 def _begun_each(sources: Iterable[ImageLike], channels: int, count: int) -> Generator[Begun, None, None]:
-    """Pictures, read up to `count` ahead, or not at all; what is no file and no bytes is not shared by threads."""
+    """Pictures, read up to `count` ahead or not at all; only files and bytes are read in other threads."""
     waiting = (
         (source, None if isinstance(source, (str, os.PathLike, bytes)) else _opened(source, channels))
         for source in sources

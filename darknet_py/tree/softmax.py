@@ -12,7 +12,7 @@ from darknet_py.tree.wordtree import WordTree
 
 
 class TreeSoftmax(nn.Module):
-    """Softmax inside each group of a tree, along the dimension that holds its nodes: the shape stays."""
+    """Softmax inside each group of a tree, along the dimension that holds its nodes: (..., C, ...) stays as it is."""
 
     order: Tensor  # (C,) nodes by the size of their group
     place: Tensor  # (C,) where each node is in that order

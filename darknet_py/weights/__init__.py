@@ -1,6 +1,6 @@
-"""Values of a network in files: Darknet's own, and the named tensors of PyTorch and safetensors.
+"""Loads and saves a network's values: Darknet's files, and named tensors of PyTorch and safetensors.
 
-What a file is its bytes say, whatever it is called.
+A file is recognised by its bytes, not by its name.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ __all__ = [
 def load(
     network: Network, path: str | Path, *, start: int = 0, cutoff: int | None = None, partial: Partial = False
 ) -> Loaded:
-    """Load a file into a network, on whatever device it is, and take over `seen`.
+    """Load a file into a network on any device, including its `seen`.
 
     The file is a .weights file, a state dict that torch.save wrote (of this package or of the projects that `convert`
     knows) or safetensors. It must hold exactly the layers from `start` to before `cutoff` (load_weights_upto); one
     named `.conv.N`, as Darknet's pretrained beginnings are, exactly the first N.
 
-    With `partial` whatever the file holds is taken: whole tensors from the front, and what comes after them in a longer
-    file is left out. `partial="matching"` is for weights of other classes: the layers that fit are taken, a
-    `DarknetWarning` says which do not, and `seen` becomes 0. Layers that get nothing keep their values. Raises
-    `WeightsError` before anything is changed.
+    `partial` loads whole tensors from the front as far as the file goes, and ignores the rest of a longer file.
+    `partial="matching"` is for weights of other classes: it loads the layers that fit, a `DarknetWarning` names the
+    others, and `seen` becomes 0. Layers that get nothing keep their values. Raises `WeightsError` before anything is
+    changed.
     """
     return read(network, path, Reading(start, cutoff, partial))
 
 
 def read(network: Network, path: str | Path, reading: Reading | None = None) -> Loaded:
-    """`load`, with all that can be said about a file of named tensors."""
+    """`load` with the options of a `Reading`."""
     reading = reading or Reading()
     with opened_source(path, whole=reading.assign) as source:
         loaded = source.load(network, reading)
@@ -62,9 +62,9 @@ def read(network: Network, path: str | Path, reading: Reading | None = None) -> 
 def made(
     graph: Graph, path: str | Path, reading: Reading | None = None, *, generator: torch.Generator | None = None
 ) -> tuple[Network, Loaded]:
-    """The network of a graph with the values of a file; what the file does not hold is drawn.
+    """The network of a graph with the values of a file; values that the file does not hold are drawn.
 
-    No memory is taken before the file is known to fit.
+    The file is checked before memory is allocated.
     """
     whole = verify(graph, path, reading).whole
     network = Network(graph, initialize=not whole, generator=generator)
@@ -72,28 +72,28 @@ def made(
 
 
 def verify(graph: Graph, path: str | Path, reading: Reading | None = None) -> Loaded:
-    """What `read` would do; raises `WeightsError` where it would. No value is read."""
+    """What `read` would do, without reading values; raises the same `WeightsError`."""
     with opened_source(path) as source:
         return source.verify(graph, reading or Reading())
 
 
 def not_finite(graph: Graph, path: str | Path) -> list[tuple[str, int]]:
-    """Tensors of a file that fits with NaN or infinity in them: what each is called, and the layer."""
+    """The name and layer of each tensor with NaN or infinity in a file that fits."""
     with opened_source(path) as source:
         return source.not_finite(graph)
 
 
 def has_keys(path: str | Path) -> bool:
-    """Whether a file says what its tensors are called; raises `WeightsError` where it cannot be read."""
+    """Whether a file has names for its tensors; raises `WeightsError` if it cannot be read."""
     with opened_source(path) as source:
         return not isinstance(source, Binary)
 
 
 @contextmanager
 def opened_source(path: str | Path, *, whole: bool = False) -> Iterator[Binary | StateDict]:
-    """A file of values, by its first bytes; with `whole` all of it will be wanted.
+    """Open a file of values, recognised by its first bytes; with `whole` all of it will be needed.
 
-    Raises `WeightsError` for one that is nothing of the kind; errors inside the block get the name of the file.
+    Raises `WeightsError` if it holds no values; errors inside the block get the name of the file.
     """
     path = find(path)
     try:

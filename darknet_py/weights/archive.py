@@ -1,4 +1,4 @@
-"""Zip archives as torch.save writes them; whatever could take more memory than the file has bytes is refused."""
+"""Checks zip archives of torch.save: they may not need more memory than the file has bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import BinaryIO, Final
 from darknet_py.errors import WeightsError
 from darknet_py.files import opened
 
-MOST: Final = 100_000  # records; torch.save writes one a tensor
+MOST: Final = 100_000  # records; torch.save writes one per tensor
 DIRECTORY: Final = 32 << 20  # bytes of the list of records
 BROKEN: Final = "it is cut short or broken, or was not written by torch.save"
 _END: Final = struct.Struct("<IHHHHIIH")  # "end of central directory" in the format's description
@@ -29,10 +29,10 @@ _FOREIGN: Final = {
 
 
 def check(path: Path) -> None:
-    """Raise `WeightsError` for a zip archive that torch.save did not write, `OSError` where it cannot be read.
+    """Raise `WeightsError` for a zip archive that torch.save did not write, `OSError` if it cannot be read.
 
-    Two programs may find two directories in one file, and in one directory records that lie on each other: here there
-    is one, at the end, where torch.load finds it, and the records together are no larger than the file.
+    Two programs may find different directories in one file, and records in a directory may overlap. So there must be
+    one directory, at the end, where torch.load finds it, and the records together may not be larger than the file.
     """
     with opened(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -55,7 +55,7 @@ def check(path: Path) -> None:
 
 
 def _check_directory(file: BinaryIO, size: int) -> None:
-    """Raise `WeightsError` unless the list of records stands at the end of the file, as all that it says agrees."""
+    """Raise `WeightsError` unless the list of records is at the end of the file and consistent."""
     end = size - _END.size
     mark, *_, total, length, start, comment = _read(file, end, _END)
     if mark != 0x06054B50 or comment:

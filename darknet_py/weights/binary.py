@@ -30,11 +30,11 @@ from darknet_py.weights.slots import VALUE_SIZE, Slot, cutoff_of, layout
 
 FLOAT = np.dtype("<f4")
 LARGE_PAGE = 2 << 20
-CHUNK = 2 << 20  # values copied at a time; so much of the mapped file is in memory
+CHUNK = 2 << 20  # values copied at a time, which bounds the memory for the mapped file
 
 
 class _Plan(NamedTuple):
-    """What is read of a file."""
+    """A part of a file to read."""
 
     slots: tuple[Slot, ...]
     loaded: Loaded
@@ -42,7 +42,7 @@ class _Plan(NamedTuple):
 
 @dataclass(frozen=True)
 class Binary:
-    """A .weights, .backup or .conv.N file that is open."""
+    """An open .weights, .backup or .conv.N file."""
 
     kind: ClassVar[str] = "Darknet"
     path: Path
@@ -50,13 +50,13 @@ class Binary:
 
     @cached_property
     def header(self) -> Header:
-        """What the file begins with; raises `WeightsError` where that is no header."""
+        """The header of the file; raises `WeightsError` if it has none."""
         self.file.seek(0)
         return Header.unpack(self.file.read(HEAD))
 
     @property
     def size(self) -> int:
-        """Bytes after the header."""
+        """The number of bytes after the header."""
         return os.fstat(self.file.fileno()).st_size - self.header.size
 
     def verify(self, graph: Graph, reading: Reading) -> Loaded:
@@ -64,7 +64,7 @@ class Binary:
         return self._plan(graph, reading).loaded
 
     def load(self, network: Network, reading: Reading) -> Loaded:
-        """Read the values into a network, on whatever device it is."""
+        """Read the values into a network on any device."""
         slots, loaded = self._plan(network.graph, reading)
         if reading.assign and not any(_turned(slot, loaded.header) or slot.size != slot.blob.size for slot in slots):
             tensors = {f"layers.{slot.node.index}.{slot.blob.name}": self._values(slot) for slot in slots}
@@ -76,7 +76,7 @@ class Binary:
         return loaded
 
     def not_finite(self, graph: Graph) -> list[tuple[str, int]]:
-        """Tensors with NaN or infinity in them."""
+        """The tensors with NaN or infinity."""
         header, stored = self.header, self.size // VALUE_SIZE
         slots = [slot for slot in layout(graph) if slot.end <= stored]
         if not slots:
@@ -100,7 +100,7 @@ class Binary:
         values = sum(slot.size for slot in slots)
         whole = values == sum(blob.size for node in nodes for blob in node.blobs)
         if left:
-            header = replace(header, seen=0)  # another network's
+            header = replace(header, seen=0)  # another network's file
         layers, held = slots[-1].node.index + 1 if slots else reading.start, min(named or len(nodes), len(nodes))
         return _Plan(slots, Loaded(header, layers, values, held, whole, left))
 
@@ -112,7 +112,7 @@ class Binary:
 
 
 def save(network: Network, path: str | Path, *, cutoff: int | None = None, header: Header | None = None) -> None:
-    """Save a network as Darknet does, the layers before `cutoff` alone.
+    """Save a network as Darknet does, or only the layers before `cutoff`.
 
     The version is that of the dialect's program: Darknet writes 0.2.0, with `seen` of 64 bits. Another `header`, such
     as the `network.header` that a file was loaded with, gives the layout of its version.
@@ -131,12 +131,12 @@ def save(network: Network, path: str | Path, *, cutoff: int | None = None, heade
 
 
 def all_finite(values: npt.NDArray[np.float32]) -> bool:
-    """Whether no value is NaN or infinite."""
+    """Whether all values are finite."""
     return all(bool(np.isfinite(values[at : at + CHUNK]).all()) for at in range(0, len(values), CHUNK))
 
 
 def _turned(slot: Slot, header: Header) -> bool:
-    """Whether a tensor is stored otherwise than it is used."""
+    """Whether a tensor is stored in another form than it is used."""
     return slot.blob.flipped or (slot.blob.transposed and header.transposed)
 
 
@@ -149,8 +149,8 @@ def _fill(target: Tensor, slot: Slot, file: BufferedReader, header: Header) -> N
         rows.copy_((values.view(-1, len(rows)).T if turned else values).reshape(rows.shape))
     elif rows.device.type == "cpu" and rows.dtype == torch.float32:
         _advise_large_pages(rows)
-        _read_into(rows.view(-1), file)  # straight from the system's cache: no second copy
-        torch.autograd.graph.increment_version(target)  # which torch would do for what it writes itself
+        _read_into(rows.view(-1), file)  # directly from the system's cache, without a second copy
+        torch.autograd.graph.increment_version(target)  # which torch does only for its own writes
     else:
         for part in rows.view(-1).split(CHUNK):
             part.copy_(_read_into(torch.empty(len(part), dtype=torch.float32, device="cpu"), file))
@@ -167,7 +167,7 @@ def _read_into(values: Tensor, file: BufferedReader) -> Tensor:
 
 
 def _advise_large_pages(values: Tensor) -> None:
-    """Ask Linux for large pages: memory that nobody has used yet is there several times sooner."""
+    """Ask Linux for large pages, which makes first use of the memory several times faster."""
     start = -(-values.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
     size = (values.data_ptr() + values.nbytes - start) // mmap.PAGESIZE * mmap.PAGESIZE
     if size >= LARGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):

@@ -1,4 +1,4 @@
-"""Whether a file of values fits a network, and where not, what it may be: other classes, another beginning."""
+"""Checks whether a file of values fits a network, and guesses what it is for if not: other classes, other layers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from darknet_py.weights.slots import NONE, VALUE_SIZE, Slot, layout, outputs_of
 
 WAYS = "take the cfg it is from, or what fits with --transfer (partial='matching') or from `darknet-py partial`"
 MOST = 3  # layers that a message names
-MOST_OUTPUTS = 1 << 16  # filters of a last layer; a file that would need more is another network's
+MOST_OUTPUTS = 1 << 16  # filters of a last layer; a file that needs more belongs to another network
 
 
 def check_size(slots: Sequence[Slot], data_size: int, graph: Graph, *, ended: bool = False, named: int = 0) -> None:
-    """Raise `WeightsError` where so many bytes after the header are not what the slots need.
+    """Raise `WeightsError` if the bytes after the header are not those that the slots need.
 
-    The message says the layer the file ends in, what was wanted and had, and what would fit. With `ended` a longer
-    file is fine: a cutoff reads its beginning. `named` is the number of layers that the file's name says it has.
+    The message says in which layer the file ends, how many values were needed, and what would fit. With `ended` a
+    longer file is accepted, because a cutoff reads only its beginning. `named` is the number of layers in the file's
+    name.
     """
     values, rest = divmod(data_size, VALUE_SIZE)
     wanted = slots[-1].end if slots else 0
@@ -39,9 +40,9 @@ def check_size(slots: Sequence[Slot], data_size: int, graph: Graph, *, ended: bo
 
 
 def matching(graph: Graph, slots: Sequence[Slot], data_size: int) -> tuple[tuple[Slot, ...], tuple[str, ...]]:
-    """Of a file that may have other classes: where the tensors are that fit, and what is left out.
+    """For a file that may have other classes: the slots of the tensors that fit, and the layers left out.
 
-    Raises `WeightsError` where no number of classes or outputs makes the file fit.
+    Raises `WeightsError` if no number of classes or outputs makes the file fit.
     """
     values, rest = divmod(data_size, VALUE_SIZE)
     if rest or not slots or values == slots[-1].end:
@@ -60,9 +61,9 @@ def matching(graph: Graph, slots: Sequence[Slot], data_size: int) -> tuple[tuple
 
 
 def other_outputs(graph: Graph, slots: Sequence[Slot], values: int) -> dict[int, int]:
-    """Layers whose filters or outputs depend on the classes, with the number that makes so many values fit.
+    """Layers whose filters or outputs depend on the classes, with the number for which the file would fit.
 
-    One number of classes for all heads, or another number of filters of the last layer; empty where there is neither.
+    Either one number of classes for all heads, or another number of filters of the last layer; empty if neither fits.
     """
     feeds = class_layers(graph)
     sizes = {i: sum(slot.size for slot in slots if slot.node.index == i) // outputs_of(graph.nodes[i]) for i in feeds}
@@ -78,14 +79,14 @@ def other_outputs(graph: Graph, slots: Sequence[Slot], values: int) -> dict[int,
 
 
 def class_layers(graph: Graph) -> dict[int, GridHead]:
-    """The convolutions that feed heads, each with its head; empty where a head is fed by something else."""
+    """The convolutions that feed heads, each with its head; empty if something else feeds a head."""
     heads = [(graph.nodes[index].sources[0], head) for index, head in graph.grids.items()]
     fed = {index: head for index, head in heads if index >= 0 and graph.nodes[index].layer.counts is not None}
     return fed if len(fed) == len(graph.heads) else {}
 
 
 def described(graph: Graph, outputs: Mapping[int, int]) -> str:
-    """Such numbers of filters or outputs in words, with the number of classes that they are for."""
+    """These numbers of filters or outputs in words, with the number of classes."""
     feeds = class_layers(graph)
     found = {
         count / len(feeds[i].own_anchors) - feeds[i].leading if i in feeds else 0.0 for i, count in outputs.items()
@@ -97,7 +98,7 @@ def described(graph: Graph, outputs: Mapping[int, int]) -> str:
 
 
 def left_out(graph: Graph, left: Sequence[str]) -> str:
-    """A line on the layers that a transfer left out."""
+    """A line about the layers that a transfer left out."""
     stored = sum(bool(node.blobs) for node in graph.nodes)
     names = ", ".join(left[:MOST]) + (f" and {len(left) - MOST} more" if len(left) > MOST else "")
     return f"took {stored - len(left)} of {stored} layers; left out: {names}"
@@ -114,7 +115,7 @@ def _suggestion(slots: Sequence[Slot], values: int, rest: int, graph: Graph) -> 
 
 def _other_beginning(graph: Graph, values: int, wanted: int, named: int) -> str:
     held = _layers_held(layout(graph), values)
-    hint = f"it holds the first {held} layers, and its name should say so" if held else "--partial takes what there is"
+    hint = f"it holds the first {held} layers, and its name should say so" if held else "--partial takes what it holds"
     count = min(named, len(graph.nodes))
     cut = "" if values > wanted else ", or cut short"
     return (
@@ -124,13 +125,13 @@ def _other_beginning(graph: Graph, values: int, wanted: int, named: int) -> str:
 
 
 def _layers_held(slots: Sequence[Slot], values: int) -> int:
-    """How many layers so many values are exactly; 0 where they end inside one."""
+    """How many whole layers this number of values fills exactly; 0 if it ends inside one."""
     ends = {slot.node.index + 1: slot.end for slot in slots}  # of a layer's tensors the last one stays
     return next((layers for layers, end in ends.items() if end == values), 0)
 
 
 def _outputs_of_last(slots: Sequence[Slot], values: int) -> int | None:
-    """How many filters or outputs the last layer would have to have for the file to fit."""
+    """The number of filters or outputs of the last layer with which the file would fit."""
     if not slots or slots[-1].node.layer.counts is None:
         return None
     mine = [slot for slot in slots if slot.node is slots[-1].node]

@@ -1,4 +1,4 @@
-"""Named tensors: what ``.pt`` and ``.safetensors`` files have in common. Each is a few tensors and a note of text."""
+"""Files of named tensors, ``.pt`` and ``.safetensors``: some tensors and a note of text."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from darknet_py.weights.projects import COUNTER, COUNTERS, Key, Layout, detect, 
 from darknet_py.weights.reading import Loaded, Reading
 
 FLOATS: Final = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-NAME: Final = 60  # letters of a key that are shown
+NAME: Final = 60  # letters of a key to show
 LONGEST: Final = 4096  # letters of a key
 MOST: Final = 100_000  # tensors of a file
-CHUNK: Final = 2 << 20  # values looked at together
+CHUNK: Final = 2 << 20  # values to check at a time
 
 
 @dataclass(frozen=True)
 class StateDict:
-    """A file of named tensors. Where it can be, they are mapped: what is not looked at is not read."""
+    """A file of named tensors, mapped into memory if possible, so that unused ones are not read."""
 
     tensors: Mapping[str, Tensor]
-    note: Mapping[str, str]  # what `note_of` in convert says, or what others have written in its place
+    note: Mapping[str, str]  # the note of `convert.named.note_of`, or what others have written there
     kind: str = "PyTorch state dict"
 
     def __post_init__(self) -> None:
@@ -46,7 +46,7 @@ class StateDict:
 
     @property
     def header(self) -> Header | None:
-        """The header of the weights file that the values once came from, if it is told."""
+        """The header of the weights file that the values came from, if the note has it."""
         try:
             major, minor, revision = map(int, self.note["version"].split("."))
             return Header.unpack(Header(major, minor, revision, int(self.note["seen"])).pack())
@@ -54,19 +54,19 @@ class StateDict:
             return None
 
     def _held(self, most: int) -> int:
-        """How many layers of a network the file was made from; `most` where it does not say."""
+        """The number of layers of the network that the file was made from; `most` if it does not say."""
         told = self.note.get("layers", "")
         return min(int(told), most) if re.fullmatch(r"[1-9]\d{0,5}", told) else most
 
     @cached_property
     def usable(self) -> dict[str, Tensor]:
-        """The tensors that can be weights, without what wrappers have put before the keys."""
+        """The tensors that can be weights, without the prefixes of wrappers in their keys."""
         tensors = {key: t for key, t in self.tensors.items() if t.dtype in FLOATS and not key.endswith(COUNTERS)}
         tensors |= {key: t for key, t in self.tensors.items() if key.endswith(COUNTER)}
         return unwrapped(tensors)
 
     def verify(self, graph: Graph, reading: Reading) -> Loaded:
-        """What `load` would do; of the network only the shapes are made."""
+        """What `load` would do, with only the shapes of the network."""
         return self._plan(outline(graph), reading)[1]
 
     def load(self, network: Network, reading: Reading) -> Loaded:
@@ -77,29 +77,29 @@ class StateDict:
             network.load_state_dict(incoming, strict=False, assign=True)
         else:
             own = network.state_dict()
-            for key in keys:  # one at a time: they may have to be converted
+            for key in keys:  # one at a time, because they may have to be converted
                 own[key.own].copy_(_incoming(self.usable[key.foreign], key, reading.bn_eps))
         network.header = loaded.header
         return loaded
 
     def not_finite(self, graph: Graph) -> list[tuple[str, int]]:
-        """Tensors with NaN or infinity in them."""
+        """The tensors with NaN or infinity."""
         keys = detect(self.usable).keys(outline(graph))
         return [(shown(key.foreign, NAME), key.layer) for key in keys if not _finite(self.usable.get(key.foreign))]
 
     def layout_for(self, reading: Reading) -> Layout:
-        """Whose keys the file has."""
+        """The layout of the file's keys."""
         return detect(self.usable) if reading.layout is None else layout_named(reading.layout)
 
     def _plan(self, network: Network, reading: Reading) -> tuple[list[Key], Loaded]:
-        """The tensors to take, and what taking them does."""
+        """The tensors to load, and the result of loading them."""
         graph, tensors, found = network.graph, self.usable, self.layout_for(reading)
         count = len(graph.nodes)
         layers = min(self._held(count) + reading.start, count if reading.cutoff is None else reading.cutoff)
         keys = found.keys(network, reading.start, layers)
         extras = found.extra_tensors(graph)
         shapes = {key: tuple(t.shape) for key, t in tensors.items() if key not in extras}
-        if reading.cutoff is not None:  # the file may go on
+        if reading.cutoff is not None:  # the file may have more
             shapes = {key.foreign: shapes[key.foreign] for key in keys if key.foreign in shapes}
         fitting = [key for key in keys if shapes.get(key.foreign) == key.shape]
         left: tuple[str, ...] = ()
@@ -120,17 +120,17 @@ class StateDict:
 
 
 def outline(graph: Graph) -> Network:
-    """The network without memory for its tensors: their names and shapes."""
+    """The network's tensors without memory: their names and shapes."""
     return Network(graph, initialize=False, device="meta")
 
 
 def name_of(key: str) -> str:
-    """A key that a file holds, fit for a message or a table."""
+    """A key of a file, shortened and escaped for a message or a table."""
     return shown(key, NAME)
 
 
 def mismatch(keys: Iterable[Key], shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """What does not fit between the tensors wanted and those in a file, in one line; empty where all fits."""
+    """What does not match between the needed tensors and those of a file, in one line; empty if all match."""
     keys = tuple(keys)
     known = {key.foreign for key in keys}
     missing = [f"{key.foreign} {key.shape}" for key in keys if key.foreign not in shapes and not key.is_counter]
@@ -151,7 +151,7 @@ def _some(items: Sequence[str], most: int = 4) -> str:
 def _whole_layers(
     graph: Graph, keys: Collection[Key], shapes: Mapping[str, tuple[int, ...]]
 ) -> tuple[list[Key], tuple[str, ...]]:
-    """The tensors of the layers of which all fit, and the other layers, each with the reason."""
+    """The tensors of the layers that fit completely, and the other layers, each with the reason."""
     left: dict[int, str] = {}
     groups: dict[int, list[Key]] = defaultdict(list)
     for key in keys:
@@ -167,7 +167,7 @@ def _whole_layers(
 
 
 def _other_classes(graph: Graph, keys: Collection[Key], shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """What to say where the layers that depend on the classes are all that does not fit."""
+    """A hint if only the layers that depend on the classes do not fit."""
     wrong = _of_other_shape(keys, shapes)
     stored = [node.index for node in graph.nodes if node.blobs]
     last = [*class_layers(graph)] or stored[-1:]

@@ -1,4 +1,4 @@
-"""Weights by name: those that come with the package, and those that were downloaded."""
+"""Finds weights by name: those of the package and downloaded ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from darknet_py.download import MODELS
 
 
 def find(path: str | Path) -> Path:
-    """The file that is meant: `path`, or where there is none the weights that came or were downloaded by this name."""
+    """The file that `path` means: a file there, or the installed or downloaded weights of this name."""
     official = MODELS.get(str(path))  # the file of yolov1-tiny is called tiny-yolov1.weights
     names = (path,) if official is None else (path, PurePath(official.weights).name)
     found = (shipped.find(name, ".weights") for name in names)
@@ -18,6 +18,6 @@ def find(path: str | Path) -> Path:
 
 
 def hint(path: Path) -> str:
-    """The end of a message about weights that are not there: what to do."""
+    """The end of a message about missing weights: the command that fetches them."""
     name = str(path).removesuffix(".weights")
     return f"; darknet-py download {name} fetches it" if name in MODELS else shipped.near(path, ".weights")

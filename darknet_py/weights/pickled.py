@@ -1,4 +1,4 @@
-"""State dicts as torch.save writes them, alone or in a checkpoint. Code in files is never run."""
+"""Reads state dicts of torch.save, alone or in a checkpoint, without running code from the file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from darknet_py.weights import archive
 from darknet_py.weights.named import StateDict, name_of
 from darknet_py.weights.projects import looks_like, unwrapped
 
-NOTE: Final = "darknet_py"  # the entry of `_metadata`, which every state dict has, that holds the note
+NOTE: Final = "darknet_py"  # the entry of `_metadata`, which every state dict has, with the note
 INSIDE: Final = (
     "state_dict",
     "model_state_dict",
@@ -37,17 +37,17 @@ INSIDE: Final = (
     "params",
     "module",
     "student",
-)  # where checkpoints have the state dict; those of a name that is not here come after them
-DEPTH: Final = 5  # of dicts in each other
-DICTS: Final = 10_000  # that are looked into
+)  # entries of checkpoints with the state dict; others are tried after these
+DEPTH: Final = 5  # depth of nested dicts
+DICTS: Final = 10_000  # dicts that are searched
 OLD: Final = 5  # pickles at the start of a file as torch wrote them before 2020
-SPARE: Final = 2  # times the bytes of the file that its tensors may have together: some are views of others
+SPARE: Final = 2  # how often the file's size its tensors may take together, because some are views of others
 
 
 def opened(path: Path, *, whole: bool = False) -> StateDict:
-    """The state dict in a file, alone or in a checkpoint; raises `WeightsError` where there is none.
+    """The state dict in a file, alone or in a checkpoint; raises `WeightsError` if there is none.
 
-    The tensors are mapped where the file allows it, or with `whole` read at once.
+    The tensors are mapped if the file allows it, or with `whole` read at once.
     """
     loaded = load(path, whole=whole)
     if not isinstance(loaded, Mapping):
@@ -64,7 +64,7 @@ def opened(path: Path, *, whole: bool = False) -> StateDict:
 
 
 def load(path: Path, *, whole: bool) -> Any:
-    """What torch.save put into a file, on the CPU; raises `WeightsError` for a file that is not to be trusted."""
+    """The object that torch.save wrote, on the CPU; raises `WeightsError` for a file that is not safe to load."""
     try:
         with opened_file(path) as file:
             zipped = file.read(2) == b"PK"
@@ -72,7 +72,7 @@ def load(path: Path, *, whole: bool) -> Any:
             archive.check(path)
             _check_pickle(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of old files torch says that they are old, and of texts that they are odd
+            warnings.simplefilter("ignore")  # torch warns of old files and of odd texts
             if not zipped:
                 _check_old(path)
             if path.suffix == ".safetensors":  # of a path torch believes that
@@ -81,12 +81,12 @@ def load(path: Path, *, whole: bool) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped and not whole)
     except (OSError, WeightsError):
         raise
-    except Exception as error:  # torch lets through whatever a broken or hostile pickle makes it do
+    except Exception as error:  # torch passes on any error that a broken or hostile pickle causes
         raise WeightsError(_reason(error)) from error
 
 
 def _check_pickle(path: Path) -> None:
-    """Raise `WeightsError` for a pickle that makes an array of bytes, of any size: no tensor needs one."""
+    """Raise `WeightsError` for a pickle that makes a bytearray of any size: no tensor needs one."""
     with zipfile.ZipFile(path) as archived:
         names = [name for name in archived.namelist() if name.endswith("/data.pkl")]
         if any(b"\nbytearray\n" in archived.read(name) for name in names):
@@ -94,7 +94,7 @@ def _check_pickle(path: Path) -> None:
 
 
 def _check_old(path: Path) -> None:
-    """Raise for a file of old that says it has longer texts or storages than it has bytes: torch makes room first."""
+    """Raise for an old file that claims longer texts or storages than it has bytes: torch would allocate them."""
     with opened_file(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         stream: Any = data  # of which no more is read than there is
         for _ in range(OLD):
@@ -107,7 +107,7 @@ def _check_old(path: Path) -> None:
 
 
 def _state_dict_in(loaded: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """Of all dicts in each other the one with most keys of a layout, else the first that has tensors."""
+    """The nested dict with the most keys of a layout, or else the first with tensors."""
     found = [dict_ for dict_ in _dicts(loaded) if any(isinstance(value, Tensor) for value in dict_.values())]
     return max(found, key=_count_known, default=loaded)
 
@@ -117,7 +117,7 @@ def _count_known(tensors: Mapping[Any, Any]) -> int:
 
 
 def _dicts(outer: Mapping[Any, Any]) -> Iterator[Mapping[Any, Any]]:
-    """The dict and those in it, level after level, each once; an optimizer's are left out."""
+    """The dict and those nested in it, level by level, each once, without an optimizer's."""
     level, seen = [outer], {id(outer)}
     for _ in range(DEPTH):
         deeper = []
@@ -132,7 +132,7 @@ def _dicts(outer: Mapping[Any, Any]) -> Iterator[Mapping[Any, Any]]:
 
 
 def _rank(name: object) -> int:
-    """Known names before others."""
+    """A sorting key that puts known names first."""
     return INSIDE.index(name) if isinstance(name, str) and name in INSIDE else len(INSIDE)
 
 
@@ -145,9 +145,9 @@ def _tensors_in(inside: Mapping[Any, Any]) -> dict[str, Tensor]:
 
 
 def _check_sizes(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Raise `WeightsError` for tensors of more values than the file holds: sizes and strides can say anything.
+    """Raise `WeightsError` for tensors of more values than the file holds, because sizes and strides can lie.
 
-    In Python's integers: those of torch come round to 0.
+    Computed in Python's integers, because torch's overflow.
     """
     total = 0
     for key, tensor in tensors.items():
@@ -161,7 +161,7 @@ def _check_sizes(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """An error of reading in one line."""
+    """A reading error as one line."""
     foreign = re.search(r"GLOBAL ([\w.]+)", str(error))
     if foreign or isinstance(error, pickle.UnpicklingError):
         what = foreign.group(1) if foreign else "something"

@@ -1,7 +1,7 @@
-"""What the tensors of a network are called in the state dicts of other projects.
+"""The names of a network's tensors in the state dicts of other projects.
 
-Each names them after the layer's number in the cfg. Their batch normalization is Darknet's but for its epsilon, which
-is 1e-4 in ultralytics/yolov3 since March 2020.
+Each project names them after the layer's number in the cfg. Their batch normalization is Darknet's except for its
+epsilon, which is 1e-4 in ultralytics/yolov3 since March 2020.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from darknet_py.network.module import Network
 
 WRAPPERS: Final = ("module", "_orig_mod", "model", "net", "network", "ema", "model_ema", "state_dict", "student")
 _WRAPPED: Final = re.compile(rf"(?:(?:{'|'.join(WRAPPERS)})\.)*")  # of DataParallel, torch.compile, trainers
-COUNTER: Final = "num_batches_tracked"  # beside every running variance; of no use here, so that files may lack it
-COUNTERS: Final = (COUNTER, "total_ops", "total_params")  # the others thop leaves where it counted operations
+COUNTER: Final = "num_batches_tracked"  # beside every running variance; not used here, so files may lack it
+COUNTERS: Final = (COUNTER, "total_ops", "total_params")  # the others are left by thop, which counts operations
 
-IDENTITY: Final[Mapping[str, str]] = {}  # stands for names as they are
+IDENTITY: Final[Mapping[str, str]] = {}  # for unchanged names
 
 T = TypeVar("T")
 Modules = Callable[[Node, int], Mapping[str, str]]
@@ -57,19 +57,19 @@ class Key:
 
 @dataclass(frozen=True)
 class Layout:
-    """The keys of a project.
+    """How a project names tensors.
 
-    `modules` gives, for a layer and the number of convolutions up to it, what the modules are called that are `conv`,
-    `bn`, `linear`, ... here. `extras` are tensors without weights that the project's modules have too.
+    `modules` returns, for a layer and the number of convolutions up to it, the project's names of the modules `conv`,
+    `bn`, `linear`, ... `extras` are tensors without weights that the project's modules also have.
     """
 
     name: str
-    pattern: re.Pattern[str]  # what its keys look like
+    pattern: re.Pattern[str]  # a pattern of its keys
     modules: Modules
     extras: Extras = lambda _: {}
 
     def keys(self, network: Network, start: int = 0, end: int | None = None) -> tuple[Key, ...]:
-        """The tensors of the layers from `start` to before `end`, in a file that begins with the first of them.
+        """The tensors of the layers from `start` to before `end`, in a file that begins with layer `start`.
 
         Raises `DarknetError` for a layer that the project does not have.
         """
@@ -91,7 +91,7 @@ class Layout:
 
 
 def _numbered(graph: Graph, start: int, end: int | None) -> Iterator[tuple[Node, int]]:
-    """Some layers, each with the number of convolutions among them up to and with it."""
+    """Some layers, each with the number of convolutions among them up to and including it."""
     number = 0
     for node in graph.nodes[start:end]:
         number += _convolves(node)
@@ -151,7 +151,7 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
 
 
 def layout_named(name: str | None) -> Layout:
-    """The layout of that name, this package's own for None; raises `DarknetError` where there is none."""
+    """The layout of that name, this package's own for None; raises `DarknetError` if there is none."""
     found = LAYOUTS.get(name or "darknet_py")
     if found is None:
         raise DarknetError(f"there is no layout {name!r}; there are {', '.join(LAYOUTS)}")
@@ -159,7 +159,7 @@ def layout_named(name: str | None) -> Layout:
 
 
 def detect(keys: Collection[str]) -> Layout:
-    """The layout that most keys look like; raises `WeightsError` where it is none of these."""
+    """The layout that most keys match; raises `WeightsError` if none does."""
     counts = {layout: sum(layout.pattern.match(key) is not None for key in keys) for layout in LAYOUTS.values()}
     best = max(counts, key=lambda layout: counts[layout])
     if keys and not counts[best]:
@@ -169,9 +169,9 @@ def detect(keys: Collection[str]) -> Layout:
 
 
 def unwrapped(tensors: Mapping[str, T]) -> dict[str, T]:
-    """The tensors without what wrappers have put before their keys.
+    """The tensors without the prefixes of wrappers in their keys.
 
-    Of a file with several copies of a network, such as `model.` and `ema.`, the largest is taken, else the first.
+    Of several copies of a network in a file, such as `model.` and `ema.`, the largest is taken, or else the first.
     """
     starts = {key: len(_WRAPPED.match(key)[0]) for key in tensors}  # type: ignore[index]  # it matches nothing too
     counts = Counter(key[:start] for key, start in starts.items() if looks_like(key[start:]))
@@ -185,5 +185,5 @@ def unwrapped(tensors: Mapping[str, T]) -> dict[str, T]:
 
 
 def looks_like(key: str) -> bool:
-    """Whether a key is one of a known layout."""
+    """Whether a key belongs to a known layout."""
     return any(layout.pattern.match(key) for layout in LAYOUTS.values())

@@ -1,4 +1,4 @@
-"""How a file of values is to be read, and what reading it did."""
+"""Options for reading a file of values, and the result."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ Partial: TypeAlias = bool | Literal["matching"]
 
 @dataclass(frozen=True)
 class Reading:
-    """How a file is to be read."""
+    """Options for reading a file."""
 
-    start: int = 0  # the layer that the file begins with
+    start: int = 0  # the first layer in the file
     cutoff: int | None = None  # the layer before which to stop
-    partial: Partial = False  # take what there is from the front; or, of other classes, the layers that match
-    layout: str | None = None  # whose keys a state dict has; None finds out
-    bn_eps: float = EPS  # what the modules that a state dict is from add to a variance
-    assign: bool = False  # the tensors of the network may become those of the file, instead of copies
+    partial: Partial = False  # load as far as the file goes; or, from a file for other classes, the layers that match
+    layout: str | None = None  # the layout of a state dict's keys; None recognises it
+    bn_eps: float = EPS  # the epsilon of the modules that a state dict comes from
+    assign: bool = False  # let the network use the file's tensors instead of copies
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What reading a file did, or would do."""
+    """The result of reading a file, or of checking it."""
 
     header: Header
-    layers: int  # layers up to here got their values, counted as the cfg counts
+    layers: int  # how many layers from the first on got their values, counted as in the cfg
     values: int
-    held: int = 0  # layers that the file was made from, those without weights too
-    whole: bool = False  # every tensor of the network got its values
+    held: int = 0  # layers that the file was made from, including those without weights
+    whole: bool = False  # whether every tensor of the network got its values
     left: tuple[str, ...] = ()  # layers that `matching` left out, each with the reason

@@ -1,4 +1,4 @@
-"""Where a weights file holds what."""
+"""The position of each tensor in a weights file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CUT = re.compile(r"\.conv\.(\d+)$")
 
 
 class Slot(NamedTuple):
-    """Where a file holds a tensor; `start` counts values after the header."""
+    """The position of a tensor in a file; `start` counts values after the header."""
 
     node: Node
     blob: Blob
@@ -34,8 +34,8 @@ def layout(
 ) -> tuple[Slot, ...]:
     """Where each tensor is in a file that holds the layers from `start` to before `cutoff`.
 
-    dontload, numload and dontloadscales change what a file that is loaded holds, dontsave what is saved. `outputs` are
-    the layers that have another number of filters or outputs in the file, with that number.
+    dontload, numload and dontloadscales change the layout of a file to load, dontsave that of a file to save. `outputs`
+    are layers with another number of filters or outputs in the file, and that number.
     """
     slots: list[Slot] = []
     at = 0

@@ -22,6 +22,7 @@ from darknet_py.cfg.keys import flag, integer, key, list_of, number
 from darknet_py.cfg.unbuilt import Unbuilt
 from darknet_py.data.augment import CropDraw, DetectionDraw
 from darknet_py.data.boxes import DetectionData
+from darknet_py.engine import Engine
 from darknet_py.errors import CfgError, CfgWarning, DarknetError
 from darknet_py.layers import REGISTRY, register
 from darknet_py.layers.base import Layer
@@ -182,14 +183,14 @@ def test_training_changes_pictures_as_the_head_says_or_the_dialect(toy: Dialect,
 def test_a_detector_fits_as_its_dialect_does(toy: Dialect) -> None:
     wide = torch.zeros(3, 4, 8)
     letterboxed, stretched = (
-        Detector(Network(Graph.parse(NET + CONV + more + YOLO))).fit(wide) for more in ("", "wide=1\n")
+        Detector(Engine(Network(Graph.parse(NET + CONV + more + YOLO)))).fit(wide) for more in ("", "wide=1\n")
     )
     assert letterboxed[:, 0].eq(0.5).all()
     assert not stretched.any()
 
 
 def test_boxes_suppress_each_other_as_in_the_dialect_where_nothing_else_is_asked_for(toy: Dialect) -> None:
-    darknets, toys = (Detector(Network(Graph.parse(NET + CONV + more + YOLO))) for more in ("", "wide=1\n"))
+    darknets, toys = (Detector(Engine(Network(Graph.parse(NET + CONV + more + YOLO)))) for more in ("", "wide=1\n"))
     assert darknets.suppression() == Nms("class", 0.45)
     assert toys.suppression() == Nms("class", 0.6)
     assert toys.suppression(0) == Nms("class", 0)

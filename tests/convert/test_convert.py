@@ -229,7 +229,7 @@ def test_half(source, cfg, dtype, eps, suffix, tmp_path):
     assert half.dtype == torch.float32
     for key, tensor in half.state_dict().items():
         assert torch.all((tensor - full[key]).abs() <= eps * full[key].abs())
-    with pytest.raises(DarknetError, match="hold float32 alone"):
+    with pytest.raises(DarknetError, match="hold only float32"):
         convert.convert(cfg, source, tmp_path / "half.weights", dtype=dtype)
 
 

@@ -189,7 +189,7 @@ def test_recurrent_graphs_take_the_first_sequence_in_a_check(suffix, tmp_path):
 @pytest.mark.parametrize(
     ("cfg", "options", "message"),
     [
-        ("boxes/boxes_detection", {"dynamic_size": True}, "takes one size alone"),
+        ("boxes/boxes_detection", {"dynamic_size": True}, "takes only one size"),
         ("layers/crop_center", {"dynamic_size": True}, r"layer 0 \[crop\] takes a part"),
         ("layers/conv_basic", {"decode": True}, "gives no boxes: is this a classifier"),
     ],

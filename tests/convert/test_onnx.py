@@ -233,7 +233,7 @@ def test_half_precision_computes_inside_alone(tmp_path):
         ({"thresh": 0.5}, "thresh goes with nms"),
         ({"nms": True, "iou": 1.5}, "iou is 1.5; it must be from 0 to 1"),
         ({"nms": True, "thresh": float("nan")}, "thresh is nan"),
-        ({"dynamic_size": True}, "takes one size alone"),
+        ({"dynamic_size": True}, "takes only one size"),
     ],
 )
 def test_what_cannot_be_is_refused(options, message, tmp_path):

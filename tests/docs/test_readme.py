@@ -28,7 +28,14 @@ from tools.datasets import shapes as make_shapes
 
 README, DOCS = ROOT / "README.md", ROOT / "docs"
 USAGE, DESIGN, EXACTNESS = DOCS / "usage.md", DOCS / "design.md", DOCS / "exactness.md"
-RUN = [README, USAGE, EXACTNESS, DOCS / "dialects.md", DOCS / "speed.md"]  # the others have tests of their own
+RUN = [
+    README,
+    USAGE,
+    EXACTNESS,
+    DOCS / "dialects.md",
+    DOCS / "speed.md",
+    DOCS / "nms.md",
+]  # the others have tests of their own
 SIZE = (640, 480)
 STAND_INS = {
     "yolov2": "boxes/boxes_region",

@@ -287,6 +287,15 @@ def test_inputs_that_do_not_fit():
 
 
 @needs_engine
+def test_a_compiled_network_computes_itself():
+    network = parsed()
+    engine = Engine(network)
+    assert (network.compiled, engine.name == "plain") == (False, False)
+    network.compile(backend="eager")
+    assert (network.compiled, engine.name) == (True, "plain")
+
+
+@needs_engine
 def test_the_layers_of_a_user():
     """Layers that were changed for others compute themselves, before the first call and after it."""
     for first in (True, False):
@@ -311,11 +320,11 @@ def test_models_and_what_they_give_use_it(tmp_path, monkeypatch):
     assert model.detector.engine is model.detector.engine is model.engine
     assert model.detector == model.detector
     model.detect(torch.rand(3, 50, 70))
-    Detector(model.network).detect([torch.rand(3, 50, 70)], darknet_py.predict.decode.Settings(), Nms())
+    Detector(Engine(model.network)).detect([torch.rand(3, 50, 70)], darknet_py.predict.decode.Settings(), Nms())
     classifier = Model(parsed())
     assert classifier.classifier.engine is classifier.engine
     classifier.classify(torch.rand(3, 50, 70))
-    Classifier(parsed()).classify([torch.rand(3, 50, 70)], 1)
+    Classifier(Engine(parsed())).classify([torch.rand(3, 50, 70)], 1)
     assert calls == []
     plain = darknet_py.load(cfg, device="cpu", engine="plain")
     assert plain.engine.name == "plain"

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darknet_py.boxes.suppress import Nms
+from darknet_py.engine import Engine
 from darknet_py.errors import DarknetError
 from darknet_py.layers.detection import Detection
 from darknet_py.layers.region import Region, RegionModule
@@ -362,7 +363,7 @@ def test_outputs_stay_as_they_are(name, dtype, monkeypatch):
     before = [output.detach().clone() for output in outputs]
     for nms in (0, 0.45):
         for printed in (False, True):
-            Detector(network, as_printed=printed).decode(outputs, (30, 50), Settings(0.1), Nms(threshold=nms))
+            Detector(Engine(network), as_printed=printed).decode(outputs, (30, 50), Settings(0.1), Nms(threshold=nms))
     assert all(output.requires_grad for output in outputs)  # training outputs can be looked at too
     assert all(torch.equal(output, copy) for output, copy in zip(outputs, before, strict=True))
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from darknet_py import devices
 from darknet_py.boxes import suppress_gpu
 from darknet_py.boxes.suppress import KINDS, Nms
+from darknet_py.engine import Engine
 from darknet_py.network import Network
 from darknet_py.network.graph import Graph
 from darknet_py.predict.candidates import Candidates
@@ -101,7 +102,7 @@ def test_pictures_together_give_what_each_gives_alone(networks, data, sizes, thr
     heads = random_heads(
         networks[name], len(sizes), seed, coarse=coarse, empty=data.draw(st.sampled_from([(), (0, 2)]))
     )
-    detector = Detector(networks[name], ("a", "b"), as_printed=printed)
+    detector = Detector(Engine(networks[name]), ("a", "b"), as_printed=printed)
     nms = Nms(data.draw(st.sampled_from(list(KINDS))), data.draw(st.sampled_from([0, 0.3, 0.45])))
     alone = [detector.decode([head[n] for head in heads], size, how, nms) for n, size in enumerate(sizes)]
     assert_same(detector.decode_all(heads, sizes, how, nms), alone)
@@ -122,7 +123,7 @@ def rows_of(found: Candidates, n: int) -> list[Tensor]:
 @pytest.mark.parametrize("chosen", [None, (7, 0, 3, 3)])
 def test_candidates_have_the_order_that_they_have_alone(networks, name, chosen):
     network = networks[name]
-    detector = Detector(network)
+    detector = Detector(Engine(network))
     _, h, w = network.input_shape
     heads = random_heads(network, 4, 1, coarse=False, empty=[2])
     how, graph_heads = Settings(0.2, map=chosen), network.graph.heads
@@ -148,7 +149,7 @@ def noise(sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
 @pytest.mark.parametrize("printed", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_detect_gives_the_same_on_both_ways(networks, name, printed):
-    detector = Detector(networks[name], ("a", "b", "c"), as_printed=printed)
+    detector = Detector(Engine(networks[name]), ("a", "b", "c"), as_printed=printed)
     several = noise([(60, 40), (33, 90), (64, 64), (7, 5)])
     for images, thresh in itertools.product((several, several[:1], []), (0.1, 0.3, 1.0)):
         wanted = detector.detect(images, Settings(thresh), Nms())
@@ -166,7 +167,7 @@ def test_a_gpu_decodes_the_batch_at_once(networks, monkeypatch):
         return whole(self, heads, sizes, *args, **options)
 
     monkeypatch.setattr(Detector, "decode_all", decode_all)
-    detector, images = Detector(networks["three heads"]), noise([(60, 40), (33, 90)])
+    detector, images = Detector(Engine(networks["three heads"])), noise([(60, 40), (33, 90)])
     detector.detect(images, Settings(), Nms())
     with like_a_gpu():
         detector.detect(images, Settings(), Nms())
@@ -174,7 +175,7 @@ def test_a_gpu_decodes_the_batch_at_once(networks, monkeypatch):
 
 
 def test_what_is_found_may_be_changed(networks):
-    detector, images = Detector(networks["boxes_region"]), noise([(60, 40), (33, 90)])
+    detector, images = Detector(Engine(networks["boxes_region"])), noise([(60, 40), (33, 90)])
     with like_a_gpu():
         first, second = detector.detect(images, Settings(0.1), Nms())
     before = second.boxes.clone()
@@ -189,7 +190,7 @@ def test_what_is_found_may_be_changed(networks):
 @pytest.mark.parametrize("printed", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_gpu_finds_the_same(networks, name, printed):
-    detector = Detector(networks[name], ("a", "b"), as_printed=printed)
+    detector = Detector(Engine(networks[name]), ("a", "b"), as_printed=printed)
     sizes = [(60, 40), (33, 90), (640, 480)]
     heads = random_heads(networks[name], 3, 5, coarse=False, empty=[1])
     for how in (Settings(map=chosen, thresh=0.1) for chosen in MAPS.get(name, (None,))):

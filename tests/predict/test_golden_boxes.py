@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from darknet_py.boxes.suppress import Nms
+from darknet_py.engine import Engine
 from darknet_py.predict.candidates import Candidates
 from darknet_py.predict.decode import Settings
 from darknet_py.predict.detector import Detector
@@ -56,7 +57,7 @@ def case(request, monkeypatch):
     with torch.no_grad():
         outputs = network.heads(x)
     settings = Settings(float(recording["thresh"]), float(recording["hier_thresh"]))
-    return recording, Detector(network), outputs, settings
+    return recording, Detector(Engine(network)), outputs, settings
 
 
 def test_head_equals_the_recorded_one(case):

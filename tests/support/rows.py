@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.boxes.formats import xyxy_from_cxcywh
+from darknet_py.engine import Engine
 from darknet_py.network import Network
 from darknet_py.predict.candidates import Candidates
 from darknet_py.predict.decode import Settings
@@ -30,7 +31,7 @@ def recorded(name: str) -> tuple[Network, Tensor, float, float]:
 
 def candidates(network: Network, x: Tensor, thresh: float) -> list[Candidates]:
     """What `darknet_py.predict.decode` finds in each picture, relative to the network's input."""
-    detector, (_, h, w) = Detector(network), network.input_shape
+    detector, (_, h, w) = Detector(Engine(network)), network.input_shape
     with torch.no_grad():
         outputs = network.heads(x)
     pictures = zip(*(output.split(1) for output in outputs), strict=True)

@@ -305,7 +305,7 @@ def test_another_backbone_is_refused_by_check_train_and_load(tmp_path, monkeypat
     for verb in (["check", "net.cfg", "other.conv.2"], ["classifier", "train", "net.data", "net.cfg", "other.conv.2"]):
         assert main(verb) == 1
         assert "the beginning of another network" in "".join(capsys.readouterr())
-    with pytest.raises(WeightsError, match="the beginning of another network; --partial takes what there is"):
+    with pytest.raises(WeightsError, match="the beginning of another network; --partial takes what it holds"):
         darknet_py.load("net.cfg", "other.conv.2")
     darknet_py.load("net.cfg", "other.conv.2", partial=True)
     with pytest.warns(DarknetWarning, match=r"^other\.conv\.2 has weights up to layer 0; those of later"):

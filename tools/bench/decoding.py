@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.boxes.suppress import Nms
+from darknet_py.engine import Engine
 from darknet_py.layers.region import Region
 from darknet_py.network import Network
 from darknet_py.network.graph import Graph
@@ -33,7 +34,7 @@ def decoding(setup: Setup) -> Iterator[Row]:
 def _decoding(graph: Graph, rounds: int) -> Iterator[Row]:
     rng = torch.Generator().manual_seed(0)
     network = Network(graph, generator=rng).eval()
-    detector, settings = Detector(network), Settings(THRESH, HIER)
+    detector, settings = Detector(Engine(network)), Settings(THRESH, HIER)
     picture = torch.rand(1, *graph.input_shape.dims, generator=rng)
     name = f"{Path(graph.source).name} {graph.input_shape.w}"
     forward = torch.inference_mode()(partial(network.heads, picture))

@@ -1,4 +1,4 @@
-"""``.py``: a module in plain torch that computes what the cfg says, for reading, changing and taking elsewhere.
+"""``.py``: the network as a module in plain torch, to read, change or use elsewhere.
 
 The file holds no weights: it takes the state dict of the converted ``.pt``.
 """
@@ -31,9 +31,9 @@ def write(network: Network, path: Path, options: Options) -> None:
 
 
 def load(path: Path, network: Network) -> nn.Module:
-    """The module that a file describes, with the tensors of a network.
+    """The module in a file, with the tensors of a network.
 
-    Code is run, so the file has to be what `write` writes for this network; `DarknetError` where it is not.
+    This runs code, so the file must be exactly what `write` writes for this network; otherwise `DarknetError`.
     """
     if path.read_text(encoding="utf-8") != generate(network.graph):
         raise DarknetError(f"{path}: this is not the source code that is written for {network.graph.source}")
@@ -45,7 +45,7 @@ def load(path: Path, network: Network) -> nn.Module:
 
 
 def run(path: Path, network: Network, inputs: Sequence[Tensor], _options: Options) -> list[list[Tensor]]:
-    """What the module in the file makes of each input."""
+    """The outputs of the module in the file for each input (N, ...)."""
     module = load(path, network)
     with torch.no_grad():
         outputs = [module(x) for x in inputs]

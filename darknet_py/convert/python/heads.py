@@ -1,4 +1,4 @@
-"""What the layers that give boxes become, and what a docstring says about their outputs."""
+"""The source text of heads, and what a docstring says about their outputs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ JOINED = "torch.cat(parts, 2).flatten(1, 2)"
 
 
 def groups_name(node: Node) -> str:
-    """What the group sizes of a layer's tree are called."""
+    """The name of the constant with the group sizes of a layer's tree."""
     return f"GROUPS_{node.index}"
 
 
 def parts_of(expressions: Sequence[str]) -> Lines:
-    """A tuple called `parts`, on one line where it fits."""
+    """A tuple called `parts`, on one line if it fits."""
     joined = ", ".join(expressions)
     if len(joined) <= 68:
         return [f"parts = ({joined})"]
@@ -85,7 +85,7 @@ def iseg(_node: Node, layer: Iseg, x: str) -> Lines:
 
 
 def meaning(node: Node) -> str:
-    """What the values of an output mean, or nothing."""
+    """The meaning of an output's values, or nothing."""
     layer = node.layer
     if isinstance(layer, (Region, Yolo)):
         mask = f"{layer.coords - 4} mask values, " if isinstance(layer, Region) and layer.coords > 4 else ""
@@ -107,7 +107,7 @@ def meaning(node: Node) -> str:
 
 
 def boxes(node: Node) -> str:
-    """How values become a box, as shares of the input, or nothing."""
+    """How values become a box, as fractions of the input, or nothing."""
     layer = node.layer
     if isinstance(layer, Detection):
         across: tuple[str, ...] = (str(layer.side),)

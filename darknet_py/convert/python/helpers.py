@@ -1,7 +1,7 @@
-"""The functions that generated files are made of.
+"""The functions that generated files may contain.
 
-Their text is copied, so each needs torch alone, and no line of them is longer than 88 characters. Only those that a
-network uses get into its file.
+Their text is copied, so each needs only torch, and no line is longer than 88 characters. A file gets only the functions
+that its network uses.
 """
 
 from __future__ import annotations

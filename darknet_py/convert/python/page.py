@@ -18,9 +18,9 @@ from darknet_py.errors import DarknetError
 from darknet_py.layers.base import Shape
 from darknet_py.network.graph import INPUT, Graph, Node
 
-WIDTH: Final = 88  # of a line; formatters leave what is shorter as it is
+WIDTH: Final = 88  # of a line; formatters keep shorter lines
 SHORT: Final = {"convolutional": "conv", "deconvolutional": "deconv", "maxpool": "pool", "avgpool": "mean"}
-IMPORTS: Final = {  # what a file needs where its code holds the word
+IMPORTS: Final = {  # the imports of a file whose code has the word
     "OrderedDict": "from collections import OrderedDict\n\n",
     "Sequence": "from collections.abc import Sequence\n\n",
     "torch.": "import torch\n",
@@ -29,7 +29,7 @@ IMPORTS: Final = {  # what a file needs where its code holds the word
 
 
 def generate(graph: Graph) -> str:
-    """The text of a file with a module that computes a graph; it needs torch alone.
+    """The text of a file with a module that computes a graph; it needs only torch.
 
     The module has the state dict of `Network`. Raises `DarknetError` for a network with recurrent layers.
     """
@@ -45,7 +45,7 @@ def generate(graph: Graph) -> str:
 
 
 def class_name(graph: Graph) -> str:
-    """What the class is called: the name of the cfg file in words."""
+    """The name of the class: that of the cfg file, in words."""
     words = re.findall(r"[A-Za-z0-9]+", PurePath(graph.source).stem)
     name = "".join(word[:1].upper() + word[1:] for word in words)
     taken = keyword.iskeyword(name) or hasattr(builtins, name) or name in ("F", "OrderedDict", "Sequence", "Tensor")
@@ -138,7 +138,7 @@ def _forward(graph: Graph) -> Iterator[str]:
 
 
 def _assigned(name: str, lines: Lines, comment: str) -> Lines:
-    """The lines with their result in a variable, and a comment behind it, or above where it is too long."""
+    """The lines with their result in a variable, and a comment behind it, or above it if the line gets too long."""
     result = f"{name} = {lines[-1]}"
     if len(f"        {result}  {comment}") > WIDTH:
         return [comment, *lines[:-1], result]
@@ -146,7 +146,7 @@ def _assigned(name: str, lines: Lines, comment: str) -> Lines:
 
 
 def _names(graph: Graph) -> dict[int, str]:
-    """The variable of every output: x, or its own name where anything but the next line needs it."""
+    """The variable of every output: x, or its own name if anything but the next line needs it."""
     needed = sorted(graph.needed(graph.outputs))
     uses = Counter(source for index in needed for source in set(graph.nodes[index].sources))
     named = set(graph.outputs) if len(graph.outputs) > 1 else set()

@@ -1,1 +1,1 @@
-"""What layers share."""
+"""Parts that several layers share."""

@@ -1,4 +1,4 @@
-"""Darknet's activations: one row in `ACTIVATIONS` each, and a function where torch has none."""
+"""Darknet's activations: one row in `ACTIVATIONS` each, and a function if torch has none."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class Activation:
     function: Function
     text: str  # the expression in source code, with {x} in it
     formula: str  # one line of documentation
-    in_place: Function | None = None  # the same, written over its argument
-    slope: float | None = None  # of x below 0, where the function is x above
+    in_place: Function | None = None  # the same in place
+    slope: float | None = None  # the slope below 0, if the function is x above
 
     @property
     def helper(self) -> Function | None:
-        """The function that source code has to define, where torch has none: it is called as the activation is."""
+        """The function that source code must define if torch has none; its name is that of the activation."""
         return self.function if self.text.startswith(f"{self.name}(") else None
 
 
-# The definitions below are also copied into generated source code: torch is all they may use.
+# The definitions below are also copied into generated source code, so they may only use torch.
 
 
 def leaky(x: Tensor) -> Tensor:
@@ -62,25 +62,25 @@ def ramp(x: Tensor) -> Tensor:
 
 
 def plse(x: Tensor) -> Tensor:
-    """A logistic of three straight lines."""
+    """A logistic made of three straight lines."""
     above = torch.where(x > 4, 0.01 * (x - 4) + 1, 0.125 * x + 0.5)
     return torch.where(x < -4, 0.01 * (x + 4), above)
 
 
 def stair(x: Tensor) -> Tensor:
-    """Flat on every second unit, rising by one on the others."""
+    """Flat on every second unit, and rising by one on the others."""
     n, flat = torch.floor(x), torch.floor(x / 2)
     return torch.where(torch.remainder(n, 2) == 0, flat, x - n + flat)
 
 
 def lhtan(x: Tensor) -> Tensor:
-    """X between 0 and 1, and a thousandth of the rise outside."""
+    """The identity between 0 and 1, with a slope of .001 outside."""
     above = torch.where(x > 1, 0.001 * (x - 1) + 1, x)
     return torch.where(x < 0, 0.001 * x, above)
 
 
 def linear(x: Tensor) -> Tensor:
-    """X."""
+    """The identity."""
     return x
 
 
@@ -90,16 +90,16 @@ ROWS: Final = (
     Activation("logistic", torch.sigmoid, "torch.sigmoid({x})", "1 / (1 + exp(-x))", torch.sigmoid_),
     Activation("loggy", loggy, "loggy({x})", "2 / (1 + exp(-x)) - 1"),
     Activation("relu", F.relu, "F.relu({x})", "x; 0 below 0", torch.relu_, slope=0.0),
-    Activation("elu", F.elu, "F.elu({x})", "x; exp(x) - 1 below 0"),
+    Activation("elu", F.elu, "F.elu({x})", "x; exp(x) - 1 below 0", F.elu_),
     Activation("selu", selu, "selu({x})", "1.0507 x; 1.0507 * 1.6732 (exp(x) - 1) below 0"),
     Activation("relie", relie, "relie({x})", "x; 0.01 x below 0", relie_, slope=0.01),
     Activation("plse", plse, "plse({x})", "x / 8 + 1 / 2 from -4 to 4; beyond, it rises by 0.01"),
-    Activation("hardtan", F.hardtanh, "F.hardtanh({x})", "x from -1 to 1; beyond, -1 and 1"),
+    Activation("hardtan", F.hardtanh, "F.hardtanh({x})", "x from -1 to 1; beyond, -1 and 1", F.hardtanh_),
     Activation("lhtan", lhtan, "lhtan({x})", "x from 0 to 1; beyond, it rises by 0.001"),
     Activation("linear", linear, "{x}", "x", slope=1.0),
     Activation("ramp", ramp, "ramp({x})", "1.1 x; 0.1 x below 0"),
     Activation("leaky", leaky, "leaky({x})", "x; 0.1 x below 0", leaky_, slope=0.1),
-    Activation("tanh", torch.tanh, "torch.tanh({x})", "tanh(x)"),
+    Activation("tanh", torch.tanh, "torch.tanh({x})", "tanh(x)", torch.tanh_),
     Activation("stair", stair, "stair({x})", "floor(x / 2), and x - floor(x) more where floor(x) is odd"),
 )
 ACTIVATIONS: Final[Mapping[str, Activation]] = {row.name: row for row in ROWS}
@@ -112,7 +112,7 @@ def activated(name: str, x: str) -> str:
 
 
 class Activate(nn.Module):
-    """One of the activations, by name; for an x that nothing else needs, `owned`, in place at inference."""
+    """An activation by name; at inference it works in place on an x that nothing else needs (`owned`)."""
 
     def __init__(self, name: str, *, owned: bool = True) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The batch normalization inside layers."""
+"""Batch normalization inside layers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from darknet_py.errors import DarknetError
 from darknet_py.layers.base import Blob, Role
 
-EPS, MOMENTUM = 1e-5, 0.01  # of the GPU builds; blas.c of the CPU build divides by sqrt(variance) + 1e-6
+EPS, MOMENTUM = 1e-5, 0.01  # that of the GPU builds; blas.c of the CPU build divides by sqrt(variance) + 1e-6
 
 
 def norm_blobs(channels: int, name: str) -> tuple[Blob, ...]:
@@ -18,17 +18,17 @@ def norm_blobs(channels: int, name: str) -> tuple[Blob, ...]:
 
 
 def batch_norm_2d(channels: int) -> nn.BatchNorm2d:
-    """Normalization over pictures with Darknet's constants."""
+    """Normalization of pictures with Darknet's constants."""
     return nn.BatchNorm2d(channels, eps=EPS, momentum=MOMENTUM, dtype=torch.float32)
 
 
 def batch_norm_1d(channels: int) -> nn.BatchNorm1d:
-    """Normalization over rows with Darknet's constants."""
+    """Normalization of rows with Darknet's constants."""
     return nn.BatchNorm1d(channels, eps=EPS, momentum=MOMENTUM, dtype=torch.float32)
 
 
 def normalize(bn: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor) -> Tensor:
-    """`bn(x)` for an x that nothing else needs: at inference it is changed in place, which saves its memory."""
+    """`bn(x)` for an x, (N, C, H, W) or (N, C), that nothing else needs: in place at inference."""
     if bn.training and x.numel() == x.shape[1]:
         raise DarknetError("batch normalization needs more than one value a channel: train with larger mini-batches")
     if bn.training or torch.is_grad_enabled():

@@ -1,4 +1,4 @@
-"""The two builds of the C program, where they train differently."""
+"""The CPU and GPU builds of the C program, which train differently."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Build: TypeAlias = Literal["gpu", "cpu"]
 
 
 class FollowsBuild(nn.Module):
-    """A module that trains in one way as the GPU build does, and in another as the CPU build does."""
+    """A module whose training differs between the builds."""
 
-    build: Build | None = None  # the one it follows at the moment
+    build: Build | None = None  # the build that it follows at the moment
 
 
 @contextmanager
 def following(build: Build, modules: Sequence[FollowsBuild]) -> Iterator[None]:
-    """Let modules train as one build does, for a while."""
+    """Make modules train as one build does inside the block."""
     before = [module.build for module in modules]
     for module in modules:
         module.build = build

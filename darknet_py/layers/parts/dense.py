@@ -1,4 +1,4 @@
-"""The dense rows that [connected] and the recurrent layers are made of."""
+"""The dense layer inside [connected] and the recurrent layers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GRADIENT_LIMIT = 1.0  # backward_connected_layer_gpu
 
 
 def dense_blobs(inputs: int, outputs: int, *, batch_normalize: bool) -> tuple[Blob, ...]:
-    """A `Dense` in a file: bias, weights, and only then scales, means and variances."""
+    """The tensors of a `Dense` in a file: bias, weights, and then scales, means and variances."""
     return (
         Blob("bn.bias" if batch_normalize else "linear.bias", (outputs,), "bias"),
         Blob("linear.weight", (outputs, inputs), "weight", transposed=True),
@@ -27,7 +27,7 @@ def dense_blobs(inputs: int, outputs: int, *, batch_normalize: bool) -> tuple[Bl
 
 
 class Limited(torch.autograd.Function):
-    """The same values, whose gradients are cut to plus or minus `limit`."""
+    """The identity for any shape, with gradients clipped to plus or minus `limit`."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, limit: float) -> Tensor:
@@ -37,14 +37,14 @@ class Limited(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        """The gradient, cut."""
+        """The clipped gradient, of any shape."""
         return grad.clamp(-ctx.limit, ctx.limit), None
 
 
 class Dense(FollowsBuild):
     """Matrix product, batch normalization or bias, activation; rows (N, inputs) -> (N, outputs).
 
-    The GPU build of the C program cuts the gradient of every output to plus or minus 1 (connected_layer.c).
+    The GPU build of the C program clips the gradient of every output to plus or minus 1 (connected_layer.c).
     """
 
     def __init__(self, inputs: int, outputs: int, activation: str, *, batch_normalize: bool) -> None:

@@ -1,8 +1,8 @@
-"""What ``[rnn]``, ``[gru]``, ``[lstm]`` and ``[crnn]`` share.
+"""The base of ``[rnn]``, ``[gru]``, ``[lstm]`` and ``[crnn]``.
 
 Their batch is time_steps times the number of sequences, with the steps outermost: row t * sequences + n is step t of
-sequence n. A sequence starts from zeros; after `Network.carry_state(True)` it goes on from where the last call ended,
-which is what the C program does between predictions.
+sequence n. A sequence starts from zeros; after `Network.carry_state(True)` it continues the last call, as the C program
+does between predictions.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from darknet_py.layers.base import Blob, Layer, Shape, Update
 from darknet_py.layers.parts.dense import Dense, dense_blobs
 
 STATE = ("input", "self", "output")  # the parts of rnn and crnn, in the order of the file
-PARTS_UPDATE = Update(scaled=False)  # the key learning_rate is not handed on to parts
+PARTS_UPDATE = Update(scaled=False)  # the parts do not get the key learning_rate
 
 
 class Recurrent(nn.Module):
-    """A module whose state goes from step to step."""
+    """A module with a state that is carried from step to step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,17 +43,17 @@ class Recurrent(nn.Module):
         return torch.cat(outputs)
 
     def start(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The state before the first step."""
+        """The state before the first step of x (steps * sequences, ...)."""
         raise NotImplementedError
 
     def step(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The output and the new state."""
+        """The output and the new state, after a step of x (sequences, ...)."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecurrentLayer(Layer):
-    """What the three layers on rows have in common."""
+    """The base of the three layers on rows."""
 
     recurrent = True
     resizable = False
@@ -94,7 +94,7 @@ class RecurrentLayer(Layer):
 
 
 class RowModule(Recurrent):
-    """A recurrent module on rows whose state is so many rows of zeros at first."""
+    """A recurrent module on rows (sequences, inputs) whose state is `STATES` rows of zeros at first."""
 
     states = 1
 
@@ -108,6 +108,6 @@ class RowModule(Recurrent):
         return (x.new_zeros(x.shape[0], self.outputs),) * self.states
 
     def part(self, name: str, x: Tensor) -> Tensor:
-        """The dense part called `name`, applied."""
+        """The dense part called `name`, applied to x (sequences, inputs)."""
         out: Tensor = self.get_submodule(name)(x.flatten(1))
         return out

@@ -1,7 +1,7 @@
-"""Memory that layers use anew in every step of training on the CPU, where fresh memory costs more than the arithmetic.
+"""Memory that layers reuse in every step of training on the CPU, where fresh memory costs more than arithmetic.
 
-The functions here compute what torch's do. Their results stay in a `Workspace`, and gradients are written over what the
-backward pass has no more use for. So backward can run once, and only before the next forward; else torch raises.
+The functions here compute what torch's do. Their results stay in a `Workspace`, and gradients overwrite what the
+backward pass no longer needs. So backward can run only once, before the next forward; otherwise torch raises.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch.autograd.function import once_differentiable
 from darknet_py.layers.parts.activations import Activate
 from darknet_py.layers.parts.batchnorm import MOMENTUM, normalize
 
-PARTS: Final = [False, True, True]  # of the gradients of batch normalization: those of its scales and biases
+PARTS: Final = [False, True, True]  # which gradients of batch normalization to compute: those of scales and biases
 
 
 class Workspace:
-    """The memory of one module, for the shapes it had last; a copy of the module starts with none."""
+    """The memory of one module, for its last shapes; a copy of the module starts without."""
 
     def __init__(self) -> None:
         self._parts: dict[str, Tensor] = {}
@@ -29,26 +29,26 @@ class Workspace:
         return Workspace, ()
 
     def take(self, name: str, like: Tensor) -> Tensor:
-        """A CPU tensor of that shape, type and order in memory, where the last one of this name was."""
+        """A CPU tensor like `like`, of any shape, in the memory of the last one of this name."""
         old = self._parts.get(name)
         if old is None or (old.shape, old.stride(), old.dtype) != (like.shape, like.stride(), like.dtype):
             self._parts[name] = old = torch.empty_like(like, device="cpu")
-        return old.detach()  # which still counts its changes together with `old`
+        return old.detach()  # which still shares its version counter with `old`
 
     @staticmethod
     def serves(x: Tensor) -> bool:
-        """Whether gradients of `x` are wanted, and it is neither on a GPU nor in 16 bits nor under torch.compile."""
+        """Whether `x`, of any shape, needs gradients and is float32 on the CPU outside torch.compile."""
         wanted = torch.is_grad_enabled() and x.requires_grad and not torch.compiler.is_compiling()
         return wanted and x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
 
 
 class KeepsMemory(nn.Module):
-    """A module that, while training on the CPU, can leave its results in the memory where the last ones were."""
+    """A module that can reuse the memory of its results while it trains on the CPU."""
 
     workspace: Workspace | None = None
 
     def keep(self, on: bool) -> None:
-        """Begin with that, or give the memory back."""
+        """Start reusing memory, or free it."""
         self.workspace = Workspace() if on else None
 
 

@@ -1,4 +1,4 @@
-"""Trees of classes that layers name."""
+"""Reads the trees of classes that layers name."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from darknet_py.tree.wordtree import WordTree
 
 
 def tree_named(layer: Layer, name: str | None) -> WordTree | None:
-    """The tree in the .tree file that a section names; None where it names none."""
+    """The tree in the .tree file that a section names; None if it names none."""
     return None if name is None else WordTree.read(find_file(name, layer.where.file))

@@ -1,6 +1,6 @@
-"""torch's layers whose parameters hold whatever the memory holds, until a weights file or `initialize` fills them.
+"""torch's layers with uninitialised parameters, which a weights file or `initialize` fills.
 
-`torch.nn.utils.skip_init` does the same, but takes .2 s to import what it needs.
+`torch.nn.utils.skip_init` does the same, but its imports take .2 s.
 """
 
 from __future__ import annotations

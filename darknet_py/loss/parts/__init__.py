@@ -1,4 +1,4 @@
-"""What losses are made of: the cells of a grid, which box learns which truth, and what a box learns of it."""
+"""Parts of losses: the cells of a grid, which box learns which truth, and the loss of a box."""
 
 from __future__ import annotations
 

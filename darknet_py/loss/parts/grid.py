@@ -1,4 +1,4 @@
-"""The cells of a head while it is trained, and boxes on them."""
+"""The grid of a head in training, and boxes on it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from darknet_py.boxes.coder import BoxCoder
 
 @dataclass(frozen=True)
 class Grid:
-    """Cells, counted row by row, in the output of a head whose input is a picture of `network`."""
+    """The cells of a head's output, counted row by row, for a network input of size `network`."""
 
     width: int
     height: int
@@ -26,7 +26,7 @@ class Grid:
 
     @property
     def cells(self) -> int:
-        """How many there are."""
+        """The number of cells."""
         return self.width * self.height
 
     @property
@@ -35,11 +35,11 @@ class Grid:
         return self.coder.units((self.width, self.height), self.network)
 
     def every_cell(self, like: Tensor) -> Tensor:
-        """The numbers (H * W,) int64 of all cells, on the device of any tensor (...)."""
+        """The indices (H * W,) int64 of all cells, on the device of any tensor (...)."""
         return torch.arange(self.cells, device=like.device)
 
     def cell_of(self, boxes: Tensor) -> tuple[Tensor, Tensor]:
-        """The cell (...) int64 of the centres of boxes (..., 4), and whether they are on the grid at all."""
+        """The cells (...) int64 that contain the centres of boxes (..., 4), and whether these are on the grid."""
         column, row = (boxes[..., 0] * self.width).trunc(), (boxes[..., 1] * self.height).trunc()
         inside = (column >= 0) & (column < self.width) & (row >= 0) & (row < self.height)
         return torch.where(inside, row * self.width + column, 0).long(), inside

@@ -1,4 +1,4 @@
-"""The box loss of the C program: the squared error of the head's own numbers."""
+"""The box loss of the C program: the squared error of the head's numbers."""
 
 from __future__ import annotations
 

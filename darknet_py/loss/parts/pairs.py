@@ -1,4 +1,4 @@
-"""Predicted boxes beside the truths that they learn."""
+"""Pairs of predicted boxes and the truths that they learn."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class BoxPairs:
-    """Boxes and truths in both forms, each (..., 4): a box loss takes the one that it compares."""
+    """Boxes and truths in two forms, each (..., 4), of which a box loss uses one."""
 
     values: Tensor  # the head's numbers for x, y, w, h
-    wanted: Tensor  # what they would be for the truth
+    wanted: Tensor  # those that would mean the truth
     boxes: Tensor  # the predicted x, y, w, h relative to the input
-    truths: Tensor  # those of the truth
+    truths: Tensor  # the true ones

@@ -17,12 +17,12 @@ from darknet_py.loss.truths import FAR, Truths
 
 @dataclass(frozen=True, eq=False)
 class RegionMatch:
-    """For T truths a picture the one of the A*H*W anchors that learns each."""
+    """For each of T truths per picture, the one of A*H*W anchors that learns it."""
 
     label: Tensor  # (N, T) int64: the class, as `ClassTargets.known` gives it
     place: Tensor  # (N, T) int64: which anchor
-    learnt: Tensor  # (N, T) whether it does learn it
-    no_box: Tensor  # (N, 1) pictures that teach one anchor their class, and the others no object
+    learnt: Tensor  # (N, T) whether it learns it
+    no_box: Tensor  # (N, 1) pictures that teach one anchor their class and the others no object
 
     @property
     def number(self) -> Tensor:  # (T,) int64
@@ -31,17 +31,17 @@ class RegionMatch:
 
     @property
     def together(self) -> Tensor:  # (N, T, T)
-        """Which truths (last dimension) have the anchor of a truth."""
+        """Which truths (last dimension) share the anchor of a truth."""
         return self.place[:, :, None] == self.place[:, None]
 
     @property
     def first(self) -> Tensor:  # (N, T)
-        """Which are the first that their anchor learns."""
+        """Which truths are the first of their anchor."""
         return self.learnt & ~(self.together & self.learnt[:, None]).tril(-1).any(2)
 
     @property
     def last(self) -> Tensor:  # (N, T) int64
-        """The number of the last truth that the anchor learns; 0 where there is none."""
+        """The number of the last truth that the anchor learns; 0 for none."""
         return (self.together * self.learnt[:, None] * self.number).amax(2)
 
     def index(self, cells: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -50,7 +50,7 @@ class RegionMatch:
 
 
 class RegionMatcher(nn.Module):
-    """A truth goes to an anchor of its cell; with a tree, a class without a box to where it is likeliest."""
+    """Gives a truth to an anchor of its cell; with a tree, a class without a box to its most likely anchor."""
 
     anchors: Tensor  # (A, 2) in cells
 
@@ -74,7 +74,7 @@ class RegionMatcher(nn.Module):
         return RegionMatch(label, place, torch.where(no_box, first, learnt), no_box)
 
     def nearest(self, sides: Tensor, cell: Tensor, boxes: Tensor, grid: Grid) -> Tensor:
-        """The anchor (N, T) of its cell (N, T) that has most of a truth's size (N, T, 2); of equal ones the first."""
+        """The anchor (N, T) in the cell (N, T) that best has the size (N, T, 2) of a truth; the first of equal ones."""
         if self.layer.bias_match:
             along, down = grid.units
             own = torch.stack((self.anchors[:, 0] / along, self.anchors[:, 1] / down), 1)
@@ -83,12 +83,12 @@ class RegionMatcher(nn.Module):
         return iou(F.pad(own, (2, 0)), F.pad(sides, (2, 0))[:, :, None]).clamp(min=0).argmax(2)
 
     def likeliest(self, label: Tensor, values: Tensor) -> Tensor:  # (N,), (N, A, E, H*W) -> (N, 1)
-        """The anchor of a picture where objectness times the probability of the label is highest."""
+        """The anchor of a picture with the highest objectness times probability of the label."""
         objectness, classes = values[:, :, self.layer.coords], values[:, :, self.layer.coords + 1 :]
         likely = objectness * self.targets.probability(classes.transpose(1, 2), label[:, None, None])
         return likely.nan_to_num(nan=0.0).clamp(min=0).flatten(1).argmax(1, keepdim=True)
 
 
 def picture_of(place: Tensor) -> Tensor:  # (N, T) -> (N, 1) int64
-    """The number of each picture, to index with."""
+    """The index of each picture."""
     return torch.arange(len(place), device=place.device)[:, None]

@@ -16,19 +16,19 @@ from darknet_py.loss.truths import Truths
 
 @dataclass(frozen=True, eq=False)
 class YoloMatch:
-    """For T truths a picture the box that is to find each, and for P = A*H*W boxes the truth that each learns."""
+    """For each of T truths per picture the box that must find it; for each of P = A*H*W boxes the truth it learns."""
 
-    slot: Tensor  # (N, T) int64: the box that is to find a truth
-    found: Tensor  # (N, T) whether one of this layer's is
+    slot: Tensor  # (N, T) int64: the box that must find a truth
+    found: Tensor  # (N, T) whether that box is of this layer
     overlap: Tensor  # (N, P) the highest IoU of a box with a truth
-    nearest: Tensor  # (N, P) int64: the truth it has that with
-    near: Tensor  # (N, P) whether that is above truth_thresh
+    nearest: Tensor  # (N, P) int64: that truth
+    near: Tensor  # (N, P) whether that IoU is above truth_thresh
     learns: Tensor  # (N, P) whether it learns a truth at all
     truth: Tensor  # (N, P) int64: which
 
 
 class YoloMatcher(nn.Module):
-    """A truth goes to the anchor of its shape, in its cell; boxes that are near enough to a truth learn it too."""
+    """Gives a truth to the anchor of its shape in its cell; boxes that overlap a truth enough learn it too."""
 
     anchors: Tensor  # (total, 2) of all heads, in pixels of the input
     places: Tensor  # (total,) int64: which of this layer's anchors that is, or -1
@@ -53,7 +53,7 @@ class YoloMatcher(nn.Module):
         return YoloMatch(slot, found, overlap, nearest, near, near | (last >= 0), truth)
 
     def slots(self, truths: Truths, grid: Grid) -> tuple[Tensor, Tensor]:
-        """The box (N, T) int64 that is to find each truth, and whether this layer has it."""
+        """The box (N, T) int64 that must find each truth, and whether this layer has it."""
         along, down = grid.units
         sides = torch.stack((self.anchors[:, 0] / along, self.anchors[:, 1] / down), 1)
         shapes = iou(F.pad(truths.boxes[:, :, None, 2:], (2, 0)), F.pad(sides, (2, 0)))  # (N, T, total)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from darknet_py.boxes.formats import xyxy_from_cxcywh
 from darknet_py.boxes.suppress import Nms, kept_rows
+from darknet_py.engine import Engine
 from darknet_py.network import Network
 from darknet_py.network.graph import Graph
 from darknet_py.predict.decode import Settings
@@ -44,7 +45,7 @@ def decoding(setup: Setup) -> Iterator[Trial]:
     for size in CANDIDATES:
         grid = max(1, round((setup.amount(size) / 3) ** 0.5))
         graph = Graph.parse(HEAD.format(side=CELL * grid))
-        detector = Detector(Network(graph, initialize=False).eval())
+        detector = Detector(Engine(Network(graph, initialize=False).eval()))
         output, side, nms = head_output(grid), (CELL * grid, CELL * grid), Nms(threshold=NMS)
         ours = Entrant("Detector.decode", partial(detector.decode, [output], side, Settings(THRESH), nms))
         others, absent = invited("torchvision", partial(ported, graph, output))
