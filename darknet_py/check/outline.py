@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from darknet_py.cfg import Section
 from darknet_py.cfg.dialect import DARKNET, Dialect
@@ -12,7 +13,6 @@ from darknet_py.cfg.keys import ComplainAt, Gathered
 from darknet_py.check.problems import Problems
 from darknet_py.errors import Location
 from darknet_py.layers.base import Layer, Shape
-from darknet_py.layers.convolutional import Convolutional
 from darknet_py.layers.heads import GridHead
 from darknet_py.network.graph import INPUT, MAX_VALUES, Graph, connect
 from darknet_py.network.net import Net
@@ -121,13 +121,15 @@ class Outline:
             self.layers[index] = head = replace(head, num=max(head.own_anchors) + 1)
         wanted = head.channels
         before = self.layers[index - 1] if index else None
-        if isinstance(before, Convolutional) and self.sure[index - 1] and before.filters != wanted:
+        counts = None if before is None or not self.sure[index - 1] else before.counts
+        if before is not None and counts is not None and (given := getattr(before, counts)) != wanted:
             self.problems.error(
-                f"filters={before.filters} has to be {wanted}: the [{head.type}] in line {head.where.line} "
+                f"{counts}={given} has to be {wanted}: the [{head.type}] in line {head.where.line} "
                 f"needs {head.formula}",
-                self.where(index - 1, "filters"),
+                self.where(index - 1, counts),
             )
-            self.layers[index - 1] = replace(before, filters=wanted)
+            repaired: dict[str, Any] = {counts: wanted}
+            self.layers[index - 1] = replace(before, **repaired)
             shape = self.shapes[index - 1]
             self.shapes[index - 1] = None if shape is None else shape._replace(c=wanted)
         return head

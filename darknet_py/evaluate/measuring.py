@@ -99,11 +99,11 @@ def look(
         fitted = detector.fit(image)
         return [torch.stack((fitted, fitted.flip(-1))) if flip else fitted[None]]
 
-    heads = detector.network.graph.heads
+    graph = detector.network.graph
     for one, outputs in each_output(detector.engine, paths, views, batch=batch, progress=progress):
         if isinstance(one.views, ImageError):
             yield Examined(one.path, one.size, one.views)
             continue
         (output,) = outputs
-        found = flip_averaged(heads, output) if flip else [head[0] for head in output]
+        found = flip_averaged(graph, output) if flip else [head[0] for head in output]
         yield Examined(one.path, one.size, detector.decode(found, one.size, settings, nms))

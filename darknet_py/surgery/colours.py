@@ -34,10 +34,14 @@ def rgbgr(network: Network) -> None:
     weight.copy_(weight.flip(1))
 
 
+def convolutions_of(network: Network) -> dict[int, ConvolutionalModule]:
+    """The modules of all [convolutional] layers, by their indices."""
+    return {index: module for index, module in enumerate(network.layers) if isinstance(module, ConvolutionalModule)}
+
+
 def _first(network: Network) -> tuple[ConvolutionalModule, Tensor]:
     """The first convolution and its weights; raises `DarknetError` if it does not take three colours."""
-    found = (module for module in network.layers if isinstance(module, ConvolutionalModule))
-    module = next(found, None)
+    module = next(iter(convolutions_of(network).values()), None)
     if module is None:
         raise DarknetError(f"{network.graph.source} has no [convolutional] layer")
     channels = module.conv.weight.shape[1]

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_py.errors import DarknetError
-from darknet_py.layers.convolutional import ConvolutionalModule
 from darknet_py.network.module import Network
+from darknet_py.surgery.colours import convolutions_of
 
 SIDE: Final = 1024  # pixels that small filters are enlarged to
 MOST: Final = 1 << 26  # values of a picture
@@ -37,7 +37,7 @@ def filters_picture(network: Network, layer: int | None = None) -> Tensor:
 
 
 def _filters(network: Network, layer: int | None) -> Tensor:
-    convolutions = [index for index, module in enumerate(network.layers) if isinstance(module, ConvolutionalModule)]
+    convolutions = [*convolutions_of(network)]
     if layer is None and not convolutions:
         raise DarknetError(f"{network.graph.source} has no [convolutional] layer")
     chosen = convolutions[0] if layer is None else layer

@@ -31,7 +31,7 @@ IDENTITY: Final[Mapping[str, str]] = {}  # for unchanged names
 
 T = TypeVar("T")
 Modules = Callable[[Node, int], Mapping[str, str]]
-Extras = Callable[[Node], Mapping[str, Tensor]]
+Extras = Callable[[int, GridHead], Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ class Layout:
     """How a project names tensors.
 
     `modules` returns, for a layer and the number of convolutions up to it, the project's names of the modules `conv`,
-    `bn`, `linear`, ... `extras` are tensors without weights that the project's modules also have.
+    `bn`, `linear`, ... `extras` are tensors without weights that the project's modules of heads have.
     """
 
     name: str
     pattern: re.Pattern[str]  # a pattern of its keys
     modules: Modules
-    extras: Extras = lambda _: {}
+    extras: Extras = lambda *_: {}
 
     def keys(self, network: Network, start: int = 0, end: int | None = None) -> tuple[Key, ...]:
         """The tensors of the layers from `start` to before `end`, in a file that begins with layer `start`.
@@ -78,7 +78,7 @@ class Layout:
 
     def extra_tensors(self, graph: Graph) -> dict[str, Tensor]:
         """The tensors without weights."""
-        return {key: tensor for node in graph.nodes for key, tensor in self.extras(node).items()}
+        return {key: tensor for head in graph.grids.items() for key, tensor in self.extras(*head).items()}
 
     def _of(self, network: Network, node: Node, number: int, place: int) -> Iterator[Key]:
         modules = self.modules(replace(node, index=place), number)
@@ -117,11 +117,11 @@ def _eriklindernoren(node: Node, _number: int) -> dict[str, str]:
     return parts if _convolves(node) else {}
 
 
-def _eriklindernoren_anchors(node: Node) -> dict[str, Tensor]:
-    if not isinstance(node.layer, GridHead) or node.layer.coder.unit != "pixels":
+def _eriklindernoren_anchors(index: int, head: GridHead) -> dict[str, Tensor]:
+    if head.coder.unit != "pixels":  # a [region], which it does not have
         return {}
-    anchors = torch.tensor(node.layer.anchor_boxes, dtype=torch.float32)
-    start = f"module_list.{node.index}.yolo_{node.index}"
+    anchors = torch.tensor(head.anchor_boxes, dtype=torch.float32)
+    start = f"module_list.{index}.yolo_{index}"
     return {f"{start}.anchors": anchors, f"{start}.anchor_grid": anchors.view(1, -1, 1, 1, 2).clone()}
 
 

@@ -202,7 +202,7 @@ def test_a_symmetric_answer_stays_as_it_is():
     entries[:, 0] = 0.5  # x in the middle of its cell
     entries = (entries + entries.flip(-1)) / 2
     same = entries.flatten(0, 1)
-    (averaged,) = flip_averaged(net.graph.heads, [torch.stack((same, same))])
+    (averaged,) = flip_averaged(net.graph, [torch.stack((same, same))])
     assert torch.allclose(averaged, same)
 
 
