@@ -225,8 +225,6 @@ def parse_entry(parse: Parser[T], entry: Entry, section: Section, report: Compla
 def nearest(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for a similar known word with the same beginning or end, or nothing."""
     word = word[:60]
-    alike = [
-        other for other in known if other[:1] == word[:1] or other[-2:] == word[-2:]
-    ]  # comparing all words would take long
+    alike = [other for other in known if other[:1] == word[:1] or other[-2:] == word[-2:]]  # all would take long
     close = difflib.get_close_matches(word, alike, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
