@@ -1,4 +1,4 @@
-"""`load`: a cfg and a weights file to something that takes pictures."""
+"""`load` and `Model`: a network with its weights and class names, ready for pictures."""
 
 from __future__ import annotations
 
@@ -41,10 +41,9 @@ Names: TypeAlias = "str | Path | Sequence[str]"
 class Model:
     """A network in eval mode with the names of its classes; `network` is the torch module.
 
-    What it says is computed by `engine`, which follows the network: one of `darknet_py.engine.ENGINES`, or None for
-    the fastest one that there is, with `half` in 16 bits where that is faster; a type instead of True says which 16
-    bits, where the device has two kinds. Raises `DarknetError` for an engine that this machine or the network's device
-    lacks.
+    An `engine` computes it and follows its changes: one of `darknet_py.engine.ENGINES`, or None for the fastest. With
+    `half` it uses 16 bits where that is faster; a type instead of True chooses between the two kinds of a GPU. Raises
+    `DarknetError` for an engine that this machine or the network's device lacks.
     """
 
     def __init__(
@@ -61,19 +60,19 @@ class Model:
 
     @property
     def detects(self) -> bool:
-        """Whether it finds boxes; otherwise it is a classifier."""
+        """Whether it is a detector; otherwise it is a classifier."""
         return all(node.layer in DECODERS for node in self.network.graph.heads)
 
     @property
     def detector(self) -> Detector:
-        """The network as a detector; raises `DarknetError` where it is none."""
+        """The network as a detector; raises `DarknetError` if it is not one."""
         if not self.detects:
             raise DarknetError(f"{self.network.graph.source} has no layer that gives boxes: is this a classifier?")
         return Detector(self.engine, self.names)
 
     @property
     def classifier(self) -> Classifier:
-        """The network as a classifier; raises `DarknetError` where it is none."""
+        """The network as a classifier; raises `DarknetError` if it is not one."""
         head = next((node for node in self.network.graph.heads if node.layer.is_head), None)
         if head is not None:
             raise DarknetError(f"{self.network.graph.source} ends in {head}, so it is no classifier")
@@ -113,14 +112,14 @@ class Model:
     ) -> Detections | list[Detections]:
         """Find boxes in a picture, or in each of a list of pictures.
 
-        A picture is a path, a PIL image, an array (H, W, C) or a tensor (C, H, W); arrays are RGB, with values of
-        uint8 or from 0 to 1. A tensor (N, C, H, W) or an array (N, H, W, C) counts as a list. Lists go through the
-        network `batch` at a time.
+        A picture is a path, a PIL image, an array (H, W, C) or a tensor (C, H, W); arrays are RGB, with values of uint8
+        or from 0 to 1. A tensor (N, C, H, W) or an array (N, H, W, C) counts as a list. Lists are computed `batch`
+        pictures at a time.
 
-        `thresh` is the least score, `hier` how sure a tree has to be to go into a finer class, `nms` the overlap
-        above which the lower of two boxes of a class goes (0 keeps all), or an `Nms` of another kind; None is what the
-        program of the cfg's dialect does, for Darknet 0.45. `classes` are the classes of a tree that count, as a .map
-        file lists them; labels are then places in that list. Raises `ImageError` for a picture that cannot be used.
+        `thresh` is the lowest score, `hier` the probability that a finer class of a tree needs, `nms` the overlap above
+        which the lower of two boxes of a class is dropped (0 keeps all), or an `Nms` of another kind; None is the value
+        of the cfg's dialect, for Darknet 0.45. `classes` are the classes of a tree that count, as a .map file lists
+        them; labels are then positions in that list. Raises `ImageError` for a picture that cannot be used.
         """
         detector = self.detector
         if classes is not None:
@@ -136,7 +135,7 @@ class Model:
     def classify(
         self, images: ImageLike | Images, *, top: int = 5, batch: int | None = None
     ) -> Classification | list[Classification]:
-        """Give the `top` most probable classes of a picture, or of each of a list; pictures as in `detect`."""
+        """Find the `top` most probable classes of a picture, or of each of a list; pictures as in `detect`."""
         classifier = self.classifier
         return found_in(images, self.engine, lambda part: classifier.classify(part, top), batch)
 
@@ -152,8 +151,8 @@ class Model:
     ) -> Iterator[frames.Seen]:
         """Find boxes in every frame of a video file, as the C program's demo does; needs the extra `video`.
 
-        Frames come with their pixels and times, in their order. The outputs for the last `average` frames are averaged;
-        surer boxes suppress others whatever their classes. The other arguments are as in `detect`.
+        Frames come in order, with their pixels and times. The outputs for the last `average` frames are averaged; a box
+        suppresses those of any class with a lower objectness. The other arguments are as in `detect`.
         """
         with VideoReader(path) as video:
             settings, how, count = Settings(thresh, hier), Nms.of(nms, "objectness"), batch or self.batch
@@ -161,11 +160,11 @@ class Model:
 
     @property
     def batch(self) -> int:
-        """How many pictures go through the network together where nothing else is said."""
+        """The default batch size."""
         return usual_batch(self.network.device)
 
     def _narrowed(self, detector: Detector, classes: Sequence[int]) -> Detector:
-        """The detector for these classes of its tree; names are theirs, unless there is one for each of them."""
+        """The detector for these classes of its tree, with their names, unless there is already one name for each."""
         if detector.tree is None:
             raise DarknetError(f"{self.network.graph.source} has no tree, so `classes` has no meaning for it")
         if len(self.names) == len(classes):
@@ -190,17 +189,17 @@ def load(
 ) -> Model:
     """Build the network of a cfg, load its weights and put it on a device.
 
-    Each file may be a path, or the name of one that comes with the package or was downloaded: `load("shapes")`,
-    `load("yolov2-tiny", data="coco")`; a file that exists comes first. A name alone takes the weights of its name.
+    Each file may be a path or the name of an installed or downloaded file: `load("shapes")`, `load("yolov2-tiny",
+    data="coco")`; a file that exists comes first. For only a name, the weights of that name are loaded.
 
-    `names` is a .names file or the names themselves; otherwise the .data file `data` says where they are, and
-    without either classes go by their numbers. `device` None takes the first GPU if there is one. `size`, a width
-    and height or one number for both, is another input size. `strict` makes unknown and repeated keys errors;
-    `weights` are a .weights file or a state dict (.safetensors, .pt); without they are random, which is worth a warning
-    where a name has none. `partial` takes a file that ends early or goes on; "matching" takes, of one for other
-    classes, the layers that fit. `names_anyway` takes other names than there are classes, which are a `NamesError`
-    otherwise. `dialect` "darknet" reads a cfg that is for AlexeyAB's Darknet, which is refused otherwise, as the
-    original would. `engine` and `half` are as in `Model`.
+    `weights` are a .weights file or a state dict (.safetensors, .pt); without, they are random, with a warning if a
+    name has none. `partial` accepts a file that is too short or too long; "matching" loads the layers that fit from a
+    file for other classes. `names` is a .names file or the names themselves; otherwise they are those of the .data file
+    `data`, and without either classes have numbers. `names_anyway` accepts more or fewer names than classes, otherwise
+    a `NamesError`. `device` None is the first GPU if there is one. `size`, a width and height or one number for both,
+    is another input size. `strict` makes unknown and repeated keys errors. `dialect` names the dialect of the cfg:
+    "darknet" reads one for AlexeyAB's Darknet, otherwise refused, as the original would. `engine` and `half` are as in
+    `Model`.
     """
     weights = _weights_of(cfg) if weights is None else weights
     graph = Graph.read(cfg, strict=strict, dialect=dialect)
@@ -212,7 +211,7 @@ def load(
         check_names(graph, names, source)
     after_fork()
     target = pick_device(device)
-    native.library()  # compiled here if it has to be, not while the first picture waits
+    native.library()  # compile kernels now if need be, not at the first picture
     if weights is None:
         network = Network(graph)
     else:
@@ -226,7 +225,7 @@ def load(
 
 
 def _names(names: Names | None, data: str | Path | DataFile | None) -> tuple[Sequence[str], str]:
-    """The names of classes and where they are from."""
+    """The names of classes and their source."""
     if isinstance(names, (str, Path)):
         return tuple(map(legible, read_names(names))), str(names)
     if names is not None or data is None:
@@ -236,7 +235,7 @@ def _names(names: Names | None, data: str | Path | DataFile | None) -> tuple[Seq
 
 
 def _weights_of(cfg: str | Path) -> Path | None:
-    """The weights that a network given by its name has, or None."""
+    """The weights of a network given by its name, or None."""
     if not is_name(cfg):
         return None
     weights = weights_file.find(cfg)

@@ -1,1 +1,1 @@
-"""Boxes as numbers: formats, overlap, suppression. Knows nothing of networks."""
+"""Box formats, overlap and suppression. Knows nothing of networks."""

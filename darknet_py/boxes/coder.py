@@ -1,4 +1,4 @@
-"""How the numbers that a head gives become a box, and a box becomes those numbers."""
+"""Decodes a head's numbers into a box, and encodes a box as those numbers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Sizes:
-    """How one number of a head says a width or a height, in anchors where there are anchors."""
+    """How a number of a head encodes a width or a height, in anchors if there are any."""
 
-    grow: Callable[[Tensor], Tensor]  # the number to the size
+    grow: Callable[[Tensor], Tensor]  # from the number to the size
     shrink: Callable[[Tensor], Tensor]  # and back
     text: str  # the same as source text, with {} for the number
 
@@ -42,19 +42,19 @@ PLAIN: Final = Sizes(_same, _same, "{}")
 
 @dataclass(frozen=True)
 class BoxCoder:
-    """Turns what a head says about a box into its centre and size as shares of the input, and back.
+    """Converts a head's numbers for a box to its centre and size as fractions of the input, and back.
 
     A method works along one axis. `place` and `size` are the head's numbers for it; `cell` is the column or row and
     `cells` how many of them there are; `anchor` is the anchor's side, and `units` the side of the input in the units
-    of the anchor. All shapes that broadcast will do, so that tensors (..., 2) are both axes at once. Without an
-    anchor sizes are shares of the input.
+    of the anchor. Any shapes that broadcast will do, so tensors (..., 2) cover both axes at once. Without an anchor,
+    sizes are fractions of the input.
 
     From get_region_box, get_yolo_box and get_detection_detections of the C program.
     """
 
     sizes: Sizes = EXP
-    unit: Literal["cells", "pixels"] = "cells"  # of the anchors; pixels are those of the network's input
-    scale_x_y: float = 1.0  # x and y reach so much beyond their cell, on both sides together
+    unit: Literal["cells", "pixels"] = "cells"  # the unit of the anchors; pixels of the network's input
+    scale_x_y: float = 1.0  # the range of x and y in cells, centred on their cell
 
     def units(self, grid: T, network: T) -> T:
         """The size of the input in units of the anchors, given the sizes of the grid and of the network's input."""
@@ -72,7 +72,7 @@ class BoxCoder:
     def encode(
         self, centre: Tensor, size: Tensor, cell: Value, cells: Value, anchor: Value | None = None, units: Value = 1
     ) -> tuple[Tensor, Tensor]:
-        """What the head would have to give for a box: `place` and `size` of `decode`, of broadcast shape (...)."""
+        """The numbers of the head that mean a box: `place` and `size` of `decode`, of broadcast shape (...)."""
         place = centre * cells - cell
         if self.scale_x_y != 1:
             place = (place + (self.scale_x_y - 1) / 2) / self.scale_x_y
@@ -81,7 +81,7 @@ class BoxCoder:
     def formulas(
         self, place: str, size: str, cell: str, cells: str, anchor: str | None = None, units: str = ""
     ) -> tuple[str, str]:
-        """What `decode` does, as source text with these words for its arguments."""
+        """`decode` as source text, with these words for its arguments."""
         if self.scale_x_y != 1:
             place = f"{place} * {self.scale_x_y:g} - {(self.scale_x_y - 1) / 2:g}"
         size = self.sizes.text.format(size)

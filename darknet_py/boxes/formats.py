@@ -12,13 +12,13 @@ from darknet_py.pictures.operations import letterbox_size
 
 
 def xyxy_from_cxcywh(boxes: Tensor) -> Tensor:  # (..., 4) -> (..., 4)
-    """Turn centre and size into left, top, right, bottom."""
+    """Convert centre and size to left, top, right, bottom."""
     centre, half = boxes[..., :2], boxes[..., 2:] / 2
     return torch.cat((centre - half, centre + half), -1)
 
 
 def cxcywh_from_xyxy(boxes: Tensor) -> Tensor:  # (..., 4) -> (..., 4)
-    """Turn left, top, right, bottom into centre and size."""
+    """Convert left, top, right, bottom to centre and size."""
     low, high = boxes[..., :2], boxes[..., 2:]
     return torch.cat(((low + high) / 2, high - low), -1)
 
@@ -26,7 +26,7 @@ def cxcywh_from_xyxy(boxes: Tensor) -> Tensor:  # (..., 4) -> (..., 4)
 def unletterbox(
     boxes: Tensor, picture: Tensor, image_sizes: Sequence[tuple[int, int]], network_size: tuple[int, int]
 ) -> Tensor:
-    """Turn boxes relative to a letterboxed picture into boxes relative to the picture itself.
+    """Convert boxes relative to a letterboxed picture to boxes relative to the picture itself.
 
     Boxes are cxcywh (N, 4), sizes (w, h); box k is in the picture `picture[k]`, whose size is the one of that place.
     From correct_region_boxes of region_layer.c.
@@ -43,5 +43,5 @@ def unletterbox(
 
 
 def row_of_each(table: Tensor, picture: Tensor) -> Tensor:  # (pictures, C), (N,) -> (N, C) or (1, C)
-    """The rows for the pictures of boxes; that of a single picture is for all."""
+    """The row of the picture of each box; a single row is for all boxes."""
     return table if len(table) == 1 else table.index_select(0, picture)

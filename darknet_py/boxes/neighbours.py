@@ -1,4 +1,4 @@
-"""Which of many boxes overlap, on the CPU: numpy sorts and searches, torch computes what fits into the cache."""
+"""Finds overlapping boxes on the CPU: numpy sorts and searches, torch computes in blocks that fit into the cache."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ LINE_END = 2.0**20  # where boxes are looked for, edges beyond are there
 
 @dataclass(frozen=True, eq=False)
 class SortedBoxes:
-    """Boxes in the order of their group, and then of their left edge, so that those near each other are neighbours.
+    """Boxes sorted by group and then by left edge, so that boxes near each other are neighbours.
 
-    The groups lie one after the other on a line. Boxes overlap where the measure of both is above the threshold.
+    The groups lie one after the other on a line. Two boxes overlap if their measure is above the threshold.
     """
 
     threshold: float
     measure: Measure
     edges: Array  # (5, N) left, top, right, bottom, area
-    number: Array  # (N,) which of the boxes that were sorted
+    number: Array  # (N,) the index before sorting
     group: Array  # (N,)
     start: Array  # (N,) the left edge on the line
-    stop: Array  # (N,) where on the line a box that overlaps this one may begin at most
+    stop: Array  # (N,) the end of the stretch of the line in which an overlapping box may begin
 
     @classmethod
     def of(cls, edges: Array, group: Array, threshold: float, measure: Measure) -> SortedBoxes:
-        """Sort boxes, whose edges and areas are (5, N), of groups (N,), which count from 0."""
+        """Sort boxes with edges and areas (5, N) and groups (N,), which count from 0."""
         ends = edges[:3:2].astype(np.float64)
         ends[1] -= _out_of_reach(edges, threshold)
         ends = np.clip(np.nan_to_num(ends, nan=LINE_END), -LINE_END, LINE_END) + group * (2 * LINE_END + 1)
@@ -49,11 +49,11 @@ class SortedBoxes:
         return SortedBoxes(self.threshold, self.measure, self.edges.take(places, 1), *columns)
 
     def reach(self, others: SortedBoxes) -> Pairs:
-        """For each, the first and the end of those of `others` that begin inside it."""
+        """For each box, the first and the end of the boxes of `others` that begin inside its stretch."""
         return others.start.searchsorted(self.start), others.start.searchsorted(self.stop, side="right")
 
     def pairs(self, most: float = np.inf) -> Pairs:
-        """Numbers of boxes that overlap, a pair once or twice; not all of them where they are more than `most`."""
+        """Index pairs of overlapping boxes, each once or twice; stops once there are more than `most`."""
         found, count = [(self.number[:0],) * 2], 0
         for i, j in self.overlapping(self):
             found.append((i, j))
@@ -65,9 +65,9 @@ class SortedBoxes:
         return i.take(apart), j.take(apart)
 
     def overlapping(self, others: SortedBoxes) -> Iterator[Pairs]:
-        """Places, here and in `others`, of boxes of one group that overlap.
+        """Index pairs, here and in `others`, of overlapping boxes of one group.
 
-        They are all pairs in which the other box begins no earlier than the one here, and some of the rest.
+        They include all pairs in which the other box begins no earlier than the one here, and some others.
         """
         first, end = self.reach(others)
         edges, other_edges = torch.from_numpy(self.edges), torch.from_numpy(others.edges)
@@ -88,10 +88,10 @@ class SortedBoxes:
 
 
 def _out_of_reach(edges: Array, threshold: float) -> Array:  # (5, N) -> (N,) float64
-    """How far from its right edge a box that begins inside must not begin to have an IoU > `threshold`.
+    """The stretch before its right edge in which a box cannot begin and still have an IoU > `threshold`.
 
-    The intersection is more than threshold / (1 + threshold) of its area, for the other area is not negative, and is
-    no higher than it. A box that is small beside its coordinates is left out: its edges are too much rounded.
+    The intersection is more than threshold / (1 + threshold) of its area, because the other area is not negative, and
+    not higher than the box. A box that is small beside its coordinates gets 0, because its edges are rounded too much.
     """
     left, top, right, bottom, area = edges.astype(np.float64)
     exact = (area > 1e-30) & (right - left > (np.abs(left) + np.abs(right)) / 1000)

@@ -1,4 +1,4 @@
-"""How much boxes overlap, with the arithmetic of Darknet's box.c."""
+"""Intersection over union with the arithmetic of Darknet's box.c."""
 
 from __future__ import annotations
 

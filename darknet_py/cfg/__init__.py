@@ -1,4 +1,4 @@
-"""Darknet's text files. Needs no torch."""
+"""Reads and writes Darknet's text files. Needs no torch."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ __all__ = [
 
 
 def read(path: str | Path) -> tuple[Section, ...]:
-    """Read and parse a cfg file, or the one that comes under this name."""
+    """Read and parse a cfg file, or the installed one of this name."""
     path = find_text(path, ".cfg")
     return parse(read_text(path), str(path))

@@ -1,4 +1,4 @@
-"""The small text files around a cfg: .data, .names and lists of paths."""
+"""Reads the small text files around a cfg: .data, .names and lists of paths."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ LIST_BYTES = 1 << 30  # a list of ten million pictures
 
 @dataclass(frozen=True)
 class DataFile:
-    """A .data file: where names, lists and results are. Paths stay as they are written; `path` finds them."""
+    """A .data file, which says where names, lists and results are. Paths stay as written; `path` finds them."""
 
     source: str
     entries: tuple[Entry, ...] = field(repr=False)
 
     def get(self, key: str, default: str | None = None) -> str | None:
-        """The value of `key`; where it is given twice, the first."""
+        """The value of `key`; the first if it is given twice."""
         return next((entry.value for entry in self.entries if entry.key == key), default)
 
     def integer(self, key: str, default: int) -> int:
-        """The value of `key` as atoi reads it; raises `CfgError` where it is no number."""
+        """The value of `key` as atoi reads it; raises `CfgError` if it is not a number."""
         entry = next((entry for entry in self.entries if entry.key == key), None)
         if entry is None:
             return default
@@ -38,46 +38,46 @@ class DataFile:
             raise CfgError(f"{entry}: {error} was expected", entry.where) from None
 
     def path(self, *keys: str) -> Path | None:
-        """The file or folder that the first of `keys` that is there names, or None where none is."""
+        """The file or folder that the first given one of `keys` names, or None if none is given."""
         named = (entry for key in keys for entry in self.entries if entry.key == key)
         entry = next(named, None)
         return None if entry is None else file_of(entry)
 
     def names(self) -> tuple[str, ...]:
-        """How classes are called: the lines of the file under `names`, or else `labels`; none where neither is there.
+        """The names of classes: the lines of the file under `names`, or else `labels`; empty if neither is given.
 
-        They are to be shown; `read_names` has them byte for byte.
+        They are for display; `read_names` returns them byte for byte.
         """
         path = self.path("names", "labels")
         return () if path is None else tuple(map(legible, read_names(path)))
 
 
 def read_data(path: str | Path) -> DataFile:
-    """Read a .data file, or the one that comes under this name."""
+    """Read a .data file, or the installed one of this name."""
     path = find_text(path, ".data")
     return DataFile(str(path), parse_data(read_text(path), str(path)))
 
 
 def read_names(path: str | Path) -> tuple[str, ...]:
-    """The lines of a .names file, or of the one that comes under this name; a class without a name keeps its place."""
+    """The lines of a .names file, or of the installed one of this name; an empty name keeps its place."""
     return tuple(line.rstrip() for line in _lines(find_text(path, ".names"), 64 << 20))
 
 
 def read_list(path: str | Path) -> tuple[str, ...]:
-    """The paths in a list file, one a line; empty lines are passed over."""
+    """The paths in a list file, one per line; empty lines are skipped."""
     return tuple(name for _, name in _numbered(path))
 
 
 def read_pictures(path: str | Path) -> list[str]:
-    """The pictures that a list names, where they are; those that are nowhere as they are written.
+    """The paths of the pictures in a list; a picture that is not found stays as it is written.
 
-    This is what a list means to every command: see `find_file`.
+    Every command reads lists in this way: see `find_file`.
     """
     return [picture for _, picture in read_listed(path)]
 
 
 def read_listed(path: str | Path) -> list[tuple[int, str]]:
-    """The same, each picture with its line, counted from 1."""
+    """The same, with the line of each picture, counted from 1."""
     find = finder(str(path))
     return [(number, find(name)) for number, name in _numbered(path)]
 

@@ -1,4 +1,4 @@
-"""A dialect: what one Darknet program reads in a cfg and how it goes about it, as a value."""
+"""`Dialect`: what one Darknet program reads in a cfg and how it works, as a value."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ Schemas = MutableMapping[str, type[Any]]  # dataclasses by the names of their se
 
 
 class Fit(Enum):
-    """How a picture is brought to the size of a network's input."""
+    """How a picture is fitted to a network's input."""
 
-    LETTERBOX = auto()  # as it is, with grey beside it
+    LETTERBOX = auto()  # keeps its aspect ratio, on a grey canvas
     STRETCH = auto()
 
 
 class Augment(Enum):
     """How training changes a picture with boxes; `data.augment.DRAWS` has a class for each."""
 
-    PLACE = auto()  # somewhere on a grey canvas
-    CROP = auto()  # a part of it, stretched
+    PLACE = auto()  # placed at random on a grey canvas
+    CROP = auto()  # a part of it is stretched
 
 
 class Mark(NamedTuple):
-    """A place by which a cfg is known to be in a dialect."""
+    """A place in a cfg that shows its dialect."""
 
     what: str
     where: Location
@@ -41,31 +41,31 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Dialect:
-    """What one Darknet program reads in a cfg, and what it does where the cfg does not say.
+    """What one Darknet program reads in a cfg, and what it does if the cfg does not say.
 
-    `child` makes a dialect of another: what it is not given is as in its parent.
+    `child` derives a dialect from another; everything that is not given is inherited.
     """
 
     name: str
-    program: str  # as messages call it
+    program: str  # its name in messages
     parent: Dialect | None = None
     fit: Fit = Fit.LETTERBOX
     augment: Augment = Augment.PLACE
     nms: float = 0.45  # the overlap above which `detect` drops the lower box
-    version: tuple[int, int, int] = (0, 2, 0)  # of the weights files that it writes
+    version: tuple[int, int, int] = (0, 2, 0)  # the version of the weights files that it writes
     unbuilt: Unbuilt | None = None
     sections: ChainMap[str, type[Any]] = field(default_factory=ChainMap, repr=False)
-    first: ChainMap[str, type[Any]] = field(default_factory=ChainMap, repr=False)  # what a cfg begins with
+    first: ChainMap[str, type[Any]] = field(default_factory=ChainMap, repr=False)  # the schema of the first section
 
     def child(self, name: str, program: str, *, unbuilt: Unbuilt | None = None, **different: Any) -> Dialect:
-        """A dialect that is as this one but for `different` fields and what is registered for it."""
+        """A dialect like this one, except for the fields `different` and the schemas registered for it."""
         child = replace(self, name=name, program=program, parent=self, unbuilt=unbuilt, **different)
         return replace(child, sections=self.sections.new_child(), first=self.first.new_child())
 
     def register(self, *names: str, first: bool = False) -> Callable[[S], S]:
-        """Make a dataclass the schema of a section, or of the `first` section; messages use the first of its names.
+        """Register a dataclass as the schema of a section, or of the `first` section; messages use the first name.
 
-        A schema of the parent is replaced, under all its names; raises `ValueError` for a name that this dialect has.
+        A schema of the parent is replaced under all its names; raises `ValueError` for a name that this dialect has.
         """
         table = (self.first if first else self.sections).maps[0]
 
@@ -80,18 +80,18 @@ class Dialect:
         return add
 
     def schema(self, section: str) -> type[Any] | None:
-        """The schema of a section, by any of its names; None where there is no such section."""
+        """The schema of a section, by any of its names; None if there is no such section."""
         return _find(self.sections, section) or _find(self.first, section)
 
     def has_key(self, section: str, key: str) -> bool:
-        """Whether the program reads such a key in a section."""
+        """Whether the program reads this key in a section."""
         schema = self.schema(section)
         if schema is None:
             return False
         return key in fields_of(schema) or (self.unbuilt is not None and self.unbuilt.has_key(schema.type, key))
 
     def marks(self, sections: Iterable[Section]) -> Iterator[Mark]:
-        """The places of a cfg of which this program makes something, and its parent's nothing or another thing."""
+        """The places of a cfg that this program reads and its parent ignores or reads differently."""
         if self.parent is None:
             return
         for section in sections:
@@ -108,13 +108,13 @@ class Dialect:
 
 
 def _find(table: ChainMap[str, type[Any]], section: str) -> type[Any] | None:
-    """A schema by any name that it or the one that it replaces has."""
+    """A schema by any name of it or of the one that it replaces."""
     found = table.get(section)
     return None if found is None else table[found.type]
 
 
 def _differs(own: type[Any], inherited: type[Any], section: Section, entry: Entry) -> bool:
-    """Whether a schema makes something of an entry of which the one that it replaces makes nothing."""
+    """Whether a schema reads an entry that the one it replaces does not."""
     mine, its = (fields_of(schema).get(entry.key) for schema in (own, inherited))
     if mine is None or (value := _parsed(mine, section, entry)) is None:
         return False
@@ -122,7 +122,7 @@ def _differs(own: type[Any], inherited: type[Any], section: Section, entry: Entr
 
 
 def _parsed(key: Field[Any], section: Section, entry: Entry) -> Any:
-    """The value of an entry, or None where its key does not take it as it is."""
+    """The value of an entry, or None if its key does not accept it as it is."""
     try:
         return parse_entry(key.metadata["parse"], entry, section, refuse)
     except CfgError:

@@ -1,4 +1,4 @@
-"""The dialects there are, and which of them a cfg is in."""
+"""The known dialects, and how that of a cfg is recognised."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from darknet_py.errors import CfgError, DarknetError, Location, shown
 
 ALEXEYAB = DARKNET.child("alexeyab", "AlexeyAB's Darknet", unbuilt=OF_ALEXEYAB)
 DIALECTS: Final[dict[str, Dialect]] = {dialect.name: dialect for dialect in (DARKNET, ALEXEYAB)}
-NAMED: Final = 3  # kinds of places that an error names
+NAMED: Final = 3  # kinds of places in an error
 
 
 def named(name: str | None) -> Dialect | None:
-    """The dialect of that name, None for None; raises `DarknetError` where it is not built or there is none."""
+    """The dialect of that name, None for None; raises `DarknetError` if it is not built or does not exist."""
     if name is None:
         return None
     found = DIALECTS.get(name)
@@ -29,9 +29,9 @@ def named(name: str | None) -> Dialect | None:
 
 
 def chosen(sections: Sequence[Section]) -> Dialect:
-    """The dialect in which the fewest places of a cfg are another one's; of several the first.
+    """The dialect in which the fewest places of a cfg belong to another one; the first of several.
 
-    Raises `CfgError` where that dialect reads something of the cfg that is not built yet.
+    Raises `CfgError` if the cfg has something of that dialect that is not built yet.
     """
     marks = {dialect: list(dialect.marks(sections)) for dialect in DIALECTS.values()}
     dialect = min(marks, key=lambda one: sum(len(found) for other, found in marks.items() if not _is_a(one, other)))
@@ -42,19 +42,19 @@ def chosen(sections: Sequence[Section]) -> Dialect:
 
 
 def read_section(schema: type[Any], section: Section, report: ComplainAt = warn, dialect: Dialect = DARKNET) -> Any:
-    """Fill a schema as `keys.read` does; of a key that only another program has, the report says whose it is."""
+    """Fill a schema as `keys.read` does; the report names the program of a key that only another one has."""
 
     def whose(key: str) -> str:
         for other in DIALECTS.values():
             if other is not dialect and other.has_key(section.type, key):
-                return f"; {other.program} alone reads it, and it is without effect here"
+                return f"; only {other.program} reads it, and it has no effect here"
         return ""
 
     return read(schema, section, report=report, hint=whose, where=section.where)
 
 
 def _is_a(dialect: Dialect | None, other: Dialect) -> bool:
-    """Whether a dialect is another one or descends from it."""
+    """Whether a dialect is another one or derived from it."""
     return dialect is not None and (dialect is other or _is_a(dialect.parent, other))
 
 

@@ -9,7 +9,7 @@ r"""The grammar of cfg and .data texts.
 
 Blanks and tabs are removed from the whole text first, because Darknet removes them from every line, inside it too;
 so a comment is only what *starts* a line, and `width = 4 16` is 416. CRLF, a byte order mark and a missing last
-newline are accepted. A line that is none of these (no "=", or nothing after it) is passed over with a warning.
+newline are accepted. Any other line (no "=", or nothing after it) is ignored with a warning.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _CFG = pp.Group(_LINES) + pp.ZeroOrMore(pp.Group(_HEADER + _LINES))
 
 
 def parse(text: str, source: str = "<cfg>") -> tuple[Section, ...]:
-    """Split cfg text into sections; `source` is the file name that messages carry.
+    """Split cfg text into sections; `source` is the file name in messages.
 
     Raises `CfgError` for an entry before the first section, a section header that does not close, and a text that is
     empty, binary or unreasonably large.
@@ -64,7 +64,7 @@ def parse(text: str, source: str = "<cfg>") -> tuple[Section, ...]:
 
 
 def parse_data(text: str, source: str = "<data>") -> tuple[Entry, ...]:
-    """Split the text of a .data file, which is entries without sections."""
+    """Split the text of a .data file, which has entries without sections."""
     text, lines = _prepare(text, source)
     try:
         ((*found,),) = _DATA.parse_string(text, parse_all=True)
@@ -74,10 +74,10 @@ def parse_data(text: str, source: str = "<data>") -> tuple[Entry, ...]:
 
 
 class _Lines:
-    """Turns positions in a text into lines of a file."""
+    """Finds the lines of positions in a text."""
 
     def __init__(self, text: str, source: str, written: str) -> None:
-        """`text` is what is left of `written` without blanks; they have the same lines."""
+        """`text` is `written` without blanks; both have the same lines."""
         self.source, self.written = source, written.split("\n")
         self.ends = [match.start() for match in re.finditer("\n", text)]
 

@@ -1,8 +1,8 @@
 """Typed keys: a section's dataclass declares each key once, with its type, its default and a line of documentation.
 
-Numbers are read as C's atoi and atof read them: the longest prefix that is a number counts, so `3.7` is the integer
-3 and `40#32` is 40. What is left and is no comment is worth a warning. Where C would go on with 0 because there is no
-number at all, `CfgError` says so.
+Numbers are read as C's atoi and atof read them: the longest prefix that is a number counts, so `3.7` is the integer 3
+and `40#32` is 40. Text after it that is not a comment is worth a warning. Where C would go on with 0 because there is
+no number at all, `CfgError` says so.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ T = TypeVar("T")
 D = TypeVar("D", bound="DataclassInstance")
 Complain = Callable[[str], None]
 ComplainAt = Callable[[str, Location], None]
-Hint = Callable[[str], str]  # what is known of a key that a section does not have
+Hint = Callable[[str], str]  # a hint about a key that a section does not have
 Parser = Callable[[str, Complain], T]
 
 COMMENT: Final = "#;"
-LARGEST: Final = (2 - 2**-23) * 2.0**127  # of a float of 32 bits
+LARGEST: Final = (2 - 2**-23) * 2.0**127  # the largest float of 32 bits
 MAX_ITEMS: Final = 10_000
 _COMMENT = re.compile(f"[{COMMENT}]")
-_NOTHING = re.compile(rf"(?:\.0*)?(?:[{COMMENT}]|\Z)")  # that stands behind a number: such as .0 behind a whole one
+_NOTHING = re.compile(rf"(?:\.0*)?(?:[{COMMENT}]|\Z)")  # after a number: a comment, or .0 of a whole one
 _INTEGER = re.compile(r"([+-]?)0*(\d{1,12})", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 
@@ -43,16 +43,16 @@ def key(parse: Parser[Any], default: Any = dataclasses.MISSING, doc: str = "", *
 
 
 def _quiet(_problem: str) -> None:
-    """Nobody is told."""
+    """Report nothing."""
 
 
 def no_hint(_key: str) -> str:
-    """Nothing is known of a key."""
+    """Know nothing about a key."""
     return ""
 
 
 def _whole(text: str, match: re.Match[str], complain: Complain) -> None:
-    """Complain of what stands behind a number, unless it is a comment."""
+    """Report text after a number, unless it is a comment."""
     rest = text[match.end() :]
     if not _NOTHING.match(rest):
         complain(f"{shown(rest, 40)!r} after the number {match.group()} is ignored")
@@ -111,7 +111,7 @@ positive = at_least(1)
 
 
 def list_of(item: Parser[T]) -> Parser[tuple[T, ...]]:
-    """Several values with commas between them, `MAX_ITEMS` at most; a comment may follow."""
+    """Values separated by commas, `MAX_ITEMS` at most; a comment may follow."""
 
     def parse(text: str, complain: Complain) -> tuple[T, ...]:
         text = _COMMENT.split(text, maxsplit=1)[0]
@@ -126,12 +126,12 @@ def list_of(item: Parser[T]) -> Parser[tuple[T, ...]]:
         return tuple(item(part, complain) for part in items)
 
     each = item.__doc__ or ""
-    parse.__doc__ = f"Values with commas between them, each {each[:1].lower()}{each[1:]}"
+    parse.__doc__ = f"Values separated by commas, each {each[:1].lower()}{each[1:]}"
     return parse
 
 
 def one_of(choices: Mapping[str, Any] | Iterable[str], fallback: str | None = None) -> Parser[str]:
-    """A word out of `choices`; for others Darknet falls back to `fallback`, and so does this, with a warning."""
+    """A word out of `choices`; for any other, Darknet uses `fallback`, and so does this, with a warning."""
     words = tuple(choices)
 
     def parse(text: str, complain: Complain) -> str:
@@ -152,17 +152,17 @@ def fields_of(schema: type[DataclassInstance]) -> dict[str, dataclasses.Field[An
 
 
 def warn(problem: str, where: Location) -> None:
-    """Warn of something Darknet accepts without a word."""
+    """Warn of something that Darknet silently accepts."""
     warnings.warn(CfgWarning(problem, where), stacklevel=2)
 
 
 def refuse(problem: str, where: Location) -> None:
-    """Raise `CfgError` for something Darknet accepts without a word."""
+    """Raise `CfgError` for something that Darknet silently accepts."""
     raise CfgError(problem, where)
 
 
 class Gathered:
-    """Holds problems back, to warn once of those that several lines have."""
+    """Collects problems, to warn once of those that occur in several lines."""
 
     def __init__(self) -> None:
         self.lines: dict[tuple[str, str], dict[int, None]] = {}
@@ -171,7 +171,7 @@ class Gathered:
         self.lines.setdefault((where.file, problem), {})[where.line] = None
 
     def warn(self) -> None:
-        """Give a warning a problem, in the place where it is first, and forget them."""
+        """Warn of each problem, at its first place, and forget them."""
         found, self.lines = self.lines, {}
         for (file, problem), lines in found.items():
             first, *others = lines
@@ -188,8 +188,8 @@ def _also(lines: Sequence[int]) -> str:
 def read(schema: type[D], section: Section, *, report: ComplainAt = warn, hint: Hint = no_hint, **extra: Any) -> D:
     """Fill a schema from a section.
 
-    Raises `CfgError` for a value that does not parse and a required key that is missing; unknown and repeated keys,
-    and what else Darknet accepts without a word, go to `report`. What `hint` knows of an unknown key is said with it.
+    Raises `CfgError` for a value that does not parse and for a missing required key. Unknown and repeated keys, and
+    whatever else Darknet silently accepts, go to `report`, with what `hint` knows of an unknown key.
     """
     known = fields_of(schema)
     values: dict[str, Any] = dict(extra)
@@ -223,8 +223,8 @@ def parse_entry(parse: Parser[T], entry: Entry, section: Section, report: Compla
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` where a known word that begins or ends alike is near, else nothing."""
+    """`; did you mean 'x'?` for a similar known word with the same beginning or end, or nothing."""
     word = word[:60]
-    alike = [other for other in known if other[:1] == word[:1] or other[-2:] == word[-2:]]  # the rest takes long
+    alike = [other for other in known if other[:1] == word[:1] or other[-2:] == word[-2:]]  # all would take long
     close = difflib.get_close_matches(word, alike, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""

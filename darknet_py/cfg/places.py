@@ -1,4 +1,4 @@
-"""Where the files are that other files name: cfg files, .data files and lists."""
+"""Finds the files that cfg files, .data files and lists name."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ from darknet_py.cfg.section import Entry
 
 
 def find_file(name: str, named_by: str) -> Path:
-    """Where a file is that another file names.
+    """The path of a file that another file names.
 
-    Darknet takes the name relative to the folder the command runs in. Where it is not there, the folder of the file
-    that names it counts, and that folder's parent (`cfg/yolo9000.cfg` names `data/9k.tree`). A name that is in none
-    of them is looked for once more without quotes around it and with / for Windows' backslash, and last among the files
-    that come with the package or were downloaded. A file that is nowhere is given as Darknet would open it, so that the
-    error says the name that was written.
+    Darknet takes the name relative to the current folder. If it is not there, the folder of the naming file and that
+    folder's parent are tried (`cfg/yolo9000.cfg` names `data/9k.tree`), then the same without quotes around the name
+    and with / for Windows' backslash, and last the files that were installed or downloaded. A file that is not found is
+    returned as Darknet would open it, so that the error shows the name as written.
     """
     return Path(find_listed(name, named_by))
 
 
 def find_listed(name: str, named_by: str) -> str:
-    """The same for a line of a long list: it stays as it is where that is a file already."""
+    """The same for a line of a long list, which stays as it is if it is a file."""
     return finder(named_by)(name)
 
 
 def file_of(entry: Entry) -> Path:
-    """Where the file is that an entry names: the value without blanks if that exists, else the value as written."""
+    """The file of an entry: its value without blanks if that exists, otherwise as written."""
     found = find_listed(entry.value, entry.where.file)
     if entry.original != entry.value and not _exists(found):
         found = find_listed(entry.original, entry.where.file)
@@ -36,7 +35,7 @@ def file_of(entry: Entry) -> Path:
 
 
 def finder(named_by: str) -> Callable[[str], str]:
-    """`find_listed` for many names in one file, whose folder is looked up once."""
+    """`find_listed` for many names in one file, with one look at its folder."""
     folders: list[str] = []
 
     def find(name: str) -> str:

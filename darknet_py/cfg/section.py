@@ -1,4 +1,4 @@
-"""What a cfg text says, before anything is made of it."""
+"""`Section` and `Entry`: the parsed text of a cfg."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from darknet_py.errors import Location
 
 @dataclass(frozen=True)
 class Entry:
-    """One `key=value` line; blanks and tabs are gone, as Darknet removes them, inside the value too."""
+    """One `key=value` line; blanks and tabs are removed, as Darknet does, even inside the value."""
 
     key: str
     value: str
@@ -18,7 +18,7 @@ class Entry:
 
     @property
     def original(self) -> str:
-        """The value as the file has it, for names of files."""
+        """The value as written, for names of files."""
         return self.written if self.written.replace(" ", "").replace("\t", "") == self.value else self.value
 
     def __str__(self) -> str:
@@ -34,5 +34,5 @@ class Section:
     where: Location
 
     def find(self, key: str) -> Entry | None:
-        """The entry that holds for `key`: where a key is given twice, the first."""
+        """The entry for `key`; the first if it is given twice."""
         return next((entry for entry in self.entries if entry.key == key), None)

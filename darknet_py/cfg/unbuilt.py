@@ -1,8 +1,8 @@
-"""What AlexeyAB's Darknet reads in a cfg and no schema here does yet.
+"""What AlexeyAB's Darknet reads in a cfg and this package does not yet.
 
-Some of it makes another network of the same text, or other boxes, or another order of the weights file; a cfg with that
-is refused. The rest, which matters to training or to nothing at all, is passed over with a warning. A row goes when
-a schema that is registered for the dialect reads it.
+A cfg is refused if such a key changes the network, its boxes or the order of the weights file. Others, which matter
+only to training or to nothing, are ignored with a warning. A row goes when a schema registered for the dialect reads
+it.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from typing import Final
 
 from darknet_py.cfg.section import Entry, Section
 
-Changes = Callable[[Section, str], bool]  # whether this value changes outputs, boxes or the order of weights
+Changes = Callable[[Section, str], bool]  # whether a value changes outputs, boxes or the order of weights
 
 
 @dataclass(frozen=True)
 class Unbuilt:
-    """Sections, activations and keys that one program reads and this package does not."""
+    """Sections, activations and keys of a program that this package does not read."""
 
     sections: frozenset[str]
     activations: frozenset[str]
-    changing: Mapping[str, Mapping[str, Changes]]  # keys of sections that make another network
-    quiet: Mapping[str, frozenset[str]]  # and those that do not; "layer" stands for every layer
+    changing: Mapping[str, Mapping[str, Changes]]  # keys that change the network, by section
+    quiet: Mapping[str, frozenset[str]]  # and those that do not; "layer" means every layer
 
     def has_key(self, section: str, key: str) -> bool:
-        """Whether a section, by its first name, has such a key."""
+        """Whether a section, by its first name, has this key."""
         return any(key in table.get(name, ()) for table in (self.changing, self.quiet) for name in (section, "layer"))
 
     def changes(self, name: str, section: Section, entry: Entry) -> bool:
-        """Whether an entry of a section, whose first name is `name`, makes another network."""
+        """Whether an entry changes the network; `name` is the first name of its section."""
         if entry.key == "activation":
             return entry.value in self.activations
         rule = self.changing.get(name, {}).get(entry.key)
@@ -53,7 +53,7 @@ def _word(*words: str) -> Changes:
 
 
 def _beside(other: str, default: float) -> Changes:
-    """A value that is not the one of another key."""
+    """A value that differs from that of another key."""
     return lambda section, value: _number(value) != _value(section, other, default)
 
 
@@ -62,12 +62,12 @@ def _dilates(section: Section, value: str) -> bool:
 
 
 def _normalizes(section: Section, value: str) -> bool:
-    """`cbn` where `batch_normalize` is not given: then there are more weights."""
+    """`cbn` without `batch_normalize`, which adds weights."""
     return _number(value) != 0 and _value(section, "batch_normalize", 0) == 0
 
 
 def _several(_section: Section, value: str) -> bool:
-    """A second layer after a comma; what follows a # is a comment."""
+    """A second layer after a comma; a # starts a comment."""
     return bool(re.match(r"[^#;]*,[-+]?\d", value))
 
 
@@ -81,7 +81,7 @@ def _value(section: Section, key: str, default: float) -> float:
 
 
 def _number(text: str) -> float:
-    """What atof makes of a text."""
+    """A text as atof reads it."""
     found = re.match(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", text, re.ASCII)
     return float(found.group()) if found else 0.0
 

@@ -1,4 +1,4 @@
-"""Sections back to text."""
+"""Writes sections as text."""
 
 from __future__ import annotations
 

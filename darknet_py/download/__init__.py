@@ -1,4 +1,4 @@
-"""Official weights from where they are published."""
+"""Downloads official weights from where they are published."""
 
 from darknet_py.download.models import MODELS, Model
 from darknet_py.download.official import Downloaded, download

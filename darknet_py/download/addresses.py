@@ -1,4 +1,4 @@
-"""Addresses: which kind they are, and how they are shown without their passwords."""
+"""The scheme of addresses, and how to show them without passwords."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
-_USER: Final = re.compile(  # up to the last @ before the path, or anywhere where a password has a slash in it
+_USER: Final = re.compile(  # up to the last @ before the path, or anywhere if a password contains a slash
     r"(?<=://)(?:(?P<user>[^\s/?#:]*)(?P<word>:[^\s/?#]*)?|(?P<name>[^\s/?#:]*):(?!\d+[/?#])\S*)@"
 )
 
 
 def shown_url(text: str) -> str:
-    """Return the text with passwords of addresses hidden, and users without one, which may be keys."""
+    """The text with passwords of addresses hidden, and users without password, which may be keys."""
 
     def hide(found: re.Match[str]) -> str:
         user = found["name"] if found["name"] is not None else found["user"] if found["word"] else ""
@@ -22,7 +22,7 @@ def shown_url(text: str) -> str:
 
 
 def scheme_of(url: str) -> str:
-    """Return the scheme of an address, or nothing where it is none."""
+    """The scheme of an address, or nothing if the text is not an address."""
     try:
         return urlsplit(url).scheme
     except ValueError:

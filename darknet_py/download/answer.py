@@ -1,4 +1,4 @@
-"""What the head of an HTTP answer says of the file that follows it."""
+"""Reads the head of an HTTP answer with a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 
 
 class Range(NamedTuple):
-    """Which bytes come, first and last, of how many; all -1 where the server does not say so."""
+    """The first and last byte that follow, and the size of the file; all -1 if the server does not say."""
 
     first: int = -1
     last: int = -1
@@ -26,12 +26,12 @@ class Range(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The head of an answer, of the kinds that bring a file or a part of it."""
+    """The head of an answer with a file or a part of it."""
 
     response: requests.Response
 
     def check_status(self) -> None:
-        """Raise `BrokenError` where to ask again may help, `RefusedError` where it will not."""
+        """Raise `BrokenError` if another request may help, `RefusedError` if it will not."""
         code = self.response.status_code
         status = f"{code} {http.client.responses.get(code, '')}".strip()
         if code in RETRIED:
@@ -42,7 +42,7 @@ class Answer(NamedTuple):
             raise RefusedError("compressed, though that was not asked for")
 
     def check_head(self, head: bytes, total: int | None) -> None:
-        """Raise `RefusedError` for a body that starts as a web page or the like does."""
+        """Raise `RefusedError` for a body that starts like a web page or the like."""
         kind = answer_of(head)
         if kind is None and self.response.headers.get("Content-Type", "").lower().startswith("text/html"):
             kind = "an HTML page"
@@ -53,23 +53,23 @@ class Answer(NamedTuple):
 
     @property
     def is_part(self) -> bool:
-        """Whether a range of the file comes."""
+        """Whether a range of the file follows."""
         return self.response.status_code == 206
 
     @property
     def does_not_fit(self) -> bool:
-        """Whether the file there ends before the range that was asked for."""
+        """Whether the file ends before the requested range."""
         return self.response.status_code == RANGE_NOT_SATISFIABLE
 
     @property
     def mark(self) -> str:
-        """What tells versions of the file apart: its ETag, or else when it was last modified."""
+        """The version of the file: its ETag, or else the time of its last change."""
         headers = self.response.headers
         return headers.get("ETag") or headers.get("Last-Modified", "")
 
     @property
     def length(self) -> int | None:
-        """How many bytes come, where the server says so."""
+        """The number of bytes that follow, if the server says."""
         length = self.response.headers.get("Content-Length")
         if length is None or "Transfer-Encoding" in self.response.headers:
             return None
@@ -84,6 +84,6 @@ class Answer(NamedTuple):
 
     @property
     def range(self) -> Range:
-        """The range of the file that comes."""
+        """The range of the file that follows."""
         fields = _RANGE.fullmatch(self.range_text)
         return Range(*map(int, fields.groups())) if fields else Range()

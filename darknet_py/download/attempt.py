@@ -1,4 +1,4 @@
-"""One request for a file, or for the rest of it after an attempt that broke off."""
+"""One request for a file, or for the rest of it after an attempt that was interrupted."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SPARE_DISK: Final = 16 << 20
 
 
 class Attempt:
-    """What one address gives of a file; `run` ends when the part is whole and as it should be."""
+    """An attempt to fetch a file from one address; `run` returns when it is complete and correct."""
 
     def __init__(self, url: str, part: Part, wanted: Wanted, client: Client, report: FileProgress) -> None:
         self.url, self.part, self.wanted, self.client, self.report = url, part, wanted, client, report
         self.saved = part.saved(url)
 
     def run(self) -> None:
-        """Bring what is missing; raises `BrokenError` where another attempt may help, else `RefusedError`."""
+        """Fetch what is missing; raises `BrokenError` if another attempt may help, otherwise `RefusedError`."""
         if self.saved.is_whole:
             digest = self.wanted.hasher(self.part.path).hexdigest()
         else:
@@ -37,7 +37,7 @@ class Attempt:
             raise (BrokenError if self.saved.offset else RefusedError)(fault)
 
     def _headers(self) -> dict[str, str]:
-        # identity: compressed bytes would fit neither Content-Length nor the digest.
+        # identity: compressed bytes would match neither Content-Length nor the digest.
         headers = {"User-Agent": "darknet-py", "Accept-Encoding": "identity"}
         if self.saved.offset:
             headers["Range"] = f"bytes={self.saved.offset}-"
@@ -65,7 +65,7 @@ class Attempt:
         return self._write(chunks, total)
 
     def _total_of_rest(self, answer: Answer) -> int:
-        """Return the size of the whole file, if this answer is the rest of the one that began here."""
+        """The size of the whole file, if this answer continues the part that is here."""
         saved, (first, last, total) = self.saved, answer.range
         same = saved.total in (None, total) and answer.mark in ("", saved.mark)
         if not saved.offset or not same or (first, last) != (saved.offset, total - 1):

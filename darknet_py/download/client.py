@@ -1,4 +1,4 @@
-"""Requests that follow redirects where that is safe, and bodies that have to keep coming."""
+"""Requests that follow safe redirects only, and give up on connections that are too slow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 CHUNK: Final = 1 << 16
 MAX_REDIRECTS: Final = 10
-MEASURED: Final = 60.0  # seconds over which the speed of a connection is taken
+MEASURED: Final = 60.0  # seconds over which the speed of a connection is measured
 
 
 class RefusedError(Exception):
@@ -29,14 +29,14 @@ class BrokenError(Exception):
 
 
 class Client(NamedTuple):
-    """Talks to servers, as long as they keep answering."""
+    """Talks to servers within limits of time and speed."""
 
     session: requests.Session
     timeout: float  # the longest wait for the next bytes, in seconds
-    slowest: float = 0.0  # bytes a second that must come
+    slowest: float = 0.0  # the fewest bytes per second
 
     def get(self, url: str, headers: dict[str, str]) -> requests.Response:
-        """Send the request and follow redirects, but never from https to http."""
+        """Send a request and follow redirects, but never from https to http."""
         said = ""
         for _ in range(MAX_REDIRECTS + 1):
             try:
@@ -64,11 +64,11 @@ class Client(NamedTuple):
             request = session.prepare_request(requests.Request("GET", url, headers=headers))
             ways = session.merge_environment_settings(url, {}, True, None, None)
             verify = True if ways["verify"] is None else ways["verify"]
-            # Session.send would read the body of a redirect, however long, before it could be refused.
+            # Session.send would read the whole body of a redirect before it could be refused.
             return session.get_adapter(url).send(
                 request, stream=True, timeout=self.timeout, verify=verify, cert=ways["cert"], proxies=ways["proxies"]
             )
-        except ValueError as error:  # of requests, of urllib3 or of the encoding of names
+        except ValueError as error:  # from requests, urllib3 or the encoding of names
             raise RefusedError("is not an address") from error
         except requests.Timeout as error:
             raise BrokenError(f"no answer within {self.timeout:g} seconds") from error
@@ -77,7 +77,7 @@ class Client(NamedTuple):
             raise BrokenError(f"no answer: {shown_url(reason)}") from error
 
     def chunks(self, response: requests.Response) -> Iterator[bytes]:
-        """What comes, as it comes; raises `BrokenError` where that is too little in a minute."""
+        """The chunks of a body as they arrive; raises `BrokenError` if too few bytes arrive in a minute."""
         import urllib3  # noqa: PLC0415
 
         start, came = time.monotonic(), 0
@@ -95,7 +95,7 @@ class Client(NamedTuple):
 
 
 def _in_time(ask: Callable[[], requests.Response], seconds: float) -> requests.Response:
-    """The answer, or `BrokenError` where its head takes longer, however steadily it drips in."""
+    """The answer, or `BrokenError` if its head takes longer, even if it keeps trickling in."""
     answers: SimpleQueue[requests.Response | Exception] = SimpleQueue()
     late = threading.Event()
 

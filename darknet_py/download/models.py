@@ -13,18 +13,18 @@ class Model:
 
     name: str
     weights: str
-    cfg: str | None = None  # None: a file of the first layers only, for many networks
+    cfg: str | None = None  # None for a file of the first layers, which suits many networks
     names: str | None = None
     data: str | None = None
     tree: str | None = None
     map: str | None = None
     extra: tuple[str, ...] = ()  # texts that `data` refers to
-    digest: str | None = None  # of the weights: "sha256:...", "sha1:..." or "md5:...", where one is published
-    size: int | None = None  # of the weights in bytes, where published
+    digest: str | None = None  # of the weights: "sha256:...", "sha1:..." or "md5:...", if published
+    size: int | None = None  # of the weights in bytes, if published
 
 
 class Texts(TypedDict, total=False):
-    """What networks for the same classes share."""
+    """Files that networks for the same classes share."""
 
     names: str
     data: str
@@ -52,12 +52,12 @@ IMAGENET: Final = Texts(
 def _network(
     name: str, texts: Texts, size: int | None = None, digest: str | None = None, *, weights: str | None = None
 ) -> Model:
-    """A network whose files are called after it, unless its `weights` are not."""
+    """A network whose files have its name, except `weights` if given."""
     return Model(name, weights or f"{name}.weights", f"cfg/{name}.cfg", **texts, size=size, digest=digest)
 
 
 def _first_layers(name: str, size: int | None = None, digest: str | None = None) -> Model:
-    """What a training starts with."""
+    """Weights to start training from."""
     return Model(name, name, size=size, digest=digest)
 
 
@@ -76,7 +76,7 @@ _MODELS: Final = (
     _network("yolov3", COCO, 248007048, "sha256:523e4e69e1d015393a1b0a441cef1d9c7659e3eb2d7e15f793f060a21b32f297"),
     _network("yolov3-tiny", COCO, 35434956, "sha256:dccea06f59b781ec1234ddf8d1e94b9519a97f4245748a7d4db75d5b7080a42c"),
     _network("yolov3-spp", COCO, 252209544, "sha256:87a1e8c85c763316f34e428f2295e1db9ed4abcec59dd9544f8052f50de327b4"),
-    # Nothing better than MD5 is published for this one: it finds accidents, not forgeries.
+    # Only an MD5 is published for this one, which detects accidents but not forgeries.
     _network("yolo9000", NINE_K, digest="md5:d74ee8d5909f3b7446e9b350b4dd0f44"),
     _network(
         "yolov3-openimages",

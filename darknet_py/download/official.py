@@ -1,4 +1,4 @@
-"""A model's weights and texts, from their hosts or a mirror into a folder.
+"""Fetches a model's weights and texts from their hosts or a mirror into a folder.
 
 A folder that :func:`download` fills is laid out like a Darknet checkout, weights at the top and `cfg/` and
 `data/` below, so the relative paths inside cfg and .data files hold there. A mirror is laid out the same way,
@@ -39,7 +39,7 @@ MAX_TEXT: Final = 16 << 20
 
 @dataclass(frozen=True)
 class Downloaded:
-    """Where the files of a model are now."""
+    """The local files of a model."""
 
     name: str
     folder: Path
@@ -66,12 +66,12 @@ def download(
     expected_bytes: ExpectedBytes | None = None,
     models: Mapping[str, Model] = MODELS,
 ) -> Downloaded:
-    """Fetch a model's weights and texts into `folder`; what is there already stays, unless `force`.
+    """Fetch a model's weights and texts into `folder`; existing files stay, unless `force`.
 
-    `timeout` is the longest wait for the next bytes in seconds, `slowest` how many bytes have to come a second over a
-    minute, `backoff` the pause before the first of the `retries`; it doubles. `progress` True shows bars on stderr. A
-    download that breaks off leaves NAME.part and goes on from there the next time; downloads into one folder take
-    turns. Raises `DownloadError`.
+    `timeout` is the longest wait for the next bytes in seconds, `slowest` the fewest bytes per second over a minute,
+    `backoff` the pause before the first of the `retries`; it doubles. `progress` True shows bars on stderr. An
+    interrupted download leaves NAME.part and continues from it the next time; downloads into one folder take turns.
+    Raises `DownloadError`.
     """
     import requests  # noqa: PLC0415 - the list of models alone stays light
 
@@ -105,7 +105,7 @@ def _check_mirror(mirror: str | None) -> None:
 
 
 class _Place(NamedTuple):
-    """Where files come from and go to."""
+    """The source and the target of a model's files."""
 
     root: Path
     mirror: str | None
@@ -113,7 +113,7 @@ class _Place(NamedTuple):
     transfer: Transfer
 
     def bring(self, model: Model, expected_bytes: ExpectedBytes | None) -> Downloaded:
-        """Fetch what is missing, texts first: they say how large the weights may be."""
+        """Fetch what is missing; texts first, because they determine the size of the weights."""
         cfg, names, data, tree, class_map, *_ = map(
             self._text, (model.cfg, model.names, model.data, model.tree, model.map, *model.extra)
         )
@@ -149,7 +149,7 @@ class _Place(NamedTuple):
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keep other downloads out of the folder; the lock ends with the process, the empty file stays."""
+    """Lock the folder against other downloads; the lock ends with the process, the empty file stays."""
     with (folder / ".lock").open("ab") as handle:
         if sys.platform == "win32":
             import msvcrt  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Who is told how far a file has come."""
+"""Reports the progress of downloads."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-FileProgress = Callable[[str, int, "int | None"], None]  # file name, bytes so far, bytes in all where known
+FileProgress = Callable[[str, int, "int | None"], None]  # file name, bytes so far, bytes in all if known
 
 
 @contextmanager
 def reporting(progress: bool | FileProgress) -> Iterator[FileProgress]:
-    """Who is told: a function, bars on stderr for True, nobody for False."""
+    """The receiver of progress: a function, bars on stderr for True, none for False."""
     if callable(progress):
         yield progress
         return
@@ -23,7 +23,7 @@ def reporting(progress: bool | FileProgress) -> Iterator[FileProgress]:
 
 
 def bars_of(stack: ExitStack, file: TextIO | None = None) -> FileProgress:
-    """A bar a file, in `file` or else on stderr; they end with the stack."""
+    """One bar per file, in `file` or else on stderr; they are closed with the stack."""
     from tqdm import tqdm  # noqa: PLC0415
 
     shown: dict[str, tqdm[NoReturn]] = {}

@@ -1,4 +1,4 @@
-"""One file, whole, from the first of several addresses that has it; this knows nothing of models."""
+"""Fetches one complete file from the first of several addresses that has it; knows nothing of models."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from darknet_py.download.wanted import Wanted
 from darknet_py.errors import DownloadError
 
 LONGEST_PAUSE: Final = 30.0  # seconds
-PROGRESS: Final = 1 << 20  # bytes that an attempt must bring to start the count of retries afresh
+PROGRESS: Final = 1 << 20  # an attempt with more bytes resets the count of retries
 
 
 class Transfer(NamedTuple):
-    """How files are brought: who asks, how often, and who is told of it."""
+    """How files are fetched: by which client, with how many retries, and who gets reports."""
 
     client: Client
     retries: int
@@ -28,7 +28,7 @@ class Transfer(NamedTuple):
     report: FileProgress
 
     def fetch(self, urls: Collection[str], target: Path, wanted: Wanted) -> None:
-        """Bring the file from the first address that has it; it gets its name when all is checked."""
+        """Fetch the file from the first address that has it; it gets its name after all checks."""
         target.parent.mkdir(parents=True, exist_ok=True)
         part, reasons = Part(target), []
         for url in urls:
@@ -41,7 +41,7 @@ class Transfer(NamedTuple):
         raise DownloadError(f"could not download {wanted.name}: {'; '.join(reasons)}; {advice}")
 
     def _fetch_from(self, url: str, part: Part, wanted: Wanted) -> str | None:
-        """Try one address until the part is whole, or return why it cannot be had there."""
+        """Try one address until the file is complete, or return why it cannot be fetched there."""
         failures, best = 0, part.size
         while True:
             try:
@@ -49,7 +49,7 @@ class Transfer(NamedTuple):
             except RefusedError as error:
                 return str(error)
             except BrokenError as error:
-                # A connection that often breaks will do, as long as it brings something now and then.
+                # An unstable connection will do, as long as it makes progress.
                 failures = 1 if part.size >= best + PROGRESS else failures + 1
                 if failures > self.retries:
                     return f"{error} ({failures} attempts)"

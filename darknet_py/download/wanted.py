@@ -1,4 +1,4 @@
-"""What a file must be before it gets its name."""
+"""Checks a file before it gets its name."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ CHUNK: Final = 1 << 20
 
 
 class Wanted(NamedTuple):
-    """A name, and the sizes and the digest that the file of this name may have."""
+    """The name of a file, and the sizes and the digest that it may have."""
 
     name: str
     limit: int  # bytes
-    sizes: Collection[int] = ()  # none: any
-    asker: str = ""  # who says which sizes
+    sizes: Collection[int] = ()  # empty for any size
+    asker: str = ""  # the source of these sizes
     digest: str | None = None  # "sha256:..."
 
     @property
     def most(self) -> int:
-        """How many bytes it has at most."""
+        """The most bytes it may have."""
         return max(self.sizes, default=self.limit)
 
     def fault(self, size: int, digest: str | None = None) -> str | None:
-        """Say what is wrong with a file of this size and digest in hex."""
+        """The fault of a file of this size and digest in hex, if any."""
         if self.sizes and size not in self.sizes:
             sizes = " or ".join(map(str, sorted(self.sizes)))
             guess = "another model or version, cut short, or a page that says what is wrong"
@@ -36,11 +36,11 @@ class Wanted(NamedTuple):
         return None
 
     def fault_in(self, path: Path) -> str | None:
-        """Say what is wrong with a file that is there."""
+        """The fault of an existing file, if any."""
         return self.fault(path.stat().st_size, self.hasher(path).hexdigest())
 
     def hasher(self, path: Path) -> hashlib._Hash:
-        """Return a hasher of the digest's algorithm, fed with what is in the file, if there is one."""
+        """A hasher of the digest's algorithm with the file's content so far, if a digest is known."""
         hasher = hashlib.new(self.digest.partition(":")[0] if self.digest else "sha256", usedforsecurity=False)
         if self.digest and path.exists():
             with path.open("rb") as file:

@@ -1,1 +1,1 @@
-"""C and Triton kernels, compiled where they are used. Knows nothing of networks."""
+"""C and Triton kernels, compiled on the machine that uses them. Knows nothing of networks."""

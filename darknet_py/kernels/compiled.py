@@ -1,8 +1,8 @@
-"""The library of the C kernels: compiled once by the machine's own compiler and kept in the user's cache.
+"""Compiles the library of C kernels once with the machine's compiler and keeps it in the user's cache.
 
-Its name says what it was made of, and the digest of what is in it: a library that is not whole is not loaded. Neither
-is one that others could have written. Where a compiler takes too long, or makes what cannot be loaded, a file says so,
-and is believed until it is deleted or another compiler is there.
+The file's name has digests of its sources and of its content: an incomplete library is not loaded, nor one that others
+could have written. If a compiler takes too long or its result cannot be loaded, a file says so, and holds until it is
+deleted or another compiler is used.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from pathlib import Path
 from darknet_py import files
 from darknet_py.errors import DarknetError, shown
 
-with contextlib.suppress(ImportError):  # not on Windows, where nothing is compiled
+with contextlib.suppress(ImportError):  # missing on Windows, where nothing is compiled
     import fcntl
 
 SOURCES = [Path(__file__).with_name(name) for name in ("kernel.h", "winograd.c", "narrow.c", "letterbox.c")]
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-predictive-commoning", "-fopenmp", "-fPIC", "-Wno-psabi")
 X86_FLAGS = ("-mprefer-vector-width=512",)
 SECONDS = 60  # for all of it
-WORK = "compiling-"  # how temporary folders begin
+WORK = "compiling-"  # start of the names of temporary folders
 LOG = logging.getLogger("darknet_py")
 
 
 def opened(functions: Callable[[ctypes.CDLL], ctypes.CDLL]) -> ctypes.CDLL | None:
-    """The library out of the cache, compiled if need be, as `functions` gives it; None where that cannot be."""
+    """The result of `functions` for the cached library, compiled if need be; None if that fails."""
     try:
         command = shlex.split(os.environ.get("CC") or "gcc")
         folder = files.private(files.cache_folder())
@@ -51,12 +51,12 @@ def opened(functions: Callable[[ctypes.CDLL], ctypes.CDLL]) -> ctypes.CDLL | Non
 def loaded(
     command: Sequence[str], flags: Sequence[str], folder: Path, functions: Callable[[ctypes.CDLL], ctypes.CDLL]
 ) -> ctypes.CDLL:
-    """The library of this source, machine and command out of `folder`; raises what `opened` catches."""
+    """The library of this source, machine and command in `folder`; raises what `opened` catches."""
     key = _key(command, flags)
     with contextlib.suppress(OSError, AttributeError):
         return functions(ctypes.CDLL(str(_found(folder, key))))
     with _alone(folder):
-        with contextlib.suppress(OSError, AttributeError):  # another process has made it meanwhile
+        with contextlib.suppress(OSError, AttributeError):  # another process has compiled it meanwhile
             return functions(ctypes.CDLL(str(_found(folder, key))))
         refused = folder / f"refused-{key}.txt"
         if refused.exists():
@@ -76,12 +76,12 @@ def loaded(
 
 
 def compiled(command: Sequence[str], flags: Sequence[str], folder: Path) -> Path:
-    """Where the new library is in `folder`."""
+    """Compile a new library into `folder` and return its path."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=WORK) as work:
         whole, kernels = Path(work, "kernels.so"), [source for source in SOURCES if source.suffix == ".c"]
         objects = [f"{work}/{source.stem}.o" for source in kernels]
         made = [(*flags, "-c", str(source), "-o", to) for source, to in zip(kernels, objects, strict=True)]
-        # Linked without -fopenmp, it takes the OpenMP that torch has loaded: a second one would fight for the cores.
+        # Linked without -fopenmp, it uses the OpenMP that torch has loaded: a second one would compete for the cores.
         end = time.monotonic() + SECONDS
         for arguments in (*made, ("-shared", *objects, "-o", str(whole))):
             _run((*command, *arguments), end - time.monotonic())
@@ -91,14 +91,14 @@ def compiled(command: Sequence[str], flags: Sequence[str], folder: Path) -> Path
 
 
 def machine_flags() -> tuple[str, ...]:
-    """How the kernels are compiled here."""
+    """The command that compiles the kernels on this machine."""
     return FLAGS + (X86_FLAGS if platform.machine() == "x86_64" else ())
 
 
 def _key(command: Sequence[str], flags: Sequence[str]) -> str:
-    """The digest of all that a library depends on.
+    """The digest of everything that a library depends on.
 
-    Files of the command stand for the compiler's version, with their size and time, since to ask it takes longer.
+    The size and time of the command's files stand for the compiler's version, because asking the compiler is slow.
     """
     programs = []
     for word in command:
@@ -112,7 +112,7 @@ def _key(command: Sequence[str], flags: Sequence[str]) -> str:
 
 
 def _found(folder: Path, key: str) -> Path:
-    """The library of that key that is whole and ours; raises `FileNotFoundError`. Others of that key are removed."""
+    """The intact library of a key that belongs to us, or `FileNotFoundError`; removes others of that key."""
     for path in folder.glob(f"kernels-{key}-*.so"):
         with contextlib.suppress(OSError):
             info = path.lstat()
@@ -125,10 +125,10 @@ def _found(folder: Path, key: str) -> Path:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process compiles in a folder, and remove what those left there that were killed."""
+    """Wait until no other process compiles in a folder, and remove the leftovers of killed ones."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError):  # some network's file systems lock no folders
+        with contextlib.suppress(OSError):  # some network file systems cannot lock folders
             fcntl.flock(handle, fcntl.LOCK_EX)
             for work in folder.glob(f"{WORK}*"):
                 shutil.rmtree(work, ignore_errors=True)
@@ -138,7 +138,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _run(command: Sequence[str], seconds: float) -> None:
-    """Run a command; it and what it started end when the time is over."""
+    """Run a command; it and its children are killed when the time is over."""
     no = subprocess.DEVNULL
     process = subprocess.Popen(command, stdin=no, stdout=no, stderr=no, start_new_session=True)  # noqa: S603
     try:
@@ -164,9 +164,9 @@ def _tell(reason: str) -> None:
 
 @cache
 def told_of_processor(*starts: str) -> str:
-    """The first line about the processor that starts so."""
+    """The first line of /proc/cpuinfo with this start."""
     try:
-        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:  # not to its end: that is slow with many processors
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:  # reading all of it is slow with many processors
             return next((line for line in file if line.startswith(starts)), "")
     except OSError:
         return ""

@@ -1,4 +1,4 @@
-"""The C kernels: how they are called, and which there are on this machine."""
+"""Calls the C kernels, and finds out what this machine has."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Job(Structure):
 
 
 class Buffer(Structure):
-    """Memory that a kernel reads or writes, and how many bytes of it; the `Buffer` of kernel.h."""
+    """Memory that a kernel reads or writes, and its bytes; the `Buffer` of kernel.h."""
 
     _fields_ = (("at", c_void_p), ("bytes", c_ssize_t))
 
@@ -43,7 +43,7 @@ class Picture(Structure):
 
 
 class Axis(Structure):
-    """Where letterbox.c looks for each sample of a side."""
+    """The samples along a side that letterbox.c reads."""
 
     _fields_ = (
         *((name, c_void_p) for name in ("near", "far", "near_weight", "far_weight")),
@@ -53,14 +53,14 @@ class Axis(Structure):
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled kernels, or None where there is no compiler for them; DARKNET_PY_NATIVE=0 goes without."""
+    """The compiled kernels, or None without a compiler or with DARKNET_PY_NATIVE=0."""
     if os.environ.get("DARKNET_PY_NATIVE") == "0" or sys.platform != "linux":
         return None
     return compiled.opened(functions)
 
 
 def functions(kernel: ctypes.CDLL) -> ctypes.CDLL:
-    """The library with the types of its functions; raises `AttributeError` where one is missing."""
+    """The library with the types of its functions; raises `AttributeError` if one is missing."""
     job, size, buffers, axis = POINTER(Job), c_ssize_t, c_void_p, POINTER(Axis)
     for name, result, *arguments in (
         ("column", size),
@@ -81,12 +81,12 @@ def functions(kernel: ctypes.CDLL) -> ctypes.CDLL:
 def call(
     function: Callable[..., Any], *sizes: Any, tensors: Sequence[Tensor | None], types: Sequence[torch.dtype]
 ) -> None:
-    """Let a kernel work on dense tensors of these types on the CPU: those of four dimensions are channels last.
+    """Call a kernel with dense tensors of any shape and of these types on the CPU; four dimensions mean channels last.
 
-    Raises `DarknetError` for other tensors, and where the kernel finds that they do not fit the sizes.
+    Raises `DarknetError` for other tensors, and if the kernel finds that they do not fit the sizes.
     """
     numbers = [number for pair in map(_buffer, tensors, types) for number in pair]
-    if function(*sizes, (c_ssize_t * len(numbers))(*numbers)):  # in memory the same as buffers, and sooner made
+    if function(*sizes, (c_ssize_t * len(numbers))(*numbers)):  # laid out as buffers are, but faster to make
         shapes = [None if tensor is None else tuple(tensor.shape) for tensor in tensors]
         raise DarknetError(f"the kernel {function.__name__} does not take tensors of {shapes} with these sizes")
 
@@ -104,14 +104,14 @@ def _buffer(tensor: Tensor | None, dtype: torch.dtype) -> tuple[int, int]:
 
 
 def floats(count: int) -> int:
-    """How many floats a kernel needs to work in; raises `DarknetError` for sizes that it refuses."""
+    """The floats of workspace that a kernel needs; raises `DarknetError` for sizes that it refuses."""
     if count < 0:
         raise DarknetError("a C kernel does not take these sizes")
     return count
 
 
 def has_amx() -> bool:
-    """Whether the processor multiplies matrices of bfloat16, many times as fast as it multiplies vectors."""
+    """Whether the processor has matrix products of bfloat16 (AMX), which are many times faster than vectors."""
     return "amx_bf16" in told_of_processor("flags").split()
 
 

@@ -1,4 +1,4 @@
-"""Triton kernels: the first convolution of a network, and what follows the others, each in one pass over memory."""
+"""Triton kernels: the first convolution of a network, and the epilogue of the others, each in one pass over memory."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from darknet_py.errors import DarknetError
 FAILURES = TritonError, RuntimeError, CalledProcessError, OSError
 
 VALUES = 4096  # outputs of one program of `epilogue`
-CHANNELS = 128  # of them side by side, at the most
-TAPS = 64  # values of a patch of the input, at the most
+CHANNELS = 128  # the most of them side by side
+TAPS = 64  # the most values of a patch of the input
 
 
 @triton.jit
@@ -70,7 +70,7 @@ def _epilogue(  # type: ignore[no-untyped-def]
 def epilogue(
     x: Tensor, bias: Tensor, slope: float, other: Tensor | None = None, other_slope: float = 1.0, *, pool: bool = False
 ) -> Tensor:
-    """leaky(x + bias) -> (N, K, H, W), plus `other` and leaky again, or the largest of each 2 x 2.
+    """leaky(x + bias) -> (N, K, H, W), plus `other` and leaky again, or the maximum of each 2 x 2.
 
     `x` (N, K or more, H, W) is channels last, and may be used for the output. Slopes are not negative.
     """
@@ -132,7 +132,7 @@ def _stem(  # type: ignore[no-untyped-def]
     filters: tl.constexpr,
     precision: tl.constexpr,
 ):
-    """A stretch of one row of outputs, each of a patch of the input whose side is `shrink` + 2."""
+    """Compute a stretch of one row of outputs, each from a patch of the input with sides of `shrink` + 2."""
     n, row = tl.program_id(2).to(tl.int64), tl.program_id(1)
     column, tap, filter = tl.program_id(0) * columns + tl.arange(0, columns), tl.arange(0, taps), tl.arange(0, filters)  # noqa: A001
     side: tl.constexpr = shrink + 2
@@ -153,7 +153,7 @@ def _stem(  # type: ignore[no-untyped-def]
 
 
 def stem(x: Tensor, weight: Tensor, bias: Tensor, slope: float, *, pool: bool = False) -> Tensor:
-    """leaky(conv(x) + bias) -> (N, K, H, W) channels last of the weights' type, or the largest of each 2 x 2.
+    """leaky(conv(x) + bias) -> (N, K, H, W) channels last of the weights' type, or the maximum of each 2 x 2.
 
     The convolution is 3 x 3 of stride 1 and padding 1. `x` (N, C, H, W) has any layout and type of floats, `weight` is
     by `stem_weight` with the same `pool`.
@@ -166,7 +166,7 @@ def stem(x: Tensor, weight: Tensor, bias: Tensor, slope: float, *, pool: bool = 
     _check(x, x.is_floating_point(), bias, bias.is_contiguous())
     y = torch.empty((n, k, high, wide), dtype=weight.dtype, device=x.device, memory_format=torch.channels_last)
     precision = "tf32" if torch.backends.cudnn.allow_tf32 else "ieee"
-    columns, warps = (128, 4) if pool else (64, 1)  # of one program; the fastest on an H200
+    columns, warps = (128, 4) if pool else (64, 1)  # outputs of one program; the fastest on an H200
     with torch.cuda.device_of(x):
         _stem[triton.cdiv(wide, columns), high, n](
             x,
@@ -192,14 +192,14 @@ def stem(x: Tensor, weight: Tensor, bias: Tensor, slope: float, *, pool: bool = 
 
 
 def _check(x: Tensor, holds: bool, other: Tensor, fits: bool) -> None:
-    """Raise `DarknetError` for tensors that a kernel would read outside of."""
+    """Raise `DarknetError` for tensors that a kernel would read beyond their end."""
     if not (holds and fits and other.is_floating_point() and other.device == x.device):
         shapes = ", ".join(f"{tuple(one.shape)} {one.dtype} on {one.device}" for one in (x, other))
         raise DarknetError(f"a GPU kernel does not take these together: {shapes}")
 
 
 def stem_weight(weight: Tensor, *, pool: bool = False) -> Tensor | None:
-    """Weights (K, C, 3, 3) as `stem` wants them, or None for more than it can.
+    """Weights (K, C, 3, 3) in the layout of `stem`, or None if they are too large for it.
 
     These are [outputs][taps][filters]: for each of the outputs that are pooled, what the values of a patch count.
     """
@@ -211,7 +211,7 @@ def stem_weight(weight: Tensor, *, pool: bool = False) -> Tensor | None:
     for i in range(shrink):
         for j in range(shrink):
             patches[i, j, :, :, i : i + 3, j : j + 3] = weight
-    least = 16  # of a side of what tensor cores multiply
+    least = 16  # the side of the matrices that tensor cores multiply
     wide, high = (max(triton.next_power_of_2(side), least) for side in (k, taps))
     padded = weight.new_zeros(shrink**2, high, wide)
     padded[:, :taps, :k] = patches.view(shrink**2, k, taps).mT

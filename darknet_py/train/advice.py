@@ -1,4 +1,4 @@
-"""What a cfg says that training rarely wants: `check` and `detector train` say the same of it."""
+"""Advice about settings that training rarely wants, for `check` and `detector train`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from darknet_py.train.sizes import Sizes
 
 
 class Advice(NamedTuple):
-    """A sentence and its place in the cfg."""
+    """A piece of advice and its place in the cfg."""
 
     message: str
     where: Location
@@ -23,7 +23,7 @@ class Advice(NamedTuple):
 
 
 def differences(graph: Graph) -> Iterator[Advice]:
-    """Keys that training obeys and the original does not."""
+    """Advice about keys that training obeys and the original does not."""
     for index, head in graph.grids.items():
         if head.max > MOST_TRUTHS:
             beyond = f"max={head.max}: training takes at most {MOST_TRUTHS} truths a picture, and refuses this"
@@ -34,7 +34,7 @@ def differences(graph: Graph) -> Iterator[Advice]:
 
 
 def advice(graph: Graph, manner: Manner, sizes: Sizes | None = None) -> Iterator[Advice]:
-    """Settings that seldom give a good network; `sizes` are those of random=1 that were chosen for this run."""
+    """Advice about settings that seldom make a good network; `sizes` are those chosen for random=1."""
     net = graph.net
     if net.batch == 1:
         message = (

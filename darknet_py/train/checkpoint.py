@@ -1,4 +1,4 @@
-"""Files that a run leaves: Darknet's weights, and NAME.resume beside NAME.backup with all that it takes to go on."""
+"""The files of a run: Darknet's weights, and NAME.resume beside NAME.backup with the state to continue from."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def base_name(graph: Graph) -> str:
 
 
 class Saver:
-    """Saves under a name in a folder; `last` is what was saved last."""
+    """Saves under a name in a folder; `last` is the last saved file."""
 
     def __init__(self, folder: Path, name: str, final: str = "_final") -> None:
         self.folder, self.name, self._final = folder, name, final
@@ -43,7 +43,7 @@ class Saver:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Make the folder and keep other runs out of it; raises `DarknetError` where one is in it."""
+        """Create and lock the folder; raises `DarknetError` if another run has it."""
         lock = FolderLock(self.folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ class Saver:
             lock.give_back()
 
     def prepare(self) -> None:
-        """Make the folder, and remove what a run that was killed had only half written there."""
+        """Create the folder, and remove half-written files of a killed run."""
         name = rf"\.+{re.escape(self.name)}(_\w+)?\.(backup|resume|weights)(\.part)?(\.\w+\.part)?"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -68,11 +68,11 @@ class Saver:
             raise _no_place(self.folder, error) from error
 
     def numbered(self, network: Network, number: int) -> Path:
-        """Save NAME_N.weights, after so many updates or epochs."""
+        """Save NAME_N.weights after N updates or epochs."""
         return self._save(network, f"{self.name}_{number}.weights")
 
     def final(self, network: Network) -> Path:
-        """Save the weights of the end."""
+        """Save the final weights."""
         return self._save(network, f"{self.name}{self._final}.weights")
 
     def _save(self, network: Network, name: str) -> Path:
@@ -82,7 +82,7 @@ class Saver:
 
     @contextmanager
     def _whole(self, path: Path) -> Iterator[Path]:
-        """Where to write what becomes `path` once it is on the disk; raises `WeightsError` that names `path`."""
+        """A file that becomes `path` once it is on the disk; errors are a `WeightsError` that names `path`."""
         part = self.folder / f".{path.name}.part"
         try:
             yield part
@@ -98,12 +98,11 @@ class Saver:
         self.last = path
 
     def backup(self, network: Network, state: Mapping[str, Any]) -> Path:
-        """Write NAME.resume with `state` and the network, then NAME.backup; each takes its place in one step.
+        """Write NAME.resume with `state` and the network, then NAME.backup; each replaces the old one in one step.
 
-        A run that is killed between the two leaves a new NAME.resume and an old NAME.backup; the first knows the
-        digests of both backups, and it holds the weights itself. So what is on the disk always goes together. `state`
-        is made of plain numbers, strings, tensors, lists and dicts. Raises `WeightsError` where the disk is full; the
-        old files stay.
+        A run that is killed between the two leaves a new NAME.resume and an old NAME.backup. The former has the digests
+        of both backups and the weights itself, so the files on the disk always fit together. `state` consists of plain
+        numbers, strings, tensors, lists and dicts. Raises `WeightsError` if the disk is full; the old files stay.
         """
         with self._whole(self.path) as part:
             weights.save(network, part)
@@ -114,7 +113,7 @@ class Saver:
 
 
 def check_place(folder: Path) -> None:
-    """Raise `WeightsError` where weights cannot be saved in a folder, as far as that is known before."""
+    """Raise `WeightsError` if weights cannot be saved in a folder, as far as that is known beforehand."""
     try:
         check_folder(folder)
     except OSError as error:
@@ -135,7 +134,7 @@ def _write(path: Path, values: Mapping[str, Any]) -> None:
         with replacing(path, durable=True) as file:
             try:
                 torch.save(dict(values), file)
-            except RuntimeError as error:  # of closing the archive, which hides what stopped the writing
+            except RuntimeError as error:  # from closing the archive, which hides the first error
                 raise error.__context__ or error from None
     except OSError as error:
         raise WeightsError(f"{path}: cannot be written: {os_reason(error)}") from error
@@ -143,14 +142,14 @@ def _write(path: Path, values: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """What a NAME.resume holds."""
+    """The content of a NAME.resume."""
 
     path: Path
     values: Mapping[str, Any]
 
     @classmethod
     def read(cls, path: str | Path) -> Checkpoint:
-        """Read a resume file onto the CPU; raises `WeightsError` where it is none. Code in it is never run."""
+        """Read a resume file onto the CPU without running code from it; raises `WeightsError` if it is not one."""
         path = Path(path)
         try:
             values: Any = pickled.load(path, whole=True)
@@ -170,11 +169,11 @@ class Checkpoint:
         return seed
 
     def belongs_to(self, backup: str | Path) -> bool:
-        """Whether this was written with this NAME.backup, or right after it."""
+        """Whether this was written with a NAME.backup, or right after it."""
         return digest(Path(backup)) in self.values["backups"]
 
     def restore(self, network: Network) -> None:
-        """Give a network these weights; raises `WeightsError` where they are another network's."""
+        """Load these weights into a network; raises `WeightsError` if they belong to another one."""
         mine, found = network.state_dict(), self.values["network"]
         wrong = next((key for key in mine if not _alike(mine[key], found.get(key))), None)
         if wrong is None and len(mine) != len(found):
@@ -189,7 +188,7 @@ def _alike(mine: Tensor, stored: object) -> bool:
 
 
 def digest(path: Path) -> str:
-    """A fingerprint of a file."""
+    """The digest of a file."""
     found = hashlib.blake2b(digest_size=16)
     with opened(path) as file:
         while chunk := file.read(CHUNK):

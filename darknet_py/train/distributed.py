@@ -1,4 +1,4 @@
-"""Several processes that train one network: who does what, and what they add up."""
+"""Trains one network in several processes: divides the work and combines the results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VARIABLES: Final = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")  # t
 
 @dataclass(frozen=True)
 class World:
-    """This process among those that train together."""
+    """This process among the processes of a run."""
 
     rank: int = 0
     size: int = 1
@@ -43,7 +43,7 @@ class World:
         return values
 
     def wait(self) -> None:
-        """Go on when every process has come here."""
+        """Wait for all processes."""
         if self.size > 1:
             dist.barrier()
 
@@ -53,10 +53,10 @@ ALONE: Final = World()
 
 @contextmanager
 def joined(device: str | torch.device | None = None) -> Iterator[World]:
-    """The processes that torchrun started, or this one alone on `device`; they part at the end.
+    """Join the processes that torchrun started, or use only this one on `device`; they leave at the end.
 
-    Each has the GPU of its local rank where there are enough, and NCCL between them; or the CPU, and gloo. Raises
-    `DarknetError` for a device that only one of them can have.
+    Each process has the GPU of its local rank if there are enough, with NCCL; otherwise the CPU, with gloo. Raises
+    `DarknetError` for a device that only one of them can use.
     """
     if not all(name in os.environ for name in VARIABLES):
         yield World(device=torch.device(device or "cpu"))
@@ -71,9 +71,9 @@ def joined(device: str | torch.device | None = None) -> Iterator[World]:
     )
     try:
         yield World(rank, size, chosen)
-        dist.barrier()  # nobody leaves while another still talks to it
+        dist.barrier()  # no process leaves while another still communicates with it
     finally:
-        gc.collect()  # what uses the group goes before it
+        gc.collect()  # frees the users of the group before it
         dist.destroy_process_group()
 
 
@@ -98,7 +98,7 @@ def _device(asked: torch.device | None, rank: int, size: int) -> torch.device:
 
 @dataclass(frozen=True)
 class Share:
-    """The mini-batches of every update that one process does: `count` of `rows` rows from the `first` on."""
+    """A process's mini-batches of every update: `count` of them, of `rows` rows, from the `first` on."""
 
     count: int
     rows: int
@@ -106,10 +106,10 @@ class Share:
 
 
 def share_of(net: Net, world: World = ALONE) -> Share:
-    """What a process does of the batch, which is that of the cfg however many there are.
+    """A process's part of the batch, which stays that of the cfg for any number of processes.
 
-    The mini-batches go to the processes in order; where there are too few, or they do not come out even, they are
-    split into as few more as do. Raises `DarknetError` where the batch cannot be split so.
+    The mini-batches are assigned in order; if there are too few or they do not divide evenly, they are split into as
+    few more as possible. Raises `DarknetError` if the batch cannot be split.
     """
     total = net.batch // net.subdivisions * net.subdivisions
     parts = math.lcm(net.subdivisions, world.size)
@@ -123,7 +123,7 @@ def share_of(net: Net, world: World = ALONE) -> Share:
 
 
 class RunningStatistics:
-    """Running means and variances of several processes, put together as if one had done all mini-batches in order."""
+    """Combines running means and variances as if one process had computed all mini-batches in order."""
 
     def __init__(self, network: Network, world: World) -> None:
         self.world = world
@@ -132,17 +132,17 @@ class RunningStatistics:
         self.remember()
 
     def remember(self) -> None:
-        """Take the values as they are now, in all processes, for those to start from."""
+        """Remember the current values, which are the same in all processes."""
         self.values, self.counts = self._values(), self._counts()
 
     def _values(self) -> Tensor:
-        """All running values in a row."""
+        """All running values as one row."""
         values = [value for bn in self.modules for value in (bn.running_mean, bn.running_var)]
         parts = [value.detach() for value in values if value is not None]
         return torch.cat(parts) if parts else torch.empty(0, dtype=torch.float32)
 
     def _counts(self) -> Tensor:
-        """How many batches each running value is made of."""
+        """The number of batches in each running value."""
         parts = [
             bn.num_batches_tracked.expand(2 * bn.num_features)
             for bn in self.modules
@@ -152,10 +152,10 @@ class RunningStatistics:
 
     @torch.no_grad()
     def combine(self) -> None:
-        """Take in what all processes measured since `remember`.
+        """Combine the measurements of all processes since `remember`.
 
-        k batches turn a running value r into a r + c with a = (1 - momentum)^k, so that the values after all
-        processes, one after the other, are a^n r + the sum of a^(n - 1 - rank) c.
+        k batches change a running value r to a r + c with a = (1 - momentum)^k, so the values after all processes, one
+        after the other, are a^n r + the sum of a^(n - 1 - rank) c.
         """
         if not self.modules:
             return

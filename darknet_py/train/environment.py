@@ -1,4 +1,4 @@
-"""How torch and the C library's memory are set up while training."""
+"""Settings of torch and of the C library's memory for training."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ M_MMAP_MAX: Final = -4
 
 
 def tune_malloc() -> bool:
-    """Let the C library keep memory that is freed, until this process ends; gives whether it can.
+    """Make the C library keep freed memory until this process ends; returns whether it can.
 
-    glibc hands large blocks back to the system at once, and the next step waits until it gets as many empty pages
-    again. This changes the whole process and what it forks, so a program decides on it, not a library. Call it before
-    the first large tensor.
+    glibc returns large blocks to the system at once, and the next step waits for as many fresh pages. This changes the
+    whole process and its forks, so it is for programs to decide, not for a library. Call it before the first large
+    tensor.
     """
     if sys.platform != "linux":
         return False
@@ -31,7 +31,7 @@ def tune_malloc() -> bool:
 
 @contextmanager
 def set_up(*, deterministic: bool) -> Iterator[None]:
-    """Set torch up for a run, and back; what it runs into becomes a `DarknetError` that says what to do."""
+    """Set torch up for a run, and restore it; errors become a `DarknetError` that says what to do."""
     before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = not deterministic

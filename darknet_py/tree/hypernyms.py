@@ -1,9 +1,9 @@
-"""Lines that say what is a kind of what: one a name, as hypernyms of WordNet or as ways down from the top.
+"""A text format for "is a kind of": `dog animal`, `entity/animal/dog`.
 
 A line is one of these; `#` at its start makes it a comment::
 
-    dog animal              a dog is a kind of animal; between names of several words stands a tab
-    entity/animal/dog       the same for a whole way down; such names may have blanks
+    dog animal              a dog is a kind of animal; a tab separates names of several words
+    entity/animal/dog       the same for a whole path from the top; its names may have blanks
     entity                  a name of the top level
     hot dog = hotdog        a label is another name for a node
 """
@@ -21,16 +21,16 @@ from darknet_py.errors import CfgError, DarknetError, Location
 from darknet_py.files import read_text
 from darknet_py.tree.wordtree import MAX_BYTES, MAX_LINES
 
-NAME_BYTES: Final = 255  # the C program has room for so many
+NAME_BYTES: Final = 255  # the C program's limit
 SHOWN: Final = 5
 _SAME: Final = re.compile(r"(?:^|\s)=(?:\s|$)")
 
 
 @dataclass
 class Kinds:
-    """What lines say: under what every name may stand (nothing: the top level), and which labels are which node.
+    """The content of such lines: the possible parents of every name (none: the top level), and the nodes of labels.
 
-    Names in `above` and `same` have `_` for blanks, as in a .tree file; `written` has them as they were.
+    Names in `above` and `same` have `_` for blanks, as in a .tree file; `written` has them as written.
     """
 
     above: dict[str, dict[str, None]] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Kinds:
 
     @classmethod
     def parse(cls, text: str, source: str = "lines") -> Kinds:
-        """Read lines; raises `CfgError` for one that is none of the four, and for names that go in a circle."""
+        """Read lines; raises `CfgError` for one in none of the four forms, and for names in a circle."""
         if text.count("\n") > MAX_LINES:
             raise CfgError(f"more than {MAX_LINES} lines; is this the right file?", Location(source))
         kinds = cls()
@@ -82,12 +82,12 @@ class Kinds:
         return name
 
     def lowest(self) -> list[str]:
-        """The names that nothing stands under."""
+        """The names without children."""
         parents = {parent for above in self.above.values() for parent in above}
         return [name for name in self.above if name not in parents]
 
     def with_one_way(self) -> set[str]:
-        """The names to which there is but one way from the top level."""
+        """The names with only one path from the top level."""
         found: set[str] = set()
         for name in TopologicalSorter(self.above).static_order():
             if len(self.above[name]) <= 1 and all(parent in found for parent in self.above[name]):
@@ -96,7 +96,7 @@ class Kinds:
 
 
 def name_of(text: str) -> str:
-    """A name as it stands in a .tree file: `_` for blanks; raises `DarknetError` for one that is empty or too long."""
+    """A name as in a .tree file, with `_` for blanks; raises `DarknetError` if it is empty or too long."""
     name = "_".join(text.split())
     if not name or len(name.encode("utf-8", "surrogateescape")) > NAME_BYTES:
         raise DarknetError(f"a name of 1 to {NAME_BYTES} bytes was expected, not {text[:40]!r}")

@@ -1,7 +1,7 @@
-"""Label sets merged into one tree of classes, as YOLO9000 does with COCO and ImageNet.
+"""Merges label sets into one tree of classes, as YOLO9000 does with COCO and ImageNet.
 
-A name may stand under several others. Names with one way up come first; each of the rest takes the way that brings the
-fewest new nodes.
+A name may have several parents. Names with only one path to the top come first; each of the others takes the path that
+adds the fewest nodes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from darknet_py.tree.wordtree import WordTree
 
 @dataclass(frozen=True)
 class Merged:
-    """A tree, how its nodes are called, and of each label set the node of every label."""
+    """A tree, the names of its nodes, and the node of every label for each label set."""
 
     tree: WordTree
     names: tuple[str, ...]
@@ -27,11 +27,11 @@ class Merged:
 def merge(
     kinds: Kinds, label_sets: Sequence[Sequence[str]] = (), base: WordTree | None = None, base_names: Sequence[str] = ()
 ) -> Merged:
-    """Make a tree that has every label of `label_sets` and what stands above it; without sets, every name in `kinds`.
+    """Make a tree of every label in `label_sets` and its ancestors; without sets, of every name in `kinds`.
 
-    All nodes of `base` stay where they are and keep their order; `base_names` is how they are called. A label is the
-    node of its name, or the one that a line says it is, or the only one of `base` that is called so. Raises
-    `DarknetError` for labels that are none of these, and where several nodes are called so.
+    All nodes of `base` keep their place and order; `base_names` are their names. The node of a label is that of its
+    name, or the one that a line gives, or the only one of `base` with that name. Raises `DarknetError` for labels
+    without such a node, and if several nodes have the name.
     """
     growing = _Growing(kinds, {} if base is None else _parents(base))
     called = _called(base, base_names)
@@ -59,7 +59,7 @@ def tree_text(tree: WordTree) -> str:
 
 
 def faults(tree: WordTree, names: Sequence[str] | None = None) -> Iterator[str]:
-    """What is wrong with a tree that can be read: names the C program has no room for, or another count of names."""
+    """The mistakes in a readable tree: names that are too long for the C program, or a wrong number of names."""
     for node, name in enumerate(tree.names):
         if len(name.encode("utf-8", "surrogateescape")) > NAME_BYTES:
             yield f"{Location(tree.source, node + 1)}: the name is longer than {NAME_BYTES} bytes"
@@ -71,7 +71,7 @@ def faults(tree: WordTree, names: Sequence[str] | None = None) -> Iterator[str]:
 
 
 class _Growing:
-    """A tree to which ways down are added; groups stand in the order in which they were begun, names as they came."""
+    """A tree under construction; groups are in the order of their first child, and names in the order of addition."""
 
     def __init__(self, kinds: Kinds, base: Mapping[str, str | None]) -> None:
         self.kinds, self.base = kinds, base
@@ -85,12 +85,12 @@ class _Growing:
         self.groups.setdefault(parent, []).append(name)
 
     def add(self, name: str) -> None:
-        """Add a name and, as far as they are not there yet, those on its shortest way up."""
+        """Add a name and the missing names on its shortest path to the top."""
         below: dict[str | None, str | None] = {name: None}
         level: list[str | None] = [name]
         while (top := next((place for place in level if place is None or place in self.parents), "")) == "":
             steps = [(up, place) for place in level for up in self._above(place) if up not in below]
-            below.update(reversed(steps))  # of several ways to a name the first
+            below.update(reversed(steps))  # the first of several paths to a name
             level = list(dict(steps))
         while (child := below[top]) is not None:
             self._place(child, top)
@@ -107,7 +107,7 @@ class _Growing:
 
 
 def _parents(tree: WordTree) -> dict[str, str | None]:
-    """Of every name the parent's; raises `CfgError` where two nodes have one name."""
+    """The parent of every name; raises `CfgError` if two nodes have one name."""
     name, count = Counter(tree.names).most_common(1)[0]
     if count > 1:
         raise CfgError(f"{count} nodes have the name {name!r}; labels are found by name", Location(tree.source))
@@ -117,7 +117,7 @@ def _parents(tree: WordTree) -> dict[str, str | None]:
 
 
 def _called(base: WordTree | None, names: Sequence[str]) -> dict[str, list[str]]:
-    """The nodes of `base` by how they are called."""
+    """The nodes of `base` by name."""
     found: dict[str, list[str]] = {}
     if base is None:
         return found
@@ -131,7 +131,7 @@ def _called(base: WordTree | None, names: Sequence[str]) -> dict[str, list[str]]
 def _nodes(
     labels: Iterable[str], kinds: Kinds, base: Mapping[str, str | None], called: Mapping[str, Sequence[str]]
 ) -> list[str]:
-    """Of every label its node."""
+    """The node of every label."""
     found, lost = [], []
     for label in labels:
         name = kinds.same.get(name_of(label), name_of(label))

@@ -25,7 +25,7 @@ class TreeSoftmax(nn.Module):
         keep(self, order=order, place=inverse(order))
 
     def forward(self, logits: Tensor, dim: int, temperature: float = 1.0) -> Tensor:
-        # All groups of one size at a time, with the nodes in front: nothing is padded or scattered, which is slow.
+        # All groups of one size at a time, with the nodes in front: padding or scattering would be slow.
         rows = logits.movedim(dim, 0).contiguous().index_select(0, self.order)
         if temperature != 1:
             rows = rows / temperature

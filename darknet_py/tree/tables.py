@@ -1,4 +1,4 @@
-"""Numbers about a tree as tensors that go where their module goes."""
+"""Tables of a tree as buffers, which move with their module."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import nn
 
 
 def keep(module: nn.Module, **tables: Sequence[int]) -> None:
-    """Give a module tables as buffers int64: they move with it, and no file has them.
+    """Register tables as int64 buffers of a module, which move with it but are not saved.
 
-    Autograd may use them, even where the module was made in inference mode.
+    Autograd may use them even if the module was made in inference mode.
     """
     with torch.inference_mode(mode=False):
         for name, table in tables.items():
@@ -19,7 +19,7 @@ def keep(module: nn.Module, **tables: Sequence[int]) -> None:
 
 
 def inverse(order: Sequence[int]) -> list[int]:
-    """Where each of a permutation of numbers from 0 is in it."""
+    """The inverse of a permutation of the numbers from 0 on."""
     place = [0] * len(order)
     for position, node in enumerate(order):
         place[node] = position

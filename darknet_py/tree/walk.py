@@ -1,4 +1,4 @@
-"""What the probabilities along a tree say of its classes, and the walk down to one that is sure enough."""
+"""Absolute probabilities of a tree's classes, and the walk down to the finest class that is probable enough."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Look: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # rows (M,) and nodes of e
 
 
 class TreeWalk(nn.Module):
-    """The absolute probabilities of a tree's classes, and the class that a walk down the tree ends at.
+    """The absolute probabilities of a tree's classes, and the class at the end of a walk down the tree.
 
-    A walk goes down to the best child for as long as the product of the values on its way stays above the threshold,
-    and ends at the last node that did, or else at the best of the top level. As in hierarchy_top_prediction of tree.c
-    the values are absolute, so that ancestors count again at every step; a value must be above 0 to be the best, and
-    of equal ones the first is.
+    A walk goes down to the best child as long as the product of the values on its path stays above the threshold, and
+    ends at the last such node, or else at the best of the top level. As in hierarchy_top_prediction of tree.c the
+    values are absolute, so ancestors count again at every step; the best value must be above 0, and is the first of
+    equal ones.
     """
 
     group_start: Tensor  # (G,) the first node of every group
@@ -31,13 +31,13 @@ class TreeWalk(nn.Module):
     child_group: Tensor  # (C,) the group of every node's children, or -1
     order: Tensor  # (C,) the nodes by their depth
     place: Tensor  # (C,) where each node is in that order
-    parent_place: Tensor  # (C,) of the nodes in that order, where the parent is in its level
+    parent_place: Tensor  # (C,) for the nodes in that order, the index of the parent in its level
 
     def __init__(self, tree: WordTree) -> None:
         super().__init__()
         self.tree = tree
         keep(self, group_start=tree.group_offsets, group_size=tree.group_sizes, child_group=tree.children)
-        self.widths = [0] * tree.depth  # of every level, the size of its largest group
+        self.widths = [0] * tree.depth  # the size of the largest group of every level
         for first, size in zip(tree.group_offsets, tree.group_sizes, strict=True):
             level = tree.depths[first]
             self.widths[level] = max(self.widths[level], size)
@@ -57,11 +57,11 @@ class TreeWalk(nn.Module):
         return torch.cat(levels).index_select(0, self.place).movedim(0, -1)
 
     def leaves(self, conditional: Tensor) -> Tensor:  # (..., C) -> (..., C)
-        """`absolute` for classes that have none below them, and 0 for the rest."""
+        """`absolute` for the leaves, and 0 for other nodes."""
         return self.absolute(conditional) * (self.child_group < 0)
 
     def forward(self, absolute: Tensor, threshold: float) -> Tensor:  # (..., C) -> (...) int64
-        """Where the walk of every row ends; it takes the same steps whatever the values are, so a graph can have it."""
+        """The class at the end of every row's walk; the steps do not depend on the values, so a graph can have them."""
         rows = absolute.flatten(0, -2) if absolute.dim() > 1 else absolute[None]
 
         def look(_: Tensor, nodes: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ class TreeWalk(nn.Module):
     def at(self, conditional: Tensor, where: tuple[Tensor, ...], threshold: float) -> Tensor:
         """The same for M places of conditional values (..., C), as `nonzero` gives them: (M,) int64.
 
-        Values are multiplied on the way alone, for few of the walks go far.
+        Values are only multiplied along the path, because few walks go far.
         """
 
         def look(rows: Tensor, nodes: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class TreeWalk(nn.Module):
         return self._ends(look, rows, threshold, multiplies=True)
 
     def _ends(self, look: Look, rows: Tensor, threshold: float, *, multiplies: bool = False) -> Tensor:
-        """Where the walks of rows (M,) end; with `multiplies` those that have ended are left out of later steps."""
+        """The ends of the walks of rows (M,); with `multiplies`, walks that have ended are left out of later steps."""
         value, node = self._best_child(look, rows, torch.zeros_like(rows), self.widths[0])
         product, ends = value, node
         for width in self.widths[1:]:
@@ -107,7 +107,7 @@ class TreeWalk(nn.Module):
     def _best_child(
         self, look: Look, rows: Tensor, group: Tensor, width: int, parent: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:  # (M,), (M,) and (M,) -> (M,), (M,)
-        """The largest value of a group, of at most `width` nodes, times that of its parent, if given; and its node."""
+        """The largest value of a group of at most `width` nodes, times its parent's if given, and its node."""
         step = torch.arange(width, device=group.device)
         first = self.group_start[group]
         nodes = (first[:, None] + step).clamp(max=len(self.tree.parents) - 1)  # (M, width)

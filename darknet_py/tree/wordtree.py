@@ -1,4 +1,4 @@
-"""Trees of classes (WordTree, YOLO9000), and the .tree and .map files that have them."""
+"""Trees of classes (WordTree of YOLO9000), and their .tree and .map files."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _CLASS: Final = re.compile(r"\s*\+?([0-9]{1,18})(?![0-9])", re.ASCII)
 
 @dataclass(frozen=True)
 class WordTree:
-    """Classes as nodes of a tree; -1 is the parent of the top level.
+    """Classes as nodes of a tree; the top level has the parent -1.
 
-    The children of a parent follow each other, as a group, and come after it; `CfgError` where they do not. The
-    line it names in `source` is the number of the node, from 1.
+    The children of a parent follow each other, as a group, and come after it; otherwise `CfgError`. The line in
+    `source` that it names is the number of the node, counted from 1.
     """
 
     names: tuple[str, ...] = field(repr=False)
@@ -59,7 +59,7 @@ class WordTree:
 
     @classmethod
     def parse(cls, text: str, source: str = "tree") -> WordTree:
-        """Read the text of a .tree file, a line `name parent` a node; as in the C program a missing parent is -1."""
+        """Read the text of a .tree file, one line `name parent` per node; as in the C program, no parent is -1."""
         names, parents = [], []
         for number, line in enumerate(_lines(text, source), 1):
             match = _NODE.match(line)
@@ -74,7 +74,7 @@ class WordTree:
 
     @cached_property
     def depths(self) -> tuple[int, ...]:
-        """Of every node, the number of its ancestors."""
+        """The number of ancestors of every node."""
         depths: list[int] = []
         for parent in self.parents:
             depths.append(0 if parent < 0 else depths[parent] + 1)
@@ -87,24 +87,24 @@ class WordTree:
 
     @cached_property
     def group_offsets(self) -> tuple[int, ...]:
-        """Of every group, its first node."""
+        """The first node of every group."""
         parents = self.parents
         return tuple(node for node, parent in enumerate(parents) if node == 0 or parent != parents[node - 1])
 
     @cached_property
     def group_sizes(self) -> tuple[int, ...]:
-        """Of every group, the number of its nodes."""
+        """The number of nodes of every group."""
         ends = (*self.group_offsets[1:], len(self.parents))
         return tuple(end - start for start, end in zip(self.group_offsets, ends, strict=True))
 
     @cached_property
     def group(self) -> tuple[int, ...]:
-        """Of every node, the group it is in."""
+        """The group of every node."""
         return tuple(group for group, size in enumerate(self.group_sizes) for _ in range(size))
 
     @cached_property
     def children(self) -> tuple[int, ...]:
-        """Of every node, the group of its children, or -1."""
+        """The group of every node's children, or -1."""
         children = [-1] * len(self.parents)
         for group, first in enumerate(self.group_offsets[1:], 1):
             children[self.parents[first]] = group
@@ -112,7 +112,7 @@ class WordTree:
 
     @property
     def leaves(self) -> tuple[bool, ...]:
-        """Of every node, whether it has no children."""
+        """Whether each node is without children."""
         return tuple(group < 0 for group in self.children)
 
     def path(self, label: int) -> list[int]:
@@ -126,7 +126,7 @@ class WordTree:
 
 
 def read_map(path: str | Path) -> tuple[int, ...]:
-    """Read a .map file, a class number a line; what follows the number is passed over, as by atoi."""
+    """Read a .map file, one class number per line; text after the number is ignored, as by atoi."""
     found = []
     for number, line in enumerate(_lines(read_text(path, MAX_BYTES), str(path)), 1):
         match = _CLASS.match(line)

@@ -1,4 +1,4 @@
-"""``.safetensors``: named tensors after a header of JSON, in which the cfg and what Darknet's header says are too."""
+"""``.safetensors`` files: named tensors after a header of JSON."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from darknet_py.weights.named import MOST, StateDict
 
 
 def opened(path: Path, *, whole: bool = False) -> StateDict:
-    """The tensors in a file, mapped, or with `whole` read at once; raises `WeightsError` for one that is broken."""
-    with opened_file(path):  # for an error that says why
+    """The tensors in a file, mapped, or with `whole` read at once; raises `WeightsError` if it is damaged."""
+    with opened_file(path):  # raises an error that says why
         pass
     try:
         with safe_open(path, "pt") as file:
@@ -28,13 +28,13 @@ def opened(path: Path, *, whole: bool = False) -> StateDict:
             tensors = {key: file.get_tensor(key) for key in keys}
     except SafetensorError as error:
         raise WeightsError(f"this is no whole safetensors file: {error}") from error
-    except (TypeError, ValueError, RuntimeError) as error:  # of torch, for sizes beyond its integers
+    except (TypeError, ValueError, RuntimeError) as error:  # from torch, for sizes beyond its integers
         raise WeightsError("this is no whole safetensors file: it has a shape that cannot be") from error
     return StateDict(_in_memory(path, tensors) if whole else tensors, metadata, "safetensors")
 
 
 def _in_memory(path: Path, mapped: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors; a file that is wanted whole is read faster than it is mapped page by page."""
+    """The same tensors, read at once, which is faster than mapping page by page if all are needed."""
     read = dict(mapped)
     with opened_file(path) as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))

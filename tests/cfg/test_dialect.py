@@ -213,7 +213,7 @@ def test_what_makes_no_difference_is_read(text):
 def test_keys_without_effect_are_one_line_each_and_say_whose_they_are():
     with pytest.warns(CfgWarning) as caught:
         Graph.parse(f"{NET}mosaic=1\n{YOLO}max_delta=5\n{YOLO}max_delta=5\n", "x.cfg")
-    alone = "; AlexeyAB's Darknet alone reads it, and it is without effect here"
+    alone = "; only AlexeyAB's Darknet reads it, and it has no effect here"
     assert [str(w.message) for w in caught] == [
         f"x.cfg:5: [net] has no key 'mosaic'{alone}",
         f"x.cfg:11: [yolo] has no key 'max_delta'{alone} (also in line 17)",

@@ -156,7 +156,7 @@ def test_a_dialect_is_named_and_reads_what_is_not_its_own_as_its_parent(toy: Dia
     monkeypatch.setitem(DIALECTS, "toy", dataclasses.replace(toy, unbuilt=None))
     graph = Graph.parse(f"{NET}letter=1\n{CONV}wide=1\n[maxpool]\n", dialect="toy")
     assert [type(node.layer).__name__ for node in graph.nodes] == ["ToyConvolutional", "MaxPool"]
-    with pytest.warns(CfgWarning, match=r"has no key 'wide'; the toy program alone reads it, and it is without effect"):
+    with pytest.warns(CfgWarning, match=r"has no key 'wide'; only the toy program reads it, and it has no effect"):
         assert type(Graph.parse(f"{NET}{CONV}wide=1\n", dialect="darknet").nodes[0].layer) is Convolutional
 
 
