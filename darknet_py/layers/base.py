@@ -73,6 +73,19 @@ class Reach(NamedTuple):
     stride: float = 1.0
 
 
+class Place(NamedTuple):
+    """Where a layer stands in a network."""
+
+    index: int
+    inputs: tuple[Shape, ...]
+    shape: Shape
+
+    @property
+    def module(self) -> str:
+        """Source text of the layer's module, in a method of the network's."""
+        return f'self.layers["{self.index}"]'
+
+
 @runtime_checkable
 class Drawn(Protocol):
     """A module whose weights start at random."""
@@ -143,6 +156,27 @@ class Layer:
     def resized(self, old: Sequence[Shape], new: Sequence[Shape]) -> Layer:
         """The layer to use in place of this one when its inputs change from `old` to `new` shapes."""
         return self
+
+    def module_text(self, place: Place) -> str | None:
+        """Source text that makes its module, where it has parameters."""
+        return None
+
+    def text(self, place: Place, *xs: str) -> list[str]:
+        """Source text that computes it from inputs with these names: statements, and last the output's expression.
+
+        Raises `CfgError` where it cannot be written so.
+        """
+        raise self.error(f"layer {place.index} cannot be written as source code")
+
+    @property
+    def meaning(self) -> str:
+        """What its output holds, in a sentence or two for people, if it is a head."""
+        return ""
+
+    @property
+    def box_formulas(self) -> tuple[str, str] | None:
+        """What centre and size of a box are as shares of the input, as source text, if it gives boxes."""
+        return None
 
     def error(self, message: str) -> CfgError:
         """A `CfgError` about this section."""
