@@ -66,7 +66,7 @@ class Model:
     @property
     def detects(self) -> bool:
         """Whether it finds boxes; otherwise it is a classifier."""
-        return all(type(node.layer) in DECODERS for node in self.network.graph.heads)
+        return all(node.layer in DECODERS for node in self.network.graph.heads)
 
     @property
     def detector(self) -> Detector:

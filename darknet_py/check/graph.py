@@ -8,14 +8,12 @@ from typing import Final
 from darknet_py.check.outline import Outline
 from darknet_py.check.problems import Problems
 from darknet_py.devices.memory import lacking
-from darknet_py.layers.region import DEFAULT_ANCHOR, Region
-from darknet_py.layers.yolo import Yolo
+from darknet_py.layers.heads import DEFAULT_ANCHOR, GridHead
 from darknet_py.network.graph import INPUT, Graph
 from darknet_py.train.advice import advice, differences
 from darknet_py.train.settings import CLASSIFIER, DETECTOR
 
 GRID_STRIDE: Final = 32  # pixels a cell of the coarsest grid in every official YOLO
-HAVE_LOSS: Final = ("cost", "logistic", "softmax")  # of use even where nothing takes their output
 
 
 def check_training(outline: Outline, problems: Problems) -> None:
@@ -92,23 +90,24 @@ def check_memory(graph: Graph, problems: Problems) -> None:
 def check_uses(graph: Graph, problems: Problems) -> None:
     """Layers that nothing comes of."""
     last = max(graph.outputs)
-    after = [node for node in graph.nodes[last + 1 :] if node.layer.type not in HAVE_LOSS]
+    after = [node for node in graph.nodes[last + 1 :] if not node.layer.has_loss]
     if after:
         unused = f"nothing from here on is used: {graph.nodes[last]} is the last output"
         problems.warning(unused, after[0].layer.where)
     used = {source for node in graph.nodes for source in node.sources}.union(graph.outputs)
     for node in graph.nodes[:last]:
-        if node.index not in used and node.layer.type not in HAVE_LOSS and not node.layer.truth:
+        if node.index not in used and not node.layer.has_loss and not node.layer.truth:
             problems.warning(f"nothing uses the output of {node}", node.layer.where)
 
 
-def _wrong_unit(outline: Outline, index: int, head: Region | Yolo) -> str | None:
+def _wrong_unit(outline: Outline, index: int, head: GridHead) -> str | None:
     """Anchors that look like pixels where cells are meant, or the other way round."""
     largest, grid = max(head.anchors), outline.shape(index - 1)
-    if isinstance(head, Region):
+    if head.coder.unit == "cells":
         # yolov2-tiny-voc.cfg has an anchor of 16.6 cells in a grid of 13
         if grid is not None and largest > 2 * max(grid.w, grid.h):
-            return f"an anchor of {largest:g} cells in a grid of {grid.w} x {grid.h}: [region] takes cells, not pixels"
+            many = f"an anchor of {largest:g} cells in a grid of {grid.w} x {grid.h}"
+            return f"{many}: [{head.type}] takes cells, not pixels"
     elif outline.net is not None and largest <= outline.net.width / GRID_STRIDE:
-        return f"no anchor is larger than {largest:g} pixels: [yolo] takes pixels, not cells"
+        return f"no anchor is larger than {largest:g} pixels: [{head.type}] takes pixels, not cells"
     return None

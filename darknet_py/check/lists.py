@@ -12,12 +12,9 @@ from darknet_py.cfg import DataFile, read_listed, read_names
 from darknet_py.check.outline import Outline
 from darknet_py.check.pictures import A_CHUNK, Boxes, Classes, Listed, Look, look_at
 from darknet_py.check.problems import Problems
-from darknet_py.data.boxes import box_head
+from darknet_py.data.boxes import BOX_HEADS, box_head
 from darknet_py.errors import CfgError, Location
 from darknet_py.layers.base import Layer
-from darknet_py.layers.detection import Detection
-from darknet_py.layers.region import Region
-from darknet_py.layers.yolo import Yolo
 
 if TYPE_CHECKING:
     from darknet_py.evaluate.reader import Progress
@@ -85,7 +82,7 @@ def _look(data: DataFile, outline: Outline | None, problems: Problems, *, needed
 def _head(outline: Outline) -> Layer | None:
     """The last layer that learns boxes."""
     known = zip(reversed(outline.layers), reversed(outline.sure), strict=True)
-    return next((layer for layer, sure in known if sure and isinstance(layer, (Region, Yolo, Detection))), None)
+    return next((layer for layer, sure in known if sure and layer is not None and layer in BOX_HEADS), None)
 
 
 def _check_repeats(source: str, pictures: list[Listed], problems: Problems) -> None:

@@ -12,10 +12,7 @@ from darknet_py.check.problems import Problems
 from darknet_py.errors import Location
 from darknet_py.layers.base import Layer, Shape
 from darknet_py.layers.convolutional import Convolutional
-from darknet_py.layers.detection import Detection
-from darknet_py.layers.region import Region
-from darknet_py.layers.softmax import Softmax
-from darknet_py.layers.yolo import Yolo
+from darknet_py.layers.heads import GridHead
 from darknet_py.network.graph import INPUT, MAX_VALUES, Graph, connect, read_layer
 from darknet_py.network.net import Net
 
@@ -38,7 +35,7 @@ class Outline:
         self.layers = [layer for layer, _ in read]
         self.sure = [sure for _, sure in read]
         self.grids = tuple(  # the heads with anchors, by index
-            (index, layer) for index, (layer, sure) in enumerate(read) if sure and isinstance(layer, (Region, Yolo))
+            (index, layer) for index, (layer, sure) in enumerate(read) if sure and isinstance(layer, GridHead)
         )
         if not rest:
             problems.error("there is no layer after [net]", first.where)
@@ -55,7 +52,7 @@ class Outline:
     @property
     def detects(self) -> bool:
         """Whether the network gives boxes."""
-        return any(isinstance(layer, (Region, Yolo, Detection)) for layer in self.layers)
+        return any(layer is not None and layer.gives_boxes for layer in self.layers)
 
     @property
     def classes(self) -> tuple[int, Location] | None:
@@ -66,14 +63,10 @@ class Outline:
 
     def classes_of(self, index: int) -> int | None:
         """How many classes a layer tells apart."""
-        layer, before = self.layers[index], self.shape(index - 1)
-        if not self.sure[index]:
+        layer = self.layers[index]
+        if layer is None or not self.sure[index] or layer.gives_boxes != self.detects:
             return None
-        if isinstance(layer, (Region, Yolo, Detection)):
-            return layer.classes
-        if isinstance(layer, Softmax) and before is not None and not self.detects:
-            return before.c if layer.spatial else before.size
-        return None
+        return layer.count_classes(self.shape(index - 1))
 
     def where(self, index: int, key: str) -> Location:
         """The line of a key of a layer, or of its section where it is not given; -1 is [net]."""
@@ -108,7 +101,7 @@ class Outline:
         layer: Layer | None = self.layers[index]
         if layer is None or not self.sure[index]:
             return None
-        if isinstance(layer, (Region, Yolo)):
+        if isinstance(layer, GridHead):
             layer = self._repaired(index, layer)
         inputs = [self.shape(source) for source in layer.sources(index)]
         known = [shape for shape in inputs if shape is not None]
@@ -119,32 +112,20 @@ class Outline:
             raise layer.error(f"is too large: {shape} values")
         return shape
 
-    def _repaired(self, index: int, head: Region | Yolo) -> Region | Yolo:
+    def _repaired(self, index: int, head: GridHead) -> GridHead:
         """The head with as many anchors as its mask names, after a convolution with the filters that it needs."""
-        if isinstance(head, Yolo) and head.mask is not None and max(head.mask) >= head.num:
-            beyond = f"mask={','.join(map(str, head.mask))} names an anchor beyond num={head.num}; they count from 0"
-            self.problems.error(beyond, self.where(index, "mask"))
-            self.layers[index] = head = replace(head, num=max(head.mask) + 1)
-        wanted, formula = _channels(head)
+        if head.beyond is not None:
+            self.problems.error(head.beyond, self.where(index, "mask"))
+            self.layers[index] = head = replace(head, num=max(head.own_anchors) + 1)
+        wanted = head.channels
         before = self.layers[index - 1] if index else None
         if isinstance(before, Convolutional) and self.sure[index - 1] and before.filters != wanted:
             self.problems.error(
                 f"filters={before.filters} has to be {wanted}: the [{head.type}] in line {head.where.line} "
-                f"needs {formula}",
+                f"needs {head.formula}",
                 self.where(index - 1, "filters"),
             )
             self.layers[index - 1] = replace(before, filters=wanted)
             shape = self.shapes[index - 1]
             self.shapes[index - 1] = None if shape is None else shape._replace(c=wanted)
         return head
-
-
-def _channels(head: Region | Yolo) -> tuple[int, str]:
-    """How many channels a head takes, and why."""
-    if isinstance(head, Region):
-        count = head.num
-        formula = f"num*(classes+coords+1) = {count}*({head.classes}+{head.coords}+1)"
-    else:
-        count, name = (head.num, "num") if head.mask is None else (len(head.mask), "len(mask)")
-        formula = f"{name}*(classes+5) = {count}*({head.classes}+5)"
-    return count * head.entries, f"{formula} = {count * head.entries}"

@@ -97,21 +97,20 @@ def _head(args: Namespace) -> _Head:
     if args.cfg is None:
         width, height = args.width or SIZE, args.height or SIZE
         return _Head((width, height), "pixels") if args.pixels else _cells(width, height, STRIDE, STRIDE)
-    from darknet_py.layers.region import Region, pair_anchors
-    from darknet_py.layers.yolo import Yolo
+    from darknet_py.layers.heads import GridHead
     from darknet_py.network.graph import Graph
 
     graph = Graph.read(args.cfg, strict=args.strict, dialect=args.dialect)
-    node = next((node for node in graph.nodes if isinstance(node.layer, (Region, Yolo))), None)
-    if node is None or not isinstance(layer := node.layer, (Region, Yolo)):
+    grids = ((node.layer, node.shape) for node in graph.nodes if isinstance(node.layer, GridHead))
+    layer, grid = next(grids, (None, None))
+    if layer is None or grid is None:
         raise CfgError("there is no [region] and no [yolo], so it needs no anchors", Location(args.cfg))
     net = graph.net
     width, height = args.width or net.width, args.height or net.height
-    own = pair_anchors(layer.anchors, layer.num)
-    if isinstance(layer, Yolo):
-        return _Head((width, height), "pixels", layer.num, own)
-    cells = _cells(width, height, net.width // node.shape.w, net.height // node.shape.h)
-    return _Head(cells.scale, cells.units, layer.num, own)
+    if layer.coder.unit == "pixels":
+        return _Head((width, height), "pixels", layer.num, layer.all_anchors)
+    cells = _cells(width, height, net.width // grid.w, net.height // grid.h)
+    return _Head(cells.scale, cells.units, layer.num, layer.all_anchors)
 
 
 def _cells(width: int, height: int, across: int, down: int) -> _Head:

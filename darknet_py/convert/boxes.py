@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.boxes.formats import xyxy_from_cxcywh
+from darknet_py.layers.bylayer import ByLayer
 from darknet_py.layers.detection import Detection
 from darknet_py.layers.region import Region
 from darknet_py.layers.yolo import Yolo
@@ -104,7 +105,10 @@ def dense_detection(layer: Detection, output: Tensor, _size: tuple[Side, Side], 
 
 
 Decoder = Callable[[Any, Tensor, Any, Any], Dense]
-DENSE: Final[dict[type, Decoder]] = {Region: dense_region, Yolo: dense_yolo, Detection: dense_detection}
+DENSE: Final[ByLayer[Decoder]] = ByLayer(
+    "has no boxes that can be part of a graph",
+    {Region: dense_region, Yolo: dense_yolo, Detection: dense_detection},
+)
 
 
 def grid_boxes(layer: Region | Yolo, entries: Tensor, network: tuple[Side, Side]) -> Tensor:

@@ -15,8 +15,6 @@ from darknet_py.convert.boxes import DENSE, Dense, Walk
 from darknet_py.convert.formats import Options
 from darknet_py.convert.named import note_of
 from darknet_py.errors import DarknetError
-from darknet_py.layers.crop import Crop
-from darknet_py.layers.detection import Detection
 from darknet_py.network.module import Network
 from darknet_py.predict.decode import Settings
 from darknet_py.tree.wordtree import WordTree
@@ -34,7 +32,7 @@ class Traceable(nn.Module):
         if options.dynamic_size:
             check_dynamic_size(network)
         self.decodes = options.decode or options.nms
-        trees = [getattr(network.layers[index], "tree", None) for index in network.graph.outputs]
+        trees = [node.layer.word_tree for node in network.graph.heads]
         if self.decodes:
             check_heads(network, trees)
         self.walks = nn.ModuleList(Walk(tree, Settings().hier) for tree in trees if tree is not None)
@@ -61,7 +59,7 @@ class Traceable(nn.Module):
         size = images.shape[2:]
         walks: list[Any] = [*self.walks] or [None] * len(outputs)
         parts = [
-            DENSE[type(node.layer)](node.layer, output, size, walk)
+            DENSE[node.layer](node.layer, output, size, walk)
             for node, output, walk in zip(self.network.graph.heads, outputs, walks, strict=True)
         ]
         return tuple(torch.cat(values, 1) for values in zip(*parts, strict=True) if values[0] is not None)
@@ -111,19 +109,17 @@ def check_dynamic_size(network: Network) -> None:
     graph = network.graph
     if not graph.resizable:
         raise DarknetError("the size cannot be dynamic: this network takes one size alone")
-    crop = next((node for node in graph.nodes if isinstance(node.layer, Crop)), None)
-    if crop is not None:
-        raise DarknetError(f"the size cannot be dynamic: {crop} takes a part of a fixed size")
+    part = next((node for node in graph.nodes if node.layer.fixed_part), None)
+    if part is not None:
+        raise DarknetError(f"the size cannot be dynamic: {part} takes a part of a fixed size")
 
 
 def check_heads(network: Network, trees: list[WordTree | None]) -> None:
     """Raise `DarknetError` for a network without boxes, or with heads that cannot be joined."""
     heads = network.graph.heads
     for head in heads:
-        if type(head.layer) not in DENSE:
-            raise DarknetError(f"{head} gives no boxes: is this a classifier?")
-        if isinstance(head.layer, Detection) and head.layer.coords != 4:
-            raise DarknetError(f"[detection] coords={head.layer.coords} gives no boxes; they have 4")
-    kinds = {(getattr(head.layer, "classes", 0), tree is None) for head, tree in zip(heads, trees, strict=True)}
+        head.layer.require_boxes()
+        DENSE[head.layer]
+    kinds = {(head.layer.count_classes(head.inputs[0]), tree is None) for head, tree in zip(heads, trees, strict=True)}
     if len(kinds) > 1:
         raise DarknetError("the heads have different classes, so their boxes cannot be joined")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial, singledispatch
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from darknet_py.cfg import DataFile, find_file
+from darknet_py.cfg import DataFile
 from darknet_py.cfg.datafile import read_list
 from darknet_py.cfg.keys import Complain
 from darknet_py.data.amounts import Amounts, Extent, roll
@@ -20,12 +21,12 @@ from darknet_py.data.labels import LabelError, label_path, read_labels
 from darknet_py.data.problems import warn
 from darknet_py.data.truth import framed, gridded, listed
 from darknet_py.layers.base import Layer
+from darknet_py.layers.bylayer import ByLayer
 from darknet_py.layers.detection import Detection
+from darknet_py.layers.heads import GridHead
 from darknet_py.layers.region import Region
-from darknet_py.layers.yolo import Yolo
 from darknet_py.network.graph import Graph
 from darknet_py.pictures.resample import read
-from darknet_py.tree.wordtree import read_map
 
 
 @dataclass(frozen=True)
@@ -81,30 +82,23 @@ class DetectionData(PictureData):
         return Sample(draw.apply(pixels), self.head.lay_out(framed(rows, draw.frame)), tuple(notes))
 
 
-@singledispatch
 def box_head(layer: Layer) -> BoxHead:
-    """What a layer wants of pictures and labels; `CfgError` where it learns no boxes."""
-    raise layer.error("learns no boxes, as [region], [yolo] and [detection] do")
+    """What a layer wants of pictures and labels; raises `CfgError` where it learns no boxes."""
+    return BOX_HEADS[layer](layer)
 
 
-@box_head.register
+def _grid(layer: GridHead) -> BoxHead:
+    most = layer.truths
+    return BoxHead(DetectionDraw, partial(listed, most=most), _classes(layer), _jitter(layer, layer.jitter, 1), most)
+
+
 def _region(layer: Region) -> BoxHead:
     if layer.coords > 4:
         raise layer.error(f"coords={layer.coords}: label files have no masks")
-    lay_out = partial(listed, most=layer.truths, coords=layer.coords)
-    classes = _classes(layer, layer.classes, layer.map)
     nodes = 0 if layer.tree is None else layer.classes  # which are not mapped
-    return BoxHead(DetectionDraw, lay_out, classes, _jitter(layer, layer.jitter, 1), layer.truths, nodes)
+    return replace(_grid(layer), lay_out=partial(listed, most=layer.truths, coords=layer.coords), alone=nodes)
 
 
-@box_head.register
-def _yolo(layer: Yolo) -> BoxHead:
-    classes = _classes(layer, layer.classes, layer.map)
-    most = layer.truths
-    return BoxHead(DetectionDraw, partial(listed, most=most), classes, _jitter(layer, layer.jitter, 1), most)
-
-
-@box_head.register
 def _detection(layer: Detection) -> BoxHead:
     if layer.coords != 4:
         raise layer.error(f"coords={layer.coords}: label files have four")
@@ -112,9 +106,15 @@ def _detection(layer: Detection) -> BoxHead:
     return BoxHead(CropDraw, lay_out, layer.classes, _jitter(layer, layer.jitter, 0.5), layer.side**2)
 
 
-def _classes(layer: Layer, classes: int, mapped: str | None) -> int:
+BOX_HEADS: Final[ByLayer[Callable[[Any], BoxHead]]] = ByLayer(
+    "learns no boxes, as [region], [yolo] and [detection] do",
+    {GridHead: _grid, Region: _region, Detection: _detection},
+)
+
+
+def _classes(layer: GridHead) -> int:
     """How many classes the boxes in labels may have: with a map as many as it has lines."""
-    return classes if mapped is None else len(read_map(find_file(mapped, layer.where.file)))
+    return layer.classes if layer.label_map is None else len(layer.label_map)
 
 
 def _jitter(layer: Layer, jitter: float, limit: float) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from darknet_py.cfg import DataFile, find_file
+from darknet_py.cfg import DataFile
 from darknet_py.cfg.datafile import read_list, read_names
 from darknet_py.cfg.keys import Complain
 from darknet_py.data.amounts import Amounts, Extent, roll
@@ -16,7 +16,6 @@ from darknet_py.data.labels import LabelError
 from darknet_py.data.problems import warn
 from darknet_py.data.truth import classified
 from darknet_py.errors import CfgError, Location
-from darknet_py.layers.softmax import Softmax
 from darknet_py.network.graph import Graph
 from darknet_py.pictures.resample import read
 from darknet_py.tree.wordtree import WordTree
@@ -84,9 +83,8 @@ class ClassifierData(PictureData):
 
 
 def _tree(graph: Graph, data: DataFile) -> WordTree | None:
-    """The tree of the .data file, or else of the last [softmax]."""
+    """The tree of the .data file, or else of the last layer that has one."""
     if (path := data.path("tree")) is not None:
         return WordTree.read(path)
-    layers = (node.layer for node in reversed(graph.nodes))
-    named = next((layer for layer in layers if isinstance(layer, Softmax) and layer.tree), None)
-    return None if named is None or named.tree is None else WordTree.read(find_file(named.tree, named.where.file))
+    trees = (node.layer.word_tree for node in reversed(graph.nodes))
+    return next((tree for tree in trees if tree is not None), None)

@@ -107,7 +107,7 @@ def answers(
     the nodes named in `leaves`. `views` is a key of `VIEWS`.
     """
     network = classifier.network
-    size, tree = network.input_shape, getattr(network.layers[network.graph.outputs[-1]], "tree", None)
+    size, tree = network.input_shape, network.graph.heads[-1].layer.word_tree
     if views not in VIEWS:
         raise DarknetError(f"there is no way {views!r} to look at a picture; use one of {', '.join(VIEWS)}")
     outputs = network.graph.heads[-1].shape.size

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 import torch
 from torch import Tensor
 
 from darknet_py.errors import DarknetError
-from darknet_py.layers.region import Region
-from darknet_py.layers.yolo import Yolo
+from darknet_py.layers.heads import GridHead
 from darknet_py.network.graph import Node
-
-MIRRORS: Final = (Region, Yolo)
 
 
 def flip_averaged(heads: Sequence[Node], outputs: Sequence[Tensor]) -> list[Tensor]:  # (2, C, H, W) -> (C, H, W)
@@ -24,7 +20,7 @@ def flip_averaged(heads: Sequence[Node], outputs: Sequence[Tensor]) -> list[Tens
     """
     averaged = []
     for head, output in zip(heads, outputs, strict=True):
-        if not isinstance(head.layer, MIRRORS):
+        if not isinstance(head.layer, GridHead):
             raise DarknetError(f"{head} cannot be averaged with its mirror image; [region] and [yolo] can")
         back = output[1].flip(-1).unflatten(0, (-1, head.layer.entries))  # (anchors, entries, H, W)
         back = torch.cat((1 - back[:, :1], back[:, 1:]), 1).flatten(0, 1)

@@ -10,15 +10,12 @@ import torch
 from torch import Tensor
 
 from darknet_py.boxes.suppress import Nms
-from darknet_py.cfg import find_file
 from darknet_py.errors import DarknetError, ImageError
 from darknet_py.evaluate.flip import flip_averaged
 from darknet_py.evaluate.reader import Progress, Views, each_output
 from darknet_py.evaluate.scores import Scores
 from darknet_py.evaluate.table import Rows
 from darknet_py.evaluate.truths import in_pixels, read_all
-from darknet_py.layers.region import Region
-from darknet_py.layers.yolo import Yolo
 from darknet_py.model import Model
 from darknet_py.network.modes import looking
 from darknet_py.network.module import Network
@@ -26,7 +23,6 @@ from darknet_py.pictures.opening import Size
 from darknet_py.predict.decode import Settings
 from darknet_py.predict.detections import Detections
 from darknet_py.predict.detector import Detector
-from darknet_py.tree.wordtree import read_map
 
 THRESH: Final = 0.005
 NMS: Final = Nms("class", 0.45)
@@ -67,7 +63,7 @@ def measure(
     with looking(net):
         detector = (network if isinstance(network, Model) else Model(network)).detector
         count = detector.classes if classes is None else len(classes)
-        labels = read_all(paths, count, _class_map(detector) if classes is None else None)
+        labels = read_all(paths, count, net.graph.heads[-1].layer.label_map if classes is None else None)
         kept = [path for path, table in zip(paths, labels.tables, strict=True) if table is not None]
         seen = list(look(detector, kept, settings, Nms.of(nms), batch=batch, flip=flip, progress=progress))
     found = [one.found for one in seen if isinstance(one.found, Detections)]
@@ -110,10 +106,3 @@ def look(
         (output,) = outputs
         found = flip_averaged(heads, output) if flip else [head[0] for head in output]
         yield Examined(one.path, one.size, detector.decode(found, one.size, settings, nms))
-
-
-def _class_map(detector: Detector) -> tuple[int, ...] | None:
-    """The class of the network for each class of the labels, where the cfg has a map."""
-    layer = detector.network.graph.heads[-1].layer
-    path = layer.map if isinstance(layer, (Region, Yolo)) else None
-    return None if path is None else read_map(find_file(path, layer.where.file))

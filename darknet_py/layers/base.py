@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import ClassVar, Literal, NamedTuple, TypeVar
 
-import torch
 from torch import nn
 
 from darknet_py.cfg.keys import flag, key, natural, number
 from darknet_py.errors import CfgError, Location
+from darknet_py.tree.wordtree import WordTree
+
+Role = Literal["bias", "scale", "mean", "variance", "weight"]
 
 
 class Shape(NamedTuple):
@@ -46,7 +48,7 @@ class Blob(NamedTuple):
 
     name: str
     shape: tuple[int, ...]
-    role: str  # bias, scale, mean, variance or weight
+    role: Role
     transposed: bool = False  # an old file (header version above 1000) stores the matrix transposed
     flipped: bool = False  # always stored transposed, as a matrix of filters by the rest
 
@@ -73,7 +75,8 @@ class Reach(NamedTuple):
     stride: float = 1.0
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True)
+class Place:
     """Where a layer stands in a network."""
 
     index: int
@@ -86,12 +89,13 @@ class Place(NamedTuple):
         return f'self.layers["{self.index}"]'
 
 
-@runtime_checkable
-class Drawn(Protocol):
-    """A module whose weights start at random."""
+class Update(NamedTuple):
+    """How the C program updates the tensors of a layer."""
 
-    def initialize(self, generator: torch.Generator | None) -> None:
-        """Draw the weights as the C program does; the same generator state gives the same weights."""
+    trained: bool = True  # it has an update function at all
+    scaled: bool = True  # by the layer's own key learning_rate
+    clipped: bool = False  # weights stay within [net] clip
+    adam: bool = True  # by Adam where [net] asks for it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +104,17 @@ class Layer:
 
     type: ClassVar[str] = ""
     is_head: ClassVar[bool] = False  # gives boxes or masks: an output of the network wherever it stands
+    gives_boxes: ClassVar[bool] = False
+    has_loss: ClassVar[bool] = False
+    passes_input: ClassVar[bool] = False  # its output is its input, so the one before it is the network's output
     resizable: ClassVar[bool] = True  # follows the network to another input size
+    fixed_part: ClassVar[bool] = False  # gives a part of the picture that has one size, whatever comes in
     recurrent: ClassVar[bool] = False
+    draws: ClassVar[bool] = False  # random numbers while training
+    update: ClassVar[Update] = Update()
+    counts: ClassVar[str | None] = None  # the key that says how many outputs share every stored tensor alike
+    partial_filters: ClassVar[bool] = False  # the key numload has effect
+    shows_source: ClassVar[bool] = False  # of several inputs the summary shows the last
 
     where: Location = field(default=Location("<layer>"), compare=False, repr=False)
     truth: bool = key(flag, False, "the output of this layer is the truth for the layers after it")
@@ -113,6 +126,44 @@ class Layer:
     dontloadscales: bool = key(flag, False, "the weights file has no scales, means and variances of this layer")
     learning_rate: float = key(number, 1.0, "factor on the learning rate of this layer")
     smooth: float = key(number, 0.0, "training: [convolutional] pulls outputs together, [cost] softens labels")
+
+    @property
+    def skips_loss(self) -> bool:
+        """Whether the keys switch its loss off."""
+        return False
+
+    @property
+    def draws_sizes(self) -> bool:
+        """Whether it asks for other input sizes while training."""
+        return False
+
+    @property
+    def truth_size(self) -> int | None:
+        """Values of truth a picture, `truths` of the C program; None where they are as many as the outputs."""
+        return None
+
+    def takes_truth(self, given: int, wanted: int) -> bool:
+        """Whether it can learn from so many values of truth a picture where it wants so many."""
+        return given == wanted
+
+    @property
+    def word_tree(self) -> WordTree | None:
+        """The tree that its classes form."""
+        return None
+
+    @property
+    def label_map(self) -> tuple[int, ...] | None:
+        """The class here of each class in the labels, where these differ."""
+        return None
+
+    def count_classes(self, before: Shape | None) -> int | None:
+        """How many classes it tells apart when this, if it is known, is the shape of its input."""
+        return None
+
+    def require_boxes(self) -> None:
+        """Raise `CfgError` where no boxes can be made of the output."""
+        if not self.gives_boxes:
+            raise self.error("gives no boxes: is this a classifier?")
 
     def sources(self, index: int) -> tuple[int, ...]:
         """The layers whose outputs this one takes, when it is layer `index`; -1 is the network's input."""

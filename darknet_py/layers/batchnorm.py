@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from darknet_py.layers.base import Blob, Layer, Place, Shape, register
+from darknet_py.layers.base import Blob, Layer, Place, Shape, Update, register
 from darknet_py.layers.parts.batchnorm import batch_norm_2d, norm_blobs
 from darknet_py.layers.parts.text import Lines, call
 
@@ -16,6 +16,8 @@ from darknet_py.layers.parts.text import Lines, call
 @dataclass(frozen=True, kw_only=True)
 class BatchNorm(Layer):
     """``[batchnorm]``: batch normalization of its own. Training leaves its scales and biases as they are."""
+
+    update = Update(trained=False)  # no update function in the C program
 
     def out_shape(self, inputs: Sequence[Shape]) -> Shape:
         return self.image(inputs)

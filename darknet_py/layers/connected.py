@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from darknet_py.cfg.keys import flag, key, positive
-from darknet_py.layers.base import Blob, Layer, Place, Shape, register
+from darknet_py.layers.base import Blob, Layer, Place, Reach, Shape, register
 from darknet_py.layers.parts.activations import activated, activation_name
 from darknet_py.layers.parts.dense import Dense, dense_blobs
 from darknet_py.layers.parts.text import Lines, call, flat, helper
@@ -21,6 +21,7 @@ class Connected(Layer):
     """``[connected]``: every output sees every input; the output is a picture of one pixel."""
 
     resizable = False
+    counts = "output"
 
     output: int = key(positive, 1, "how many outputs")
     activation: str = key(activation_name, "logistic", "the function applied last")
@@ -40,6 +41,9 @@ class Connected(Layer):
     def text(self, place: Place, *xs: str) -> Lines:
         (x,) = xs
         return [activated(self.activation, call(place.module, flat(place, x))) + "[:, :, None, None]"]
+
+    def reach(self) -> Reach:
+        return Reach(None)
 
     def blobs(self, inputs: Sequence[Shape]) -> tuple[Blob, ...]:
         (shape,) = inputs

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darknet_py.cfg.keys import flag, integer, key, number, positive
-from darknet_py.layers.base import Blob, Layer, Place, Reach, Shape, register
+from darknet_py.layers.base import Blob, Layer, Place, Reach, Shape, Update, register
 from darknet_py.layers.parts.activations import Activate, activated, activation_name
 from darknet_py.layers.parts.batchnorm import batch_norm_2d, norm_blobs
 from darknet_py.layers.parts.builds import FollowsBuild
@@ -26,6 +26,10 @@ from darknet_py.layers.parts.uninitialized import Conv2d
 @dataclass(frozen=True, kw_only=True)
 class Convolutional(Layer):
     """``[convolutional]``: convolution, then batch normalization or bias, then activation."""
+
+    counts = "filters"
+    partial_filters = True
+    update = Update(clipped=True)
 
     filters: int = key(positive, 1, "output channels")
     size: int = key(positive, 1, "height and width of the kernel")

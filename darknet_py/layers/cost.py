@@ -19,6 +19,9 @@ COSTS = ("seg", "sse", "masked", "smooth", "L1", "wgan")
 class Cost(Layer):
     """``[cost]``: a loss on the output of the layer before; what comes in goes out, as a row."""
 
+    has_loss = True
+    passes_input = True
+
     kind: str = key(one_of(COSTS, fallback="sse"), "sse", "which loss", name="type")
     scale: float = key(number, 1.0, "factor on the gradient")
     ratio: float = key(number, 0.0, "read by Darknet, without effect")

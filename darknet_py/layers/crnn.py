@@ -11,7 +11,7 @@ from darknet_py.cfg.keys import flag, key, positive
 from darknet_py.layers.base import Blob, Layer, Shape, register
 from darknet_py.layers.convolutional import Convolutional
 from darknet_py.layers.parts.activations import activation_name
-from darknet_py.layers.parts.recurrent import STATE, Recurrent
+from darknet_py.layers.parts.recurrent import PARTS_UPDATE, STATE, Recurrent
 
 
 @register("crnn")
@@ -20,6 +20,7 @@ class Crnn(Layer):
     """``[crnn]``: an rnn whose parts are 3 x 3 convolutions."""
 
     recurrent = True
+    update = PARTS_UPDATE
 
     output_filters: int = key(positive, 1, "output channels")
     hidden_filters: int = key(positive, 1, "channels of the state")

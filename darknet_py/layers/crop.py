@@ -18,6 +18,9 @@ from darknet_py.layers.parts.text import Lines
 class Crop(Layer):
     """``[crop]``: a part of the picture, with values from -1 to 1; the middle, or anywhere while training."""
 
+    draws = True
+    fixed_part = True
+
     crop_height: int = key(positive, 1, "height of the part")
     crop_width: int = key(positive, 1, "width of the part")
     flip: bool = key(flag, False, "mirror half the batches while training")

@@ -22,6 +22,8 @@ from darknet_py.layers.parts.uninitialized import ConvTranspose2d
 class Deconvolutional(Layer):
     """``[deconvolutional]``: transposed convolution, then batch normalization or bias, then activation."""
 
+    partial_filters = True
+
     filters: int = key(positive, 1, "output channels")
     size: int = key(positive, 1, "height and width of the kernel")
     stride: int = key(positive, 1, "step of the kernel in the output")

@@ -10,15 +10,16 @@ from torch import Tensor, nn
 
 from darknet_py.boxes.coder import PLAIN, SQUARE, BoxCoder
 from darknet_py.cfg.keys import flag, integer, key, number, positive
-from darknet_py.layers.base import Layer, Shape, register
+from darknet_py.layers.base import Place, Shape, register
+from darknet_py.layers.heads import Head, formulas_of
+from darknet_py.layers.parts.text import Lines
 
 
 @register("detection")
 @dataclass(frozen=True, kw_only=True)
-class Detection(Layer):
+class Detection(Head):
     """``[detection]``: classes of every cell, then objectness of every box, then boxes; the output is a row."""
 
-    is_head = True
     resizable = False
 
     classes: int = key(positive, 1, "how many classes")
@@ -39,9 +40,17 @@ class Detection(Layer):
     reorg: bool = key(flag, False, "read by Darknet, without effect")
 
     @property
+    def truth_size(self) -> int:
+        return self.side**2 * (1 + self.coords + self.classes)
+
+    @property
     def coder(self) -> BoxCoder:
         """How its numbers are boxes: sizes are shares of the picture, or their roots."""
         return BoxCoder(SQUARE if self.sqrt else PLAIN)
+
+    def require_boxes(self) -> None:
+        if self.coords != 4:
+            raise self.error(f"coords={self.coords} gives no boxes; they have 4")
 
     def out_shape(self, inputs: Sequence[Shape]) -> Shape:
         (shape,) = inputs
@@ -55,6 +64,28 @@ class Detection(Layer):
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         return DetectionModule(self)
+
+    def text(self, place: Place, *xs: str) -> Lines:
+        flat = f"{xs[0]}.flatten(1)"
+        if not self.softmax:
+            return [flat]
+        count = self.side**2 * self.classes
+        return [
+            f"classes, boxes = {flat}.split(({count}, {place.shape.size - count}), 1)",
+            f"classes = classes.unflatten(1, (-1, {self.classes})).softmax(2).flatten(1)",
+            "torch.cat((classes, boxes), 1)",
+        ]
+
+    @property
+    def meaning(self) -> str:
+        return (
+            f"For each of {self.side} x {self.side} cells {self.classes} classes, then for each "
+            f"{self.num} times objectness, then for each {self.num} times x, y, w, h."
+        )
+
+    @property
+    def box_formulas(self) -> tuple[str, str]:
+        return formulas_of(self.coder, (str(self.side),), (str(self.side),))
 
 
 class DetectionModule(nn.Module):

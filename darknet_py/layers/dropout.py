@@ -17,6 +17,8 @@ from darknet_py.layers.parts.text import Lines, call
 class Dropout(Layer):
     """``[dropout]``: while training, zeros at random and the rest divided by 1 - probability."""
 
+    draws = True
+
     probability: float = key(number, 0.5, "share of values that become 0")
 
     def out_shape(self, inputs: Sequence[Shape]) -> Shape:

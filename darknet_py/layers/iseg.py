@@ -8,18 +8,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from darknet_py.cfg.keys import key, natural, positive
-from darknet_py.layers.base import Layer, Shape, register
+from darknet_py.cfg.keys import key, natural
+from darknet_py.layers.base import Place, Shape, register
+from darknet_py.layers.heads import Head
+from darknet_py.layers.parts.text import Lines
 
 
 @register("iseg")
 @dataclass(frozen=True, kw_only=True)
-class Iseg(Layer):
+class Iseg(Head):
     """``[iseg]``: for every pixel a logistic of each class, and `ids` values that tell instances apart."""
 
-    is_head = True
+    has_loss = False  # here; the C program can train it
+    gives_boxes = False
 
-    classes: int = key(positive, 20, "how many classes")
     ids: int = key(natural, 32, "values of the embedding")
 
     def out_shape(self, inputs: Sequence[Shape]) -> Shape:
@@ -32,6 +34,14 @@ class Iseg(Layer):
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         return IsegModule(self.classes)
+
+    def text(self, place: Place, *xs: str) -> Lines:
+        (x,), c = xs, self.classes
+        return [f"torch.cat((torch.sigmoid({x}[:, :{c}]), {x}[:, {c}:]), 1)"]
+
+    @property
+    def meaning(self) -> str:
+        return f"For each pixel {self.classes} classes and {self.ids} values that tell instances apart."
 
 
 class IsegModule(nn.Module):

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darknet_py.cfg.keys import key, natural, positive
-from darknet_py.layers.base import Blob, Layer, Place, Reach, Shape, register
+from darknet_py.layers.base import Blob, Layer, Place, Reach, Shape, Update, register
 from darknet_py.layers.parts.activations import Activate, activated, activation_name
 from darknet_py.layers.parts.text import Lines, call, helper
 
@@ -22,6 +22,7 @@ class Local(Layer):
     """``[local]``: a convolution whose kernel is another one at every place."""
 
     resizable = False
+    update = Update(adam=False)
 
     filters: int = key(positive, 1, "output channels")
     size: int = key(positive, 1, "height and width of the kernels")

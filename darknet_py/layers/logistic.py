@@ -16,6 +16,8 @@ from darknet_py.layers.parts.text import Lines, call
 class Logistic(Layer):
     """``[logistic]``: a logistic of every value, and cross-entropy as its loss (logxent)."""
 
+    has_loss = True
+
     def out_shape(self, inputs: Sequence[Shape]) -> Shape:
         (shape,) = inputs
         return shape

@@ -4,56 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from darknet_py.boxes.coder import BoxCoder
-from darknet_py.cfg import find_file
 from darknet_py.cfg.keys import file_name, flag, integer, key, list_of, number, positive
-from darknet_py.layers.base import Layer, Shape, register
+from darknet_py.layers.base import Place, Shape, register
+from darknet_py.layers.heads import JOINED, GridHead
+from darknet_py.layers.parts.text import Lines, call, parts_of
+from darknet_py.layers.parts.trees import groups_name, tree_named
 from darknet_py.tree.walk import TreeSoftmax
-from darknet_py.tree.wordtree import WordTree, read_map
-
-DEFAULT_ANCHOR = 0.5
-TRUTHS: Final = 30  # of a picture in the C program, whatever its cfg says
-MOST_TRUTHS: Final = 10_000  # that are learnt of one
-
-
-def pair_anchors(values: Sequence[float], count: int) -> tuple[tuple[float, float], ...]:
-    """So many (width, height): what the cfg does not give is .5, and what it gives beyond is not used."""
-    padded = [*values, *(DEFAULT_ANCHOR,) * (2 * count)][: 2 * count]
-    return tuple(zip(padded[::2], padded[1::2], strict=True))
-
-
-def limited_truths(layer: Layer, count: int) -> int:
-    """So many truths a picture; raises `CfgError` for more than can be meant."""
-    if count > MOST_TRUTHS:
-        raise layer.error(f"max={count}: more than {MOST_TRUTHS} truths a picture are not accepted")
-    return count
+from darknet_py.tree.wordtree import WordTree
 
 
 @register("region")
 @dataclass(frozen=True, kw_only=True)
-class Region(Layer):
+class Region(GridHead):
     """``[region]``: boxes on a grid, `num` anchors a cell; per anchor x, y, w, h, [mask], objectness, classes."""
 
-    is_head = True
+    original_truths = 30
 
     anchors: tuple[float, ...] = key(list_of(number), (), "width, height of each anchor in cells; .5 where not given")
-    classes: int = key(positive, 20, "how many classes")
     coords: int = key(positive, 4, "4, or more where a mask comes after the box")
     num: int = key(positive, 1, "anchors a cell")
     softmax: bool = key(flag, False, "softmax over the classes; otherwise a logistic of each")
     background: bool = key(flag, False, "objectness is one more class, the background")
     tree: str | None = key(file_name, None, "a .tree file: classes form a hierarchy, softmax inside each group")
-    map: str | None = key(file_name, None, "a .map file: the class here of each class in the labels")
-    max: int = key(integer, TRUTHS, "truths a picture, where above 30; Darknet reads it and keeps to 30")
-    jitter: float = key(number, 0.2, "how much pictures are cropped while training, as a share of their size")
+    max: int = key(integer, 30, "truths a picture, where above 30; Darknet reads it and keeps to 30")
     rescore: bool = key(flag, False, "objectness learns the IoU instead of 1")
     thresh: float = key(number, 0.5, "boxes with a higher IoU with a truth learn no missing object")
-    random: int = key(integer, 0, "not 0: another input size every 10 batches while training")
     bias_match: bool = key(flag, False, "truths go to the anchor of the nearest shape, not to the nearest prediction")
     coord_scale: float = key(number, 1.0, "weight of the box loss")
     object_scale: float = key(number, 1.0, "weight of the objectness loss where there is an object")
@@ -66,49 +47,61 @@ class Region(Layer):
     absolute: bool = key(flag, False, "read by Darknet, without effect")
 
     @property
-    def truths(self) -> int:
-        """Truths a picture; raises `CfgError` for more than can be meant."""
-        return limited_truths(self, max(self.max, TRUTHS))
+    def truth_size(self) -> int:
+        return self.truths * (self.coords + 1)
 
     @property
-    def anchor_boxes(self) -> tuple[tuple[float, float], ...]:
-        """(width, height) of each anchor, in cells."""
-        return pair_anchors(self.anchors, self.num)
+    def leading(self) -> int:
+        return self.coords + 1
+
+    @property
+    def formula(self) -> str:
+        return f"num*(classes+coords+1) = {self.num}*({self.classes}+{self.coords}+1) = {self.channels}"
 
     @property
     def coder(self) -> BoxCoder:
-        """How its numbers are boxes."""
         return BoxCoder()
 
-    @property
-    def entries(self) -> int:
-        """Channels an anchor."""
-        return self.coords + 1 + self.classes
+    @cached_property
+    def word_tree(self) -> WordTree | None:
+        return tree_named(self, self.tree)
 
     def out_shape(self, inputs: Sequence[Shape]) -> Shape:
-        shape = self.image(inputs)
-        if shape.c != self.num * self.entries:
-            raise self.error(
-                f"needs num*(classes+coords+1) = {self.num}*({self.classes}+{self.coords}+1) = "
-                f"{self.num * self.entries} channels, but the layer before it gives {shape.c}: set its filters"
-            )
+        shape = super().out_shape(inputs)
         if self.coords < 4:
             raise self.error(f"coords={self.coords} is below 4")
         return shape
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
-        tree = self.read_tree()
+        tree = self.word_tree
         if tree is not None and len(tree.names) != self.classes:
             raise self.error(f"{self.tree} has {len(tree.names)} nodes, but classes={self.classes}")
         return RegionModule(self, tree)
 
-    def read_tree(self) -> WordTree | None:
-        """The tree named by the key, or None."""
-        return None if self.tree is None else WordTree.read(find_file(self.tree, self.where.file))
+    def text(self, place: Place, *xs: str) -> Lines:
+        parts = [("xy", 2, "xy.sigmoid()"), ("wh", 2, "wh")]
+        if self.coords > 4:
+            parts.append(("mask", self.coords - 4, "mask.sigmoid()"))
+        if self.softmax and self.background and self.tree is None:
+            parts.append(("classes", 1 + self.classes, "classes.softmax(2)"))
+        else:
+            parts.append(("objectness", 1, "objectness" if self.background else "objectness.sigmoid()"))
+            parts.append(("classes", self.classes, self._classes_text))
+        names, sizes, results = zip(*parts, strict=True)
+        tree = f"classes = {call('tree_softmax', 'classes', groups_name(place), 2)}"
+        return [
+            f"entries = {xs[0]}.unflatten(1, ({self.num}, {self.entries}))",
+            f"{', '.join(names)} = entries.split({sizes}, 2)",
+            *([] if self.tree is None else [tree]),
+            *parts_of(results),
+            JOINED,
+        ]
 
-    def read_map(self) -> tuple[int, ...] | None:
-        """The map named by the key, or None."""
-        return None if self.map is None else read_map(find_file(self.map, self.where.file))
+    @property
+    def _classes_text(self) -> str:
+        if self.tree is not None:
+            return "classes"
+        return "classes.softmax(2)" if self.softmax else "classes.sigmoid()"
 
 
 class RegionModule(nn.Module):

@@ -23,6 +23,8 @@ class Shortcut(Layer):
     every so many pixels (shortcut_cpu in blas.c).
     """
 
+    shows_source = True
+
     source: int = key(integer, doc="the earlier layer; negative counts back from here", name="from")
     activation: str = key(activation_name, "linear", "the function applied last")
     alpha: float = key(number, 1.0, "factor of the input")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
-from darknet_py.cfg import find_file
 from darknet_py.cfg.keys import file_name, flag, key, number, positive
-from darknet_py.layers.base import Layer, Shape, register
+from darknet_py.layers.base import Layer, Place, Shape, register
+from darknet_py.layers.parts.text import Lines, call, flat
+from darknet_py.layers.parts.trees import groups_name, tree_named
 from darknet_py.tree.walk import TreeSoftmax
 from darknet_py.tree.wordtree import WordTree
 
@@ -19,6 +21,8 @@ from darknet_py.tree.wordtree import WordTree
 @dataclass(frozen=True, kw_only=True)
 class Softmax(Layer):
     """``[softmax]``: probabilities out of scores, and cross-entropy as its loss; the output is a row."""
+
+    has_loss = True
 
     groups: int = key(positive, 1, "the row is split into so many softmaxes")
     temperature: float = key(number, 1.0, "scores are divided by this first")
@@ -42,16 +46,38 @@ class Softmax(Layer):
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         (shape,) = inputs
-        tree = self.read_tree()
+        tree = self.word_tree
         if tree is None:
             return SoftmaxModule(self)
         if len(tree.names) != shape.size:
             raise self.error(f"{self.tree} has {len(tree.names)} nodes, but there are {shape.size} values")
         return TreeModule(tree, self.temperature)
 
-    def read_tree(self) -> WordTree | None:
-        """The tree named by the key, or None."""
-        return None if self.tree is None else WordTree.read(find_file(self.tree, self.where.file))
+    def text(self, place: Place, *xs: str) -> Lines:
+        (x,) = xs
+        if self.spatial and self.tree is None:
+            return [f"{x}.softmax(1).flatten(1)"]
+        row = flat(place, x)
+        scaled = row if self.temperature == 1 else f"{row} / {self.temperature}"
+        if self.tree is not None:
+            return [call("tree_softmax", scaled, groups_name(place), 1)]
+        row = row if self.temperature == 1 else f"({scaled})"
+        if self.groups == 1:
+            return [f"{row}.softmax(1)"]
+        return [f"{row}.unflatten(1, ({self.groups}, -1)).softmax(2).flatten(1)"]
+
+    @property
+    def skips_loss(self) -> bool:
+        return self.noloss
+
+    @cached_property
+    def word_tree(self) -> WordTree | None:
+        return tree_named(self, self.tree)
+
+    def count_classes(self, before: Shape | None) -> int | None:
+        if before is None:
+            return None
+        return before.c if self.spatial else before.size
 
 
 class SoftmaxModule(nn.Module):

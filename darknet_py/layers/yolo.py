@@ -8,66 +8,49 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from darknet_py.boxes.coder import BoxCoder
-from darknet_py.cfg.keys import file_name, integer, key, list_of, natural, number, positive
-from darknet_py.layers.base import Layer, Shape, register
-from darknet_py.layers.region import limited_truths, pair_anchors
+from darknet_py.cfg.keys import key, list_of, natural, number
+from darknet_py.layers.base import Place, Shape, register
+from darknet_py.layers.heads import JOINED, GridHead
+from darknet_py.layers.parts.text import Lines
 
 
 @register("yolo")
 @dataclass(frozen=True, kw_only=True)
-class Yolo(Layer):
+class Yolo(GridHead):
     """``[yolo]``: boxes on a grid with the anchors that `mask` names; per anchor x, y, w, h, objectness, classes."""
 
-    is_head = True
-
-    anchors: tuple[float, ...] = key(list_of(number), (), "width, height of all anchors in pixels of the input")
     mask: tuple[int, ...] | None = key(list_of(natural), None, "which anchors this layer has; all where not given")
-    classes: int = key(positive, 20, "how many classes")
-    num: int = key(positive, 1, "anchors in all layers together")
-    max: int = key(integer, 90, "truths a picture")
-    jitter: float = key(number, 0.2, "how much pictures are cropped while training, as a share of their size")
     ignore_thresh: float = key(number, 0.5, "boxes with a higher IoU with a truth learn no missing object")
     truth_thresh: float = key(number, 1.0, "boxes with a higher IoU with a truth learn that truth")
-    random: int = key(integer, 0, "not 0: another input size every 10 batches while training")
-    map: str | None = key(file_name, None, "a .map file: the class here of each class in the labels")
 
     @property
-    def truths(self) -> int:
-        """Truths a picture; raises `CfgError` for more than can be meant."""
-        return limited_truths(self, max(self.max, 0))
+    def own_anchors(self) -> tuple[int, ...]:
+        return super().own_anchors if self.mask is None else self.mask
 
     @property
-    def anchor_boxes(self) -> tuple[tuple[float, float], ...]:
-        """(width, height) of this layer's anchors, in pixels of the network's input."""
-        if self.mask is None:
-            return pair_anchors(self.anchors, self.num)
-        return tuple(pair_anchors(self.anchors[2 * n : 2 * n + 2], 1)[0] for n in self.mask)
+    def formula(self) -> str:
+        count = "num" if self.mask is None else "len(mask)"
+        return f"{count}*(classes+5) = {len(self.own_anchors)}*({self.classes}+5) = {self.channels}"
 
     @property
-    def coder(self) -> BoxCoder:
-        """How its numbers are boxes."""
-        return BoxCoder(unit="pixels")
+    def beyond(self) -> str | None:
+        if max(self.own_anchors, default=0) < self.num:
+            return None
+        return f"mask={','.join(map(str, self.own_anchors))} names an anchor beyond num={self.num}; they count from 0"
 
-    @property
-    def entries(self) -> int:
-        """Channels an anchor."""
-        return 5 + self.classes
-
-    def out_shape(self, inputs: Sequence[Shape]) -> Shape:
-        shape = self.image(inputs)
-        if self.mask is not None and any(n >= self.num for n in self.mask):
-            raise self.error(f"mask={','.join(map(str, self.mask))} names an anchor beyond num={self.num}")
-        count = self.num if self.mask is None else len(self.mask)
-        if shape.c != count * self.entries:
-            raise self.error(
-                f"needs anchors*(classes+5) = {count}*({self.classes}+5) = {count * self.entries} channels, "
-                f"but the layer before it gives {shape.c}: set its filters"
-            )
-        return shape
+    def takes_truth(self, given: int, wanted: int) -> bool:
+        return given % 5 == 0  # it reads to the first row of zeros, however many there are
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         return YoloModule(self)
+
+    def text(self, place: Place, *xs: str) -> Lines:
+        return [
+            f"entries = {xs[0]}.unflatten(1, ({len(self.own_anchors)}, {self.entries}))",
+            f"xy, wh, scores = entries.split((2, 2, {self.entries - 4}), 2)",
+            "parts = (xy.sigmoid(), wh, scores.sigmoid())",
+            JOINED,
+        ]
 
 
 class YoloModule(nn.Module):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
-from darknet_py.layers.base import Layer
+from darknet_py.layers.bylayer import ByLayer
 from darknet_py.layers.cost import Cost
 from darknet_py.layers.detection import Detection
 from darknet_py.layers.logistic import Logistic
@@ -21,11 +21,14 @@ from darknet_py.loss.softmax import SoftmaxLoss
 from darknet_py.loss.yolo import YoloLoss
 from darknet_py.network.graph import Graph, Node
 
-LOSSES: Final[Mapping[type[Layer], Callable[[Node, Graph], Loss]]] = {
-    Region: RegionLoss,
-    Yolo: YoloLoss,
-    Detection: DetectionLoss,
-    Softmax: SoftmaxLoss,
-    Logistic: LogisticLoss,
-    Cost: CostLoss,
-}
+LOSSES: Final[ByLayer[Callable[[Node, Graph], Loss]]] = ByLayer(
+    "has no loss",
+    {
+        Region: RegionLoss,
+        Yolo: YoloLoss,
+        Detection: DetectionLoss,
+        Softmax: SoftmaxLoss,
+        Logistic: LogisticLoss,
+        Cost: CostLoss,
+    },
+)

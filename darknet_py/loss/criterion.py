@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from darknet_py.errors import DarknetError
-from darknet_py.layers.base import Layer
-from darknet_py.layers.cost import Cost
-from darknet_py.layers.detection import Detection
-from darknet_py.layers.iseg import Iseg
-from darknet_py.layers.region import Region
-from darknet_py.layers.softmax import Softmax
-from darknet_py.layers.yolo import Yolo
 from darknet_py.loss import LOSSES
 from darknet_py.loss.base import HeadLoss, Loss
 from darknet_py.network.graph import INPUT, Graph, Node
 from darknet_py.network.module import Network
-
-TRUTHS: Final[Mapping[type[Layer], Callable[[Any], int]]] = {  # l.truths of the C program; other heads state none
-    Region: lambda layer: layer.truths * (layer.coords + 1),
-    Yolo: lambda layer: 5 * layer.truths,
-    Detection: lambda layer: layer.side**2 * (1 + layer.coords + layer.classes),
-}
-ENDINGS: Final = "[region], [yolo], [detection], [softmax], [logistic] or [cost]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,11 +48,11 @@ class Criterion(nn.Module):
         self.network = network
         network.require_memory()
         graph = network.graph
-        priced = [node for node in graph.nodes if type(node.layer) in LOSSES]
+        priced = [node for node in graph.nodes if node.layer in LOSSES]
         self._count = len(priced)
-        self._places = tuple(_place(graph, node) for node in priced if _has_loss(node.layer))
+        self._places = tuple(_place(graph, node) for node in priced if not node.layer.skips_loss)
         _check(graph, self._places)
-        self.losses = nn.ModuleList(LOSSES[type(place.node.layer)](place.node, graph) for place in self._places)
+        self.losses = nn.ModuleList(LOSSES[place.node.layer](place.node, graph) for place in self._places)
         used = (index for place in self._places for index in (*_chain(graph, place.node), place.truth))
         self._wanted = {index for index in used if index is not None and index != INPUT}
 
@@ -114,9 +100,9 @@ class Criterion(nn.Module):
 def truth_size(graph: Graph) -> int:
     """Values of truth that a network takes for a picture: what its last layer says, or as many as it gives."""
     last = graph.nodes[-1].layer
-    if type(last) in TRUTHS:
-        return TRUTHS[type(last)](last)
-    return next((node.shape.size for node in reversed(graph.nodes) if not isinstance(node.layer, Cost)), 0)
+    if last.truth_size is not None:
+        return last.truth_size
+    return next((node.shape.size for node in reversed(graph.nodes) if not node.layer.passes_input), 0)
 
 
 def _place(graph: Graph, node: Node) -> _Place:
@@ -126,36 +112,36 @@ def _place(graph: Graph, node: Node) -> _Place:
     return _Place(node, truths[-1] if truths else None, learns)
 
 
-def _has_loss(layer: Layer) -> bool:
-    if isinstance(layer, (Region, Yolo)):
-        return not layer.onlyforward
-    return not (isinstance(layer, Softmax) and layer.noloss)
-
-
 def _chain(graph: Graph, node: Node) -> list[int]:
     """The layer before a loss, and while that is one that hands gradients on unchanged, the one before it.
 
     By their backward functions these are all layers with a loss; [cost] is no exception, as its output is its input.
     """
     chain = [node.sources[0]]
-    while chain[-1] != INPUT and type(graph.nodes[chain[-1]].layer) in LOSSES:
+    while chain[-1] != INPUT and graph.nodes[chain[-1]].layer in LOSSES:
         chain.append(graph.nodes[chain[-1]].sources[0])
     return chain
 
 
 def _check(graph: Graph, places: Sequence[_Place]) -> None:
     """Raise `DarknetError` where there is nothing to train, or where a truth does not fit its layer."""
-    for node in graph.nodes:
-        if isinstance(node.layer, Iseg):
-            raise node.layer.error(f"is not trained here; what can be is {ENDINGS}")
+    untrained = next((node.layer for node in graph.nodes if node.layer.is_head and node.layer not in LOSSES), None)
+    if untrained is not None:
+        raise untrained.error(f"is not trained here; what can be is {_endings()}")
     if not places:
-        raise DarknetError(f"{graph.source}: there is nothing to train with; that takes {ENDINGS}")
+        raise DarknetError(f"{graph.source}: there is nothing to train with; that takes {_endings()}")
     if not any(place.learns for place in places):
         raise DarknetError(f"{graph.source}: there are no weights to train, or stopbackward leaves none")
     for place in places:
         layer, given = place.node.layer, truth_size(graph)
         if place.truth is not None:
             given = graph.nodes[place.truth].shape.size
-        wanted = TRUTHS[type(layer)](layer) if type(layer) in TRUTHS else place.node.shape.size
-        if wanted != given and not (isinstance(layer, Yolo) and given % 5 == 0):
+        wanted = place.node.shape.size if layer.truth_size is None else layer.truth_size
+        if not layer.takes_truth(given, wanted):
             raise layer.error(f"takes {wanted} values of truth a picture, and there are {given}")
+
+
+def _endings() -> str:
+    """The sections that have a loss, in words."""
+    *names, last = (f"[{kind.type}]" for kind in LOSSES)
+    return f"{', '.join(names)} or {last}"

@@ -71,7 +71,7 @@ class RegionLoss(Loss):
     def __init__(self, node: Node, graph: Graph) -> None:
         super().__init__()
         self.layer = layer = cast("Region", node.layer)
-        tree, mapping = layer.read_tree(), layer.read_map() or ()
+        tree, mapping = layer.word_tree, layer.label_map or ()
         self.decode = RegionModule(layer, tree)
         self.labels = Labels(layer.classes, mapping) if tree is None else TreeLabels(tree, mapping)
         self.has_tree = tree is not None

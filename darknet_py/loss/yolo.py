@@ -11,12 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from darknet_py.boxes.overlap import iou
-from darknet_py.cfg import find_file
-from darknet_py.layers.region import pair_anchors
 from darknet_py.layers.yolo import Yolo
 from darknet_py.loss.base import HeadLoss, Loss, printed
 from darknet_py.network.graph import Graph, Node
-from darknet_py.tree.wordtree import read_map
 
 ROW = 5  # values a truth: x, y, w, h relative to the input, class
 
@@ -55,10 +52,10 @@ class YoloLoss(Loss):
         self.layer, self.index = cast("Yolo", node.layer), node.index
         self.input_size = (graph.net.width, graph.net.height)
         layer = self.layer
-        mask = tuple(range(layer.num)) if layer.mask is None else layer.mask
+        mask = layer.own_anchors
         places = [mask.index(n) if n in mask else -1 for n in range(layer.num)]
-        classes = () if layer.map is None else read_map(find_file(layer.map, layer.where.file))
-        anchors = torch.tensor(pair_anchors(layer.anchors, layer.num), dtype=torch.float32)
+        classes = layer.label_map or ()
+        anchors = torch.tensor(layer.all_anchors, dtype=torch.float32)
         self.register_buffer("anchors", anchors, persistent=False)
         self.register_buffer("own", torch.tensor(layer.anchor_boxes, dtype=torch.float32), persistent=False)
         self.register_buffer("places", torch.tensor(places, dtype=torch.int64), persistent=False)

@@ -100,11 +100,11 @@ class Graph:
 
     @cached_property
     def outputs(self) -> tuple[int, ...]:
-        """The layers whose outputs are the network's: every head, or else the last layer that is no [cost]."""
+        """The layers whose outputs are the network's: every head, or else the last that is more than its input."""
         heads = tuple(node.index for node in self.nodes if node.layer.is_head)
         if heads:
             return heads
-        last = next((node.index for node in reversed(self.nodes) if node.layer.type != "cost"), None)
+        last = next((node.index for node in reversed(self.nodes) if not node.layer.passes_input), None)
         return (len(self.nodes) - 1 if last is None else last,)
 
     @property
@@ -225,7 +225,7 @@ def _receptive(
 ) -> tuple[int | None, float]:
     reach = layer.reach()
     spacing = min(fields[0][1] * reach.stride, float(MAX_VALUES))
-    sees_all = reach.size is None or not inputs[0].is_image or layer.recurrent or layer.type == "connected"
+    sees_all = reach.size is None or not inputs[0].is_image or layer.recurrent
     if sees_all or any(size is None for size, _ in fields):
         return None, spacing
     size = max(size for size, _ in fields if size is not None)

@@ -59,7 +59,7 @@ def _layer(node: Node) -> dict[str, Any]:
 
 def _line(node: Node) -> str:
     label = f"{node.index:5d} {node.layer.label(node.index)}"
-    source = _shape(node.inputs[-1]) if len(node.inputs) == 1 or node.layer.type == "shortcut" else " " * 16
+    source = _shape(node.inputs[-1]) if len(node.inputs) == 1 or node.layer.shows_source else " " * 16
     bflops = f"  {node.operations / 1e9:5.3f} BFLOPs" if node.operations else ""
     return f"{label:<28}  {source}   ->  {_shape(node.shape)}{bflops}"
 

@@ -17,7 +17,6 @@ from darknet_py.pictures.letterbox import fitted
 from darknet_py.predict.detections import Classification
 from darknet_py.predict.detector import class_name
 from darknet_py.predict.stream import Picture, each_picture
-from darknet_py.tree.wordtree import WordTree
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Classifier:
 
     def leaves(self, rows: Tensor) -> Tensor:  # (N, classes) -> (N, classes)
         """Probabilities of the classes; with a tree, those of its leaves, and 0 for the rest."""
-        tree: WordTree | None = getattr(self.network.layers[self.network.graph.outputs[-1]], "tree", None)
+        tree = self.network.graph.heads[-1].layer.word_tree
         return rows if tree is None else tree.absolute(rows) * tree.leaves.to(rows.device)
 
     def best(self, row: Tensor, top: int) -> Classification:

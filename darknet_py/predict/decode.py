@@ -15,6 +15,7 @@ from torch import Tensor
 from darknet_py.boxes.coder import BoxCoder
 from darknet_py.devices import one_thread, places
 from darknet_py.errors import DarknetError
+from darknet_py.layers.bylayer import ByLayer
 from darknet_py.layers.detection import Detection
 from darknet_py.layers.region import Region
 from darknet_py.layers.yolo import Yolo
@@ -45,15 +46,13 @@ def decode(
     """The candidates in the outputs (N, ...) of all heads for N pictures.
 
     Boxes are relative to the network's input, whose width and height are `network`. Those of a picture have the order
-    that they have in its outputs. Scores below the threshold are left out. Raises `DarknetError` for a head that gives
-    no boxes.
+    that they have in its outputs. Scores below the threshold are left out. Raises `CfgError` for a head that gives no
+    boxes.
     """
     parts = []
     for head, output in zip(heads, outputs, strict=True):
-        decoder = DECODERS.get(type(head.layer))
-        if decoder is None:
-            raise DarknetError(f"{head} gives no boxes: is this a classifier?")
-        parts.append(decoder(head.layer, output.detach().float(), network, settings, tree))
+        decode_head = DECODERS[head.layer]
+        parts.append(decode_head(head.layer, output.detach().float(), network, settings, tree))
     return Candidates.joined(parts)
 
 
@@ -104,8 +103,7 @@ def decode_detection(
 ) -> Candidates:
     """Boxes of a [detection] output (N, values), by get_detection_detections of detection_layer.c."""
     cells, side, n = layer.side**2, layer.side, len(output)
-    if layer.coords != 4:
-        raise DarknetError(f"[detection] coords={layer.coords} gives no boxes; they have 4")
+    layer.require_boxes()
     classes, objectness, boxes = output.split((cells * layer.classes, cells * layer.num, cells * layer.num * 4), 1)
     classes = classes.reshape(n, cells, 1, layer.classes).expand(-1, -1, layer.num, -1).flatten(0, 2)
     boxes = boxes.reshape(n, cells, layer.num, 4)
@@ -117,11 +115,10 @@ def decode_detection(
 
 
 Decoder = Callable[[Any, Tensor, Size, Settings, "WordTree | None"], Candidates]
-DECODERS: Final[dict[type, Decoder]] = {
-    Region: decode_region,
-    Yolo: decode_yolo,
-    Detection: decode_detection,
-}
+DECODERS: Final[ByLayer[Decoder]] = ByLayer(
+    "gives no boxes: is this a classifier?",
+    {Region: decode_region, Yolo: decode_yolo, Detection: decode_detection},
+)
 
 
 def _grid_boxes(

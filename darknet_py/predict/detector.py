@@ -47,8 +47,7 @@ class Detector:
     def tree(self) -> WordTree | None:
         """The tree of the head's classes, if it has one."""
         head = self.network.graph.outputs[-1]
-        tree: WordTree | None = getattr(self.network.layers[head], "tree", None)
-        return tree
+        return self.network.graph.nodes[head].layer.word_tree
 
     @property
     def classes(self) -> int:

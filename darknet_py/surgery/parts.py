@@ -10,8 +10,7 @@ import torch
 from darknet_py import weights
 from darknet_py.errors import DarknetError, WeightsError
 from darknet_py.layers.convolutional import Convolutional
-from darknet_py.layers.region import Region
-from darknet_py.layers.yolo import Yolo
+from darknet_py.layers.heads import GridHead
 from darknet_py.network.graph import Graph, connect
 from darknet_py.network.header import Header
 from darknet_py.network.module import Network
@@ -36,7 +35,7 @@ def oneoff(network: Network, path: str | Path) -> None:
     _, head = _ending(network.graph)
     check_classifier(network.graph, path)
     classifier, _ = weights.made(classifier_of(network.graph), path)
-    last, first = len(classifier.layers) - 1, head.entries - head.classes
+    last, first = len(classifier.layers) - 1, head.leading
     for module, its_module in zip(network.layers[:last], classifier.layers[:last], strict=True):
         module.load_state_dict(its_module.state_dict())
     for name, share in (("conv.weight", 0.1), ("conv.bias", 0.0)):
@@ -64,10 +63,10 @@ def check_classifier(graph: Graph, path: str | Path) -> None:
         raise WeightsError(f"{path}: it holds the first {loaded.layers} layers, and a classifier of all is needed")
 
 
-def _ending(graph: Graph) -> tuple[Convolutional, Region | Yolo]:
+def _ending(graph: Graph) -> tuple[Convolutional, GridHead]:
     """The last two layers, which have to be a convolution and the head it feeds."""
     layers = [node.layer for node in graph.nodes[-2:]]
-    if len(layers) == 2 and isinstance(layers[0], Convolutional) and isinstance(layers[1], (Region, Yolo)):
+    if len(layers) == 2 and isinstance(layers[0], Convolutional) and isinstance(layers[1], GridHead):
         if not layers[0].batch_normalize:
             return layers[0], layers[1]
         raise layers[0].error("has batch_normalize=1; the convolution before a head has none")

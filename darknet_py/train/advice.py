@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from darknet_py.errors import Location
-from darknet_py.layers.region import MOST_TRUTHS, TRUTHS, Region
-from darknet_py.layers.yolo import Yolo
+from darknet_py.layers.heads import MOST_TRUTHS, GridHead
 from darknet_py.network.graph import Graph, Node
 from darknet_py.train.settings import Manner
 from darknet_py.train.sizes import Sizes
@@ -26,12 +25,14 @@ class Advice(NamedTuple):
 def differences(graph: Graph) -> Iterator[Advice]:
     """Keys that training obeys and the original does not."""
     for node in graph.nodes:
-        if isinstance(node.layer, (Region, Yolo)) and node.layer.max > MOST_TRUTHS:
-            beyond = f"max={node.layer.max}: training takes at most {MOST_TRUTHS} truths a picture, and refuses this"
+        if not isinstance(head := node.layer, GridHead):
+            continue
+        if head.max > MOST_TRUTHS:
+            beyond = f"max={head.max}: training takes at most {MOST_TRUTHS} truths a picture, and refuses this"
             yield Advice(beyond, _key(graph, node, "max"))
-        elif isinstance(node.layer, Region) and node.layer.max > TRUTHS:
-            many = f"max={node.layer.max} in [region]: training takes so many truths a picture, the original {TRUTHS}"
-            yield Advice(many, _key(graph, node, "max"))
+        elif head.original_truths is not None and head.max > head.original_truths:
+            many = f"max={head.max} in [{head.type}]: training takes so many truths a picture"
+            yield Advice(f"{many}, the original {head.original_truths}", _key(graph, node, "max"))
 
 
 def advice(graph: Graph, manner: Manner, sizes: Sizes | None = None) -> Iterator[Advice]:

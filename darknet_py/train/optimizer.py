@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.sgd import sgd
 
 from darknet_py.errors import CfgError
+from darknet_py.layers.base import Role
 from darknet_py.network.graph import Node
 from darknet_py.network.module import Network
-
-UNTRAINED: Final = ("batchnorm",)  # no update function in the C program: scales and biases stay
-SCALE_KEY_IGNORED: Final = ("rnn", "gru", "lstm", "crnn")  # their parts do not get the key learning_rate
-CLIPPED: Final = ("convolutional",)
-WITHOUT_ADAM: Final = ("local",)
 
 
 class DarknetSGD(torch.optim.Optimizer):
@@ -151,19 +147,19 @@ def _kinds(network: Network) -> dict[_Kind, list[Tensor]]:
 def _parameters(network: Network) -> Iterator[tuple[_Kind, Tensor]]:
     """All that is learned, in the order of the layers."""
     for node in network.graph.nodes:
-        if node.layer.type not in UNTRAINED:
+        if node.layer.update.trained:
             for blob in node.blobs:
                 if blob.learned:
                     yield _kind(node, blob.role), network.stored(node.index, blob)
 
 
-def _kind(node: Node, role: str) -> _Kind:
-    name, is_weight = node.layer.type, role == "weight"
+def _kind(node: Node, role: Role) -> _Kind:
+    update, is_weight = node.layer.update, role == "weight"
     return _Kind(
-        scale=1.0 if name in SCALE_KEY_IGNORED else node.layer.learning_rate,
+        scale=node.layer.learning_rate if update.scaled else 1.0,
         decays=is_weight,
-        clips=is_weight and name in CLIPPED,
-        adam=name not in WITHOUT_ADAM,
+        clips=is_weight and update.clipped,
+        adam=update.adam,
     )
 
 

@@ -10,8 +10,6 @@ from typing import Final
 
 import torch
 
-from darknet_py.layers.region import Region
-from darknet_py.layers.yolo import Yolo
 from darknet_py.network.graph import Graph
 from darknet_py.train.observers import Update
 from darknet_py.train.sizes import CLASSIFIER as CLASSIFIER_SIZES
@@ -34,8 +32,7 @@ class Manner:
 
 
 def _head_random(graph: Graph) -> bool:
-    layer = graph.nodes[-1].layer
-    return isinstance(layer, (Region, Yolo)) and bool(layer.random)
+    return graph.nodes[-1].layer.draws_sizes
 
 
 def _net_random(graph: Graph) -> bool:

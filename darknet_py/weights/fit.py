@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from darknet_py.errors import WeightsError
-from darknet_py.layers.region import Region
-from darknet_py.layers.yolo import Yolo
+from darknet_py.layers.heads import GridHead
 from darknet_py.network.graph import Graph
 from darknet_py.weights.slots import NONE, VALUE_SIZE, Slot, layout, outputs_of
 
@@ -69,32 +68,30 @@ def other_outputs(graph: Graph, slots: Sequence[Slot], values: int) -> dict[int,
     sizes = {i: sum(slot.size for slot in slots if slot.node.index == i) // outputs_of(graph.nodes[i]) for i in feeds}
     if feeds and all(sizes.values()):
         fixed = slots[-1].end - sum(size * outputs_of(graph.nodes[i]) for i, size in sizes.items())
-        fixed += sum(size * _anchors(feeds[i]) * _without_classes(feeds[i]) for i, size in sizes.items())
+        fixed += sum(size * _anchors(feeds[i]) * feeds[i].leading for i, size in sizes.items())
         each = sum(size * _anchors(feeds[i]) for i, size in sizes.items())
         classes, left = divmod(values - fixed, each)
         if 0 < classes < MOST_OUTPUTS and not left:
-            return {i: _anchors(head) * (_without_classes(head) + classes) for i, head in feeds.items()}
+            return {i: _anchors(head) * (head.leading + classes) for i, head in feeds.items()}
     count = _outputs_of_last(slots, values)
     return {slots[-1].node.index: count} if count and len(feeds) < 2 else {}
 
 
-def class_layers(graph: Graph) -> dict[int, Region | Yolo]:
+def class_layers(graph: Graph) -> dict[int, GridHead]:
     """The convolutions that feed heads, each with its head; empty where a head is fed by something else."""
-    heads = [(node.sources[0], node.layer) for node in graph.heads if isinstance(node.layer, (Region, Yolo))]
-    fed = {index: layer for index, layer in heads if index >= 0 and graph.nodes[index].layer.type == "convolutional"}
+    heads = [(node.sources[0], node.layer) for node in graph.heads if isinstance(node.layer, GridHead)]
+    fed = {index: layer for index, layer in heads if index >= 0 and graph.nodes[index].layer.counts is not None}
     return fed if len(fed) == len(graph.heads) else {}
 
 
 def described(graph: Graph, outputs: Mapping[int, int]) -> str:
     """Such numbers of filters or outputs in words, with the number of classes that they are for."""
     feeds = class_layers(graph)
-    found = {
-        count / _anchors(feeds[i]) - _without_classes(feeds[i]) if i in feeds else 0.0 for i, count in outputs.items()
-    }
+    found = {count / _anchors(feeds[i]) - feeds[i].leading if i in feeds else 0.0 for i, count in outputs.items()}
     classes = found.pop() if len(found) == 1 else 0.0
     of = f" (classes={classes:.0f})" if classes >= 1 and classes.is_integer() else ""
-    kinds = [(i, "output" if graph.nodes[i].layer.type == "connected" else "filters") for i in outputs]
-    return " and ".join(f"{kind}={outputs[i]} in {graph.nodes[i]}" for i, kind in kinds) + of
+    named = (f"{graph.nodes[i].layer.counts}={count} in {graph.nodes[i]}" for i, count in outputs.items())
+    return " and ".join(named) + of
 
 
 def left_out(graph: Graph, left: Sequence[str]) -> str:
@@ -132,7 +129,7 @@ def _layers_held(slots: Sequence[Slot], values: int) -> int:
 
 def _outputs_of_last(slots: Sequence[Slot], values: int) -> int | None:
     """How many filters or outputs the last layer would have to have for the file to fit."""
-    if not slots or slots[-1].node.layer.type not in ("convolutional", "connected"):
+    if not slots or slots[-1].node.layer.counts is None:
         return None
     mine = [slot for slot in slots if slot.node is slots[-1].node]
     each = sum(slot.size for slot in mine) // outputs_of(slots[-1].node)
@@ -142,10 +139,5 @@ def _outputs_of_last(slots: Sequence[Slot], values: int) -> int | None:
     return count if 0 < count < MOST_OUTPUTS and not left else None
 
 
-def _anchors(head: Region | Yolo) -> int:
+def _anchors(head: GridHead) -> int:
     return len(head.anchor_boxes)
-
-
-def _without_classes(head: Region | Yolo) -> int:
-    """Values an anchor beside the classes."""
-    return head.entries - head.classes

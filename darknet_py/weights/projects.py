@@ -18,7 +18,7 @@ from torch import Tensor
 from darknet_py.errors import DarknetError, WeightsError, shown
 from darknet_py.layers.connected import Connected
 from darknet_py.layers.convolutional import Convolutional
-from darknet_py.layers.yolo import Yolo
+from darknet_py.layers.heads import GridHead
 from darknet_py.network.graph import Graph, Node
 from darknet_py.network.module import Network
 
@@ -94,8 +94,12 @@ def _numbered(graph: Graph, start: int, end: int | None) -> Iterator[tuple[Node,
     """Some layers, each with the number of convolutions among them up to and with it."""
     number = 0
     for node in graph.nodes[start:end]:
-        number += isinstance(node.layer, Convolutional)
+        number += _convolves(node)
         yield node, number
+
+
+def _convolves(node: Node) -> bool:
+    return isinstance(node.layer, Convolutional)
 
 
 def _darknet_py(_node: Node, _number: int) -> Mapping[str, str]:
@@ -104,17 +108,17 @@ def _darknet_py(_node: Node, _number: int) -> Mapping[str, str]:
 
 def _ultralytics(node: Node, _number: int) -> dict[str, str]:
     start = f"module_list.{node.index}"
-    return {"conv": f"{start}.Conv2d", "bn": f"{start}.BatchNorm2d"} if isinstance(node.layer, Convolutional) else {}
+    return {"conv": f"{start}.Conv2d", "bn": f"{start}.BatchNorm2d"} if _convolves(node) else {}
 
 
 def _eriklindernoren(node: Node, _number: int) -> dict[str, str]:
     n = node.index
     parts = {"conv": f"module_list.{n}.conv_{n}", "bn": f"module_list.{n}.batch_norm_{n}"}
-    return parts if isinstance(node.layer, Convolutional) else {}
+    return parts if _convolves(node) else {}
 
 
 def _eriklindernoren_anchors(node: Node) -> dict[str, Tensor]:
-    if not isinstance(node.layer, Yolo):
+    if not isinstance(node.layer, GridHead) or node.layer.coder.unit != "pixels":
         return {}
     anchors = torch.tensor(node.layer.anchor_boxes, dtype=torch.float32)
     start = f"module_list.{node.index}.yolo_{node.index}"
@@ -123,7 +127,7 @@ def _eriklindernoren_anchors(node: Node) -> dict[str, Tensor]:
 
 def _marvis(node: Node, number: int) -> dict[str, str]:
     n = node.index
-    if isinstance(node.layer, Convolutional):
+    if _convolves(node):
         return {"conv": f"models.{n}.conv{number}", "bn": f"models.{n}.bn{number}"}
     if isinstance(node.layer, Connected):
         return {"linear": f"models.{n}" if node.layer.activation == "linear" else f"models.{n}.0"}

@@ -49,7 +49,7 @@ def layout(
             size = blob.size
             if node.index in outputs:
                 size = size // outputs_of(node) * outputs[node.index]
-            elif not saving and layer.numload and layer.type in ("convolutional", "deconvolutional"):
+            elif not saving and layer.numload and layer.partial_filters:
                 size = size // outputs_of(node) * min(layer.numload, outputs_of(node))
             slots.append(Slot(node, blob, at, size))
             at += size

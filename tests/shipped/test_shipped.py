@@ -53,7 +53,7 @@ def test_the_other_texts_are_found_by_their_names():
         assert data.source == str(ROOT / "cfg" / "coco.data")
         assert data.names() == cfg.read_names("coco") == cfg.read_names("cfg/coco.names")
     graph = Graph.read("shapes9")
-    assert graph.nodes[-1].layer.read_tree().names  # the cfg names cfg/shapes9.tree
+    assert graph.nodes[-1].layer.word_tree.names  # the cfg names cfg/shapes9.tree
 
 
 @pytest.mark.parametrize("form", ["shapes", "shapes.weights", "weights/shapes.weights"])

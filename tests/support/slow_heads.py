@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darknet_py.layers.detection import Detection
-from darknet_py.layers.region import pair_anchors
 from darknet_py.layers.yolo import Yolo
 
 Floats = NDArray[np.float64]
@@ -69,7 +68,7 @@ class SlowYolo:
 
     def __init__(self, layer: Yolo, raw, truth, size, classes=None) -> None:
         self.layer, self.size, self.classes = layer, size, classes
-        self.anchors = pair_anchors(layer.anchors, layer.num)
+        self.anchors = layer.all_anchors
         self.mask = list(range(layer.num)) if layer.mask is None else list(layer.mask)
         self.output = np.vectorize(logistic)(raw.astype(np.float64))
         self.output[:, :, 2:4] = raw[:, :, 2:4]

@@ -13,9 +13,8 @@ from typing import Final
 
 from darknet_py.convert.python.helpers import definitions
 from darknet_py.layers.base import Place, Shape
-from darknet_py.layers.parts.text import Lines, groups_name
-from darknet_py.layers.region import Region
-from darknet_py.layers.softmax import Softmax
+from darknet_py.layers.parts.text import Lines
+from darknet_py.layers.parts.trees import groups_name
 from darknet_py.network.graph import INPUT, Graph, Node
 
 WIDTH: Final = 88  # of a line; formatters leave what is shorter as it is
@@ -71,7 +70,7 @@ def _input(graph: Graph) -> str:
     text = f"Input: {_shape(graph.input_shape)}"
     if graph.input_shape.is_image:
         text += ", pictures with values from 0 to 1"
-    if graph.resizable and not any(node.layer.type == "crop" for node in graph.nodes):
+    if graph.resizable and not any(node.layer.fixed_part for node in graph.nodes):
         text += f"; width and height can be other multiples of {graph.stride}"
     return f"{text}."
 
@@ -98,7 +97,7 @@ def _imports(code: str) -> str:
 def _groups(graph: Graph) -> Iterator[str]:
     """The sizes of the groups of every tree."""
     for node in graph.nodes:
-        tree = node.layer.read_tree() if isinstance(node.layer, (Region, Softmax)) else None
+        tree = node.layer.word_tree
         if tree is not None:
             sizes = ", ".join(map(str, tree.group_sizes)) + ","
             numbers = textwrap.indent(textwrap.fill(sizes, WIDTH - 4), "    ")

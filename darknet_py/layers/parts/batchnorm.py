@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.errors import DarknetError
-from darknet_py.layers.base import Blob
+from darknet_py.layers.base import Blob, Role
 
 EPS, MOMENTUM = 1e-5, 0.01  # of the GPU builds; blas.c of the CPU build divides by sqrt(variance) + 1e-6
 
 
 def norm_blobs(channels: int, name: str) -> tuple[Blob, ...]:
     """Scales, means and variances of the batch normalization called `name`; its bias is stored by its layer."""
-    parts = {"weight": "scale", "running_mean": "mean", "running_var": "variance"}
+    parts: dict[str, Role] = {"weight": "scale", "running_mean": "mean", "running_var": "variance"}
     return tuple(Blob(f"{name}.{part}", (channels,), role) for part, role in parts.items())
 
 

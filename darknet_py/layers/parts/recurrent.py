@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.cfg.keys import flag, key, positive
-from darknet_py.layers.base import Blob, Layer, Shape
+from darknet_py.layers.base import Blob, Layer, Shape, Update
 from darknet_py.layers.parts.dense import Dense, dense_blobs
 
 STATE = ("input", "self", "output")  # the parts of rnn and crnn, in the order of the file
+PARTS_UPDATE = Update(scaled=False)  # the key learning_rate is not handed on to parts
 
 
 class Recurrent(nn.Module):
@@ -56,6 +57,7 @@ class RecurrentLayer(Layer):
 
     recurrent = True
     resizable = False
+    update = PARTS_UPDATE
 
     output: int = key(positive, 1, "how many outputs, and the size of the state")
     batch_normalize: bool = key(flag, False, "normalize every product over the batch")

@@ -46,8 +46,3 @@ def parts_of(expressions: Sequence[str]) -> Lines:
     if len(joined) <= 68:
         return [f"parts = ({joined})"]
     return ["parts = (", *(f"    {expression}," for expression in expressions), ")"]
-
-
-def groups_name(place: Place) -> str:
-    """The name of the constant with the group sizes of a layer's tree."""
-    return f"GROUPS_{place.index}"
