@@ -21,7 +21,7 @@ types: $(VENV)/.developing
 	$(BIN)/mypy
 
 docs: $(VENV)/.developing
-	$(BIN)/python -m tools.make_layer_docs
+	$(BIN)/python -m tools.docs
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m tools.bench costs

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from darknet_py.layers.activation import ActivationLayer
 from darknet_py.layers.base import Shape
 from darknet_py.layers.parts.activations import ACTIVATIONS, Activate
-from tools.make_layer_docs import document
+from tools.docs.layers import document
 
 Formula = Callable[[np.ndarray], np.ndarray]
 

@@ -1,33 +1,27 @@
-"""Write docs/layers.md: every section of a cfg and its keys, from the declarations in the code.
-
-python -m tools.make_layer_docs             write the file
-python -m tools.make_layer_docs --check     say with exit code 1 that the file is not what would be written
-"""
+"""docs/layers.md: every section of a cfg and its keys, from the declarations in the code."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import inspect
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from darknet_py.cfg.keys import fields_of
 from darknet_py.layers import REGISTRY, Layer
 from darknet_py.layers.parts.activations import ACTIVATIONS, activation_name
 from darknet_py.network.net import NAMES, Net
 
-TARGET = Path(__file__).parents[1] / "docs" / "layers.md"
-INTRODUCTION = """\
+INTRODUCTION: Final = """\
 # Sections and keys
 
-<!-- Written by tools/make_layer_docs.py from the declarations in darknet_py/; do not edit. -->
+<!-- Written by python -m tools.docs from the declarations in darknet_py/; do not edit. -->
 
-A cfg is a `[net]` section and a section for every layer, in order. Each key that a section can have is here; others
-are passed over with a warning. Numbers are read as C's `atoi` and `atof` read them: what follows the number does not
-count. Under *default* stands what a key is where it is not given; a dash is nothing, or what the meaning says.
+A cfg is a `[net]` section followed by one section per layer, in order. These are all the keys that a section may have;
+any other key is ignored with a warning. Numbers are read as C's `atoi` and `atof` read them: text after the number is
+ignored. *Default* is the value of a key that is not given; a dash means none, or what the meaning says.
 """
+BAR: Final = r"\|"  # a bar inside a cell
 Fields = Mapping[str, dataclasses.Field[Any]]
 
 
@@ -42,7 +36,7 @@ def document() -> str:
         parts += section(names, layer, own)
     parts += ["## Keys of every layer\n", *table(common)]
     parts += ["## Activations\n", "| activation | of x |\n|---|---|"]
-    parts += [f"| `{name}` | {activation.formula} |" for name, activation in ACTIVATIONS.items()]
+    parts += [row(f"`{name}`", activation.formula) for name, activation in ACTIVATIONS.items()]
     parts.append("")
     return "\n".join(parts)
 
@@ -66,8 +60,13 @@ def table(fields: Fields) -> Iterator[str]:
     yield "| key | type | default | meaning |\n|---|---|---|---|"
     for name, field in fields.items():
         cells = (f"`{name}`", type_of(field), default_of(field), field.metadata["doc"])
-        yield f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
+        yield row(*cells)
     yield ""
+
+
+def row(*cells: str) -> str:
+    """A row of a table."""
+    return f"| {' | '.join(cell.replace('|', BAR) for cell in cells)} |"
 
 
 def type_of(field: dataclasses.Field[Any]) -> str:
@@ -80,31 +79,10 @@ def type_of(field: dataclasses.Field[Any]) -> str:
 
 
 def default_of(field: dataclasses.Field[Any]) -> str:
-    """What the key is where it is not given, as it would stand in a cfg."""
+    """The value of a key that is not given, as a cfg would write it."""
     value = field.default
     if value is dataclasses.MISSING:
         return "needed"
     if value is None or value == ():
         return "-"
     return f"`{value:g}`" if isinstance(value, (bool, int, float)) else f"`{value}`"
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Write or compare the file; gives the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where the file is not current")
-    parser.add_argument("path", nargs="?", type=Path, default=TARGET, help="another file than docs/layers.md")
-    options = parser.parse_args(arguments)
-    text = document()
-    if options.check:
-        current = options.path.exists() and options.path.read_text(encoding="utf-8") == text
-        if not current:
-            print(f"{options.path} is not current: run python -m tools.make_layer_docs")
-        return 0 if current else 1
-    options.path.parent.mkdir(parents=True, exist_ok=True)
-    options.path.write_text(text, encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
