@@ -136,7 +136,7 @@ def _rewrite(name: str, args: Namespace) -> int:
     _save(network, args.out)
     if getattr(args, "new_cfg", None):
         with replacing(args.new_cfg, "w", encoding="utf-8") as file:
-            file.write(dumps(network.graph.sections))
+            file.write(dumps(network.graph.to_sections()))
     return 0
 
 

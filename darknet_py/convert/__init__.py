@@ -176,7 +176,7 @@ def _write(
     before: Network | None = None,
     beside: Path | None = None,
 ) -> Report:
-    text = dumps(network.graph.sections)
+    text = dumps(network.graph.to_sections())
     if beside is not None and beside.exists() and read_text(beside) != text:
         raise DarknetError(f"{beside} is another cfg, and the folded network's goes there: name {target} otherwise")
     proof = None

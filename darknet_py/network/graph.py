@@ -12,6 +12,7 @@ from darknet_py import cfg
 from darknet_py.cfg.dialect import known, refuse_other
 from darknet_py.cfg.keys import ComplainAt, Gathered, nearest, read, refuse, warn
 from darknet_py.cfg.section import Section
+from darknet_py.cfg.writer import updated
 from darknet_py.errors import CfgError
 from darknet_py.layers.base import REGISTRY, Blob, Layer, Shape
 from darknet_py.network.net import NAMES, Net
@@ -142,6 +143,12 @@ class Graph:
         net = self.net.resized(width, height)
         layers = [node.layer for node in self.nodes]
         return Graph(net, connect(net.input_shape, layers, self.nodes), self.source, self.sections)
+
+    def to_sections(self) -> tuple[Section, ...]:
+        """The sections of a cfg that says what the graph is: those it was read from, with all that changed since."""
+        first, *rest = self.sections
+        layers = zip(rest, self.nodes, strict=False)
+        return updated(first, self.net), *(updated(section, node.layer) for section, node in layers)
 
     def needed(self, outputs: Collection[int]) -> frozenset[int]:
         """The layers that have to be computed for some outputs."""

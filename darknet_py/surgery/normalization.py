@@ -9,11 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from darknet_py.cfg import Entry, Section
-from darknet_py.cfg.keys import fields_of
 from darknet_py.convert.fold import fold
-from darknet_py.layers.base import REGISTRY, Layer
-from darknet_py.network.graph import Graph, Node, connect
+from darknet_py.layers.base import Layer
+from darknet_py.network.graph import Node, connect
 from darknet_py.network.module import Network
 
 KEY = "batch_normalize"
@@ -44,9 +42,8 @@ def normalize(network: Network) -> Network:
     """
     graph = network.graph
     layers = [_with_key(node) for node in graph.nodes]
-    sections = tuple(map(_with_entry, graph.sections))
-    nodes = connect(graph.input_shape, layers)
-    normalized = Network(Graph(graph.net, nodes, graph.source, sections), initialize=False).train(network.training)
+    other = replace(graph, nodes=connect(graph.input_shape, layers))
+    normalized = Network(other, initialize=False).train(network.training)
     normalized.header = network.header
     normalized.load_state_dict(network.state_dict(), strict=False)
     for name, _, bn in _normalized(normalized):
@@ -68,11 +65,3 @@ def _normalized(network: Network) -> Iterator[tuple[str, nn.Module, nn.BatchNorm
 def _with_key(node: Node) -> Layer:
     layer: Any = node.layer
     return replace(layer, batch_normalize=True) if hasattr(layer, KEY) else layer
-
-
-def _with_entry(section: Section) -> Section:
-    layer = REGISTRY.get(section.type)
-    if layer is None or KEY not in fields_of(layer):
-        return section
-    others = tuple(entry for entry in section.entries if entry.key != KEY)
-    return replace(section, entries=(Entry(KEY, "1", section.where), *others))

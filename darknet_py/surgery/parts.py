@@ -52,7 +52,7 @@ def classifier_of(graph: Graph) -> Graph:
     layer, head = _ending(graph)
     layers = [*(node.layer for node in graph.nodes[:-2]), replace(layer, filters=head.classes)]
     nodes = connect(graph.input_shape, layers)
-    return Graph(graph.net, nodes, f"{graph.source} as a classifier", graph.sections)
+    return replace(graph, nodes=nodes, source=f"{graph.source} as a classifier")
 
 
 def check_classifier(graph: Graph, path: str | Path) -> None:
