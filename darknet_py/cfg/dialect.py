@@ -1,183 +1,132 @@
-"""Which dialect a cfg is in: what AlexeyAB's Darknet reads in one and the original does not.
-
-Some of that makes another network of the same text, or other boxes, or another order of the weights file. Such a cfg is
-refused, unless it is said that it is to be read as the original would (`dialect="darknet"`). The rest, which matters to
-training or to nothing at all, is passed over with a warning as any unknown key.
-"""
+"""A dialect: what one Darknet program reads in a cfg and how it goes about it, as a value."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from dataclasses import Field, dataclass, field, replace
+from enum import Enum, auto
+from typing import Any, NamedTuple, TypeVar
 
+from darknet_py.cfg.keys import fields_of, parse_entry, refuse
 from darknet_py.cfg.section import Entry, Section
-from darknet_py.errors import CfgError, DarknetError, Location, shown
+from darknet_py.cfg.unbuilt import Unbuilt
+from darknet_py.errors import CfgError, Location, shown
 
-DARKNET: Final = "darknet"
-OTHER: Final = "AlexeyAB's Darknet"
-NAMED: Final = 3  # kinds of places that the error names
-
-Changes = Callable[[Section, str], bool]  # whether this value changes outputs, boxes or the order of weights
-
-SECTIONS: Final = frozenset((
-    "Gaussian_yolo", "sam", "scale_channels", "conv_lstm", "history", "local_avgpool", "local_avg", "reorg3d",
-    "contrastive", "implicit", "empty", "silence",
-))  # fmt: skip
-ACTIVATIONS: Final = frozenset((
-    "mish", "swish", "hard_mish", "relu6", "gelu", "revleaky", "normalize_channels", "normalize_channels_softmax",
-    "normalize_channels_softmax_maxval",
-))  # fmt: skip
-ALIASES: Final = {"network": "net", "conv": "convolutional", "max": "maxpool"}
+S = TypeVar("S", bound=type[Any])
+Schemas = MutableMapping[str, type[Any]]  # dataclasses by the names of their sections
 
 
-def known(dialect: str | None) -> str | None:
-    """The dialect, or `DarknetError` where there is none of that name; None is the original's, refusing the other's."""
-    if dialect in (None, DARKNET):
-        return dialect
-    later = "; alexeyab is not built yet" if dialect == "alexeyab" else ""
-    raise DarknetError(f"there is no dialect {shown(dialect, 60)!r}; there is {DARKNET}{later}")
+class Fit(Enum):
+    """How a picture is brought to the size of a network's input."""
+
+    LETTERBOX = auto()  # as it is, with grey beside it
+    STRETCH = auto()
 
 
-def refuse_other(sections: Sequence[Section]) -> None:
-    """Raise `CfgError` where AlexeyAB's Darknet makes something else of these sections than the original does."""
-    found: dict[str, list[Location]] = {}
-    for what, where in _differences(sections):
-        found.setdefault(what, []).append(where)
-    if not found:
-        return
-    first = next(iter(found.values()))[0]
-    named = [f"{what} ({_lines(places)})" for what, places in list(found.items())[:NAMED]]
-    count = sum(map(len, found.values()))
-    more = "" if len(found) <= NAMED else f", and more: {count} places in all"
-    raise CfgError(
-        f"this cfg is for {OTHER}, whose dialect is not built yet: {', '.join(named)}{more}; "
-        f'--dialect {DARKNET} (dialect="{DARKNET}" in Python) reads it as the original would, with other outputs',
-        first,
-    )
+class Augment(Enum):
+    """How training changes a picture with boxes; `data.augment.DRAWS` has a class for each."""
+
+    PLACE = auto()  # somewhere on a grey canvas
+    CROP = auto()  # a part of it, stretched
 
 
-def reads(section: str, key: str) -> bool:
-    """Whether AlexeyAB's Darknet has this key in a section where the original has none."""
-    section = ALIASES.get(section, section)
-    return any(key in table.get(name, ()) for table in (CHANGING, QUIET) for name in (section, "layer"))
+class Mark(NamedTuple):
+    """A place by which a cfg is known to be in a dialect."""
+
+    what: str
+    where: Location
+    built: bool  # whether a schema reads it
 
 
-def _lines(places: Sequence[Location]) -> str:
-    others = f" and {len(places) - 1} more" if len(places) > 1 else ""
-    return f"line {places[0].line}{others}"
+@dataclass(frozen=True, eq=False)
+class Dialect:
+    """What one Darknet program reads in a cfg, and what it does where the cfg does not say.
+
+    `child` makes a dialect of another: what it is not given is as in its parent.
+    """
+
+    name: str
+    program: str  # as messages call it
+    parent: Dialect | None = None
+    fit: Fit = Fit.LETTERBOX
+    augment: Augment = Augment.PLACE
+    nms: float = 0.45  # the overlap above which `detect` drops the lower box
+    version: tuple[int, int, int] = (0, 2, 0)  # of the weights files that it writes
+    unbuilt: Unbuilt | None = None
+    sections: ChainMap[str, type[Any]] = field(default_factory=ChainMap, repr=False)
+    first: ChainMap[str, type[Any]] = field(default_factory=ChainMap, repr=False)  # what a cfg begins with
+
+    def child(self, name: str, program: str, *, unbuilt: Unbuilt | None = None, **different: Any) -> Dialect:
+        """A dialect that is as this one but for `different` fields and what is registered for it."""
+        child = replace(self, name=name, program=program, parent=self, unbuilt=unbuilt, **different)
+        return replace(child, sections=self.sections.new_child(), first=self.first.new_child())
+
+    def register(self, *names: str, first: bool = False) -> Callable[[S], S]:
+        """Make a dataclass the schema of a section, or of the `first` section; messages use the first of its names.
+
+        A schema of the parent is replaced, under all its names; raises `ValueError` for a name that this dialect has.
+        """
+        table = (self.first if first else self.sections).maps[0]
+
+        def add(schema: S) -> S:
+            for name in names:
+                if name in table:
+                    raise ValueError(f"[{name}] of dialect {self.name} is {table[name].__name__} already")
+            schema.type = names[0]
+            table.update(dict.fromkeys(names, schema))
+            return schema
+
+        return add
+
+    def schema(self, section: str) -> type[Any] | None:
+        """The schema of a section, by any of its names; None where there is no such section."""
+        return _find(self.sections, section) or _find(self.first, section)
+
+    def has_key(self, section: str, key: str) -> bool:
+        """Whether the program reads such a key in a section."""
+        schema = self.schema(section)
+        if schema is None:
+            return False
+        return key in fields_of(schema) or (self.unbuilt is not None and self.unbuilt.has_key(schema.type, key))
+
+    def marks(self, sections: Iterable[Section]) -> Iterator[Mark]:
+        """The places of a cfg of which this program makes something, and its parent's nothing or another thing."""
+        if self.parent is None:
+            return
+        for section in sections:
+            own, inherited = self.schema(section.type), self.parent.schema(section.type)
+            if own is None or inherited is None:
+                if own is not None or (self.unbuilt is not None and section.type in self.unbuilt.sections):
+                    yield Mark(f"[{section.type}]", section.where, own is not None)
+                continue
+            for entry in section.entries:
+                unbuilt = self.unbuilt is not None and self.unbuilt.changes(own.type, section, entry)
+                read = own is not inherited and _differs(own, inherited, section, entry)
+                if (unbuilt or read) and section.find(entry.key) is entry:
+                    yield Mark(f"[{section.type}] {shown(entry, 60)}", entry.where, not unbuilt)
 
 
-def _differences(sections: Iterable[Section]) -> Iterator[tuple[str, Location]]:
-    """What is not the original's, in the order of the file."""
-    for section in sections:
-        if section.type in SECTIONS:
-            yield f"[{section.type}]", section.where
-            continue
-        rules = CHANGING.get(ALIASES.get(section.type, section.type), {})
-        for entry in section.entries:
-            if _changes(entry, section, rules) and section.find(entry.key) is entry:
-                yield f"[{section.type}] {shown(entry, 60)}", entry.where
+def _find(table: ChainMap[str, type[Any]], section: str) -> type[Any] | None:
+    """A schema by any name that it or the one that it replaces has."""
+    found = table.get(section)
+    return None if found is None else table[found.type]
 
 
-def _changes(entry: Entry, section: Section, rules: Mapping[str, Changes]) -> bool:
-    if entry.key == "activation":
-        return entry.value in ACTIVATIONS
-    rule = rules.get(entry.key)
-    return rule is not None and rule(section, entry.value)
+def _differs(own: type[Any], inherited: type[Any], section: Section, entry: Entry) -> bool:
+    """Whether a schema makes something of an entry of which the one that it replaces makes nothing."""
+    mine, its = (fields_of(schema).get(entry.key) for schema in (own, inherited))
+    if mine is None or (value := _parsed(mine, section, entry)) is None:
+        return False
+    return value != mine.default if its is None else _parsed(its, section, entry) is None
 
 
-def _always(_section: Section, _value: str) -> bool:
-    return True
+def _parsed(key: Field[Any], section: Section, entry: Entry) -> Any:
+    """The value of an entry, or None where its key does not take it as it is."""
+    try:
+        return parse_entry(key.metadata["parse"], entry, section, refuse)
+    except CfgError:
+        return None
 
 
-def _unless(neutral: float) -> Changes:
-    """Every value but one."""
-    return lambda _section, value: _number(value) != neutral
-
-
-def _word(*words: str) -> Changes:
-    """These words alone."""
-    return lambda _section, value: value in words
-
-
-def _beside(other: str, default: float) -> Changes:
-    """A value that is not the one of another key."""
-    return lambda section, value: _number(value) != _value(section, other, default)
-
-
-def _dilates(section: Section, value: str) -> bool:
-    return _number(value) != 1 and _value(section, "size", 1) != 1
-
-
-def _normalizes(section: Section, value: str) -> bool:
-    """`cbn` where `batch_normalize` is not given: then there are more weights."""
-    return _number(value) != 0 and _value(section, "batch_normalize", 0) == 0
-
-
-def _several(_section: Section, value: str) -> bool:
-    """A second layer after a comma; what follows a # is a comment."""
-    return bool(re.match(r"[^#;]*,[-+]?\d", value))
-
-
-def _weighs(_section: Section, value: str) -> bool:
-    return value != "none"
-
-
-def _value(section: Section, key: str, default: float) -> float:
-    entry = section.find(key)
-    return default if entry is None else _number(entry.value)
-
-
-def _number(text: str) -> float:
-    """What atof makes of a text."""
-    found = re.match(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", text, re.ASCII)
-    return float(found.group()) if found else 0.0
-
-
-CHANGING: Final[Mapping[str, Mapping[str, Changes]]] = {
-    "net": {"policy": _word("sgdr")},
-    "convolutional": {
-        "stride_x": _beside("stride", 1), "stride_y": _beside("stride", 1), "dilation": _dilates,
-        "antialiasing": _unless(0), "share_index": _always, "cbn": _normalizes,
-    },
-    "maxpool": {
-        "stride_x": _beside("stride", 1), "stride_y": _beside("stride", 1), "maxpool_depth": _unless(0),
-        "antialiasing": _unless(0), "maxpool_zero_nonmax": _unless(0),
-    },
-    "route": {"groups": _unless(1), "group_id": _unless(0)},
-    "shortcut": {"from": _several, "weights_type": _weighs},
-    "rnn": {"hidden": _beside("output", 1)},
-    "crnn": {
-        "output": _always, "hidden": _always, "size": _unless(3), "stride": _unless(1), "dilation": _unless(1),
-        "pad": _unless(1), "groups": _unless(1), "xnor": _unless(0),
-    },
-    "yolo": {"scale_x_y": _unless(1), "new_coords": _unless(0), "nms_kind": _word("greedynms", "diounms")},
-}  # fmt: skip
-
-# Keys that matter to training alone, to speed, to what is printed or to nothing; "layer" stands for every layer.
-QUIET: Final[Mapping[str, frozenset[str]]] = {
-    section: frozenset(keys.split())
-    for section, keys in {
-        "net": """learning_rate_min sgdr_cycle sgdr_mult seq_scales track augment_speed sequential_subdivisions
-            try_fix_nan weights_reject_freq equidistant_point badlabels_rejection_percentage
-            num_sigmas_reject_badlabels ema_alpha use_cuda_graph loss_scale dynamic_minibatch optimized_memory
-            workspace_size_limit_MB flip blur gaussian_noise mixup cutmix mosaic letter_box mosaic_bound contrastive
-            contrastive_jit_flip contrastive_color unsupervised label_smooth_eps resize_step attention adversarial_lr
-            max_chart_loss show_receptive_field""",
-        "layer": "clip dont_update burnin_update train_only_bn",
-        "convolutional": """assisted_excitation bin_output sway rotate stretch stretch_sway angle grad_centr reverse
-            coordconv stream wait_stream""",
-        "maxpool": "out_channels",
-        "route": "stream wait_stream",
-        "shortcut": "weights_normalization",
-        "dropout": "dropblock dropblock_size_rel dropblock_size_abs",
-        "rnn": "logistic",
-        "crnn": "padding",
-        "yolo": """max_delta counters_per_class label_smooth_eps objectness_smooth iou_normalizer obj_normalizer
-            cls_normalizer delta_normalizer iou_loss iou_thresh_kind iou_thresh beta_nms resize focal_loss show_details
-            track_history_size sim_thresh dets_for_track dets_for_show track_ciou_norm embedding_layer""",
-        "region": "focal_loss resize",
-        "detection": "resize",
-    }.items()
-}
+DARKNET = Dialect("darknet", "Darknet")

@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from darknet_py.cfg import dialect
 from darknet_py.cfg.places import file_of
 from darknet_py.cfg.section import Entry, Section
 from darknet_py.errors import CfgError, CfgWarning, Location, shown
@@ -26,6 +25,7 @@ T = TypeVar("T")
 D = TypeVar("D", bound="DataclassInstance")
 Complain = Callable[[str], None]
 ComplainAt = Callable[[str, Location], None]
+Hint = Callable[[str], str]  # what is known of a key that a section does not have
 Parser = Callable[[str, Complain], T]
 
 COMMENT: Final = "#;"
@@ -48,6 +48,11 @@ def quiet(_problem: str, _where: Location) -> None:
 
 def _quiet(_problem: str) -> None:
     """Nobody is told."""
+
+
+def no_hint(_key: str) -> str:
+    """Nothing is known of a key."""
+    return ""
 
 
 def _whole(text: str, match: re.Match[str], complain: Complain) -> None:
@@ -184,11 +189,11 @@ def _also(lines: Sequence[int]) -> str:
     return f" (also in line{'s' if len(lines) > 1 else ''} {named}{more})" if lines else ""
 
 
-def read(schema: type[D], section: Section, *, report: ComplainAt = warn, **extra: Any) -> D:
+def read(schema: type[D], section: Section, *, report: ComplainAt = warn, hint: Hint = no_hint, **extra: Any) -> D:
     """Fill a schema from a section.
 
     Raises `CfgError` for a value that does not parse and a required key that is missing; unknown and repeated keys,
-    and what else Darknet accepts without a word, go to `report`.
+    and what else Darknet accepts without a word, go to `report`. What `hint` knows of an unknown key is said with it.
     """
     known = fields_of(schema)
     values: dict[str, Any] = dict(extra)
@@ -200,7 +205,8 @@ def read(schema: type[D], section: Section, *, report: ComplainAt = warn, **extr
         elif entry.key in known:
             values[known[entry.key].name] = parse_entry(known[entry.key].metadata["parse"], entry, section, report)
         else:
-            report(f"[{section.type}] has no key {shown(entry.key, 60)!r}{_hint(section, entry, known)}", entry.where)
+            advice = hint(entry.key) or nearest(entry.key, known)
+            report(f"[{section.type}] has no key {shown(entry.key, 60)!r}{advice}", entry.where)
     for name, field in known.items():
         if field.name not in values and field.default is dataclasses.MISSING:
             raise CfgError(f"[{section.type}] needs the key {name!r}", section.where)
@@ -218,13 +224,6 @@ def parse_entry(parse: Parser[T], entry: Entry, section: Section, report: Compla
         return parse(value, complain)
     except ValueError as error:
         raise CfgError(f"[{section.type}] {shown(entry, 60)!r}: {error} was expected", entry.where) from None
-
-
-def _hint(section: Section, entry: Entry, known: Iterable[str]) -> str:
-    """Whose key it is, or which one may be meant."""
-    if dialect.reads(section.type, entry.key):
-        return f"; {dialect.OTHER} alone reads it, and it is without effect here"
-    return nearest(entry.key, known)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darknet_py.cfg import DataFile, read
-from darknet_py.cfg.dialect import known, refuse_other
+from darknet_py.cfg.dialects import chosen, named
 from darknet_py.check.files import check_data, check_named_files, check_weights
 from darknet_py.check.graph import check_advice, check_heads, check_input_size, check_memory, check_training, check_uses
 from darknet_py.check.lists import check_lists
@@ -33,24 +33,22 @@ def check(
     """Everything wrong with these files, by file and line; empty where all is well.
 
     Files that cannot be read are findings too: nothing is raised for them. The lists of `data` are read with all their
-    pictures and labels; `progress` is told how many pictures are done and how many there are. Of a cfg of another
-    dialect that alone is said, unless `dialect` is "darknet", which reads it as the original would.
+    pictures and labels; `progress` is told how many pictures are done and how many there are. Of a cfg in a
+    dialect that is not built nothing else is said; `dialect` names the one to read it in, as for `Graph.read`.
     """
     cfg, data = find(cfg, ".cfg"), None if data is None else find(data, ".data")
     weights = None if weights is None else find_weights(weights)
     problems = Problems()
     outline = None
-    as_original = known(dialect) is not None
+    asked = named(dialect)
     with problems.caught():
         sections = read(cfg)
-        if not as_original:
-            refuse_other(sections)
-        outline = Outline(sections, problems)
-    named = None if data is None else check_data(data, outline, problems)
+        outline = Outline(sections, problems, asked or chosen(sections))
+    listed = None if data is None else check_data(data, outline, problems)
     if outline is not None:
-        _check_outline(outline, str(cfg), weights, problems, trains=named is not None and _has_list(named))
-    if named is not None:
-        check_lists(named, outline, problems, progress)
+        _check_outline(outline, str(cfg), weights, problems, trains=listed is not None and _has_list(listed))
+    if listed is not None:
+        check_lists(listed, outline, problems, progress)
     return problems.in_order(str(cfg), str(data), str(weights))
 
 

@@ -7,14 +7,16 @@ from dataclasses import replace
 from functools import partial
 
 from darknet_py.cfg import Section
+from darknet_py.cfg.dialect import DARKNET, Dialect
 from darknet_py.cfg.keys import ComplainAt, Gathered
 from darknet_py.check.problems import Problems
 from darknet_py.errors import Location
 from darknet_py.layers.base import Layer, Shape
 from darknet_py.layers.convolutional import Convolutional
 from darknet_py.layers.heads import GridHead
-from darknet_py.network.graph import INPUT, MAX_VALUES, Graph, connect, read_layer
+from darknet_py.network.graph import INPUT, MAX_VALUES, Graph, connect
 from darknet_py.network.net import Net
+from darknet_py.network.reading import read_layer, read_net
 
 
 class Outline:
@@ -24,12 +26,13 @@ class Outline:
     Nothing is concluded from a section in which a value cannot be read. Everything wrong on the way goes to `problems`.
     """
 
-    def __init__(self, sections: Sequence[Section], problems: Problems) -> None:
-        self.sections, self.problems = tuple(sections), problems
+    def __init__(self, sections: Sequence[Section], problems: Problems, dialect: Dialect = DARKNET) -> None:
+        self.sections, self.problems, self.dialect = tuple(sections), problems, dialect
         first, *rest = sections
         warnings = Gathered()
         self.net, self.net_is_sure = self._read_net(first, warnings)
-        read = [problems.salvaged(partial(read_layer, report=warnings), section) for section in rest]
+        layer_of = partial(read_layer, report=warnings, dialect=dialect)
+        read = [problems.salvaged(layer_of, section) for section in rest]
         with problems.warned():
             warnings.warn()
         self.layers = [layer for layer, _ in read]
@@ -86,11 +89,12 @@ class Outline:
         layers = [layer for layer in self.layers[:count] if layer is not None]
         with self.problems.caught():
             if self.net is not None and layers:
-                return Graph(self.net, connect(self.net.input_shape, layers), source, self.sections)
+                nodes = connect(self.net.input_shape, layers)
+                return Graph(self.net, nodes, source, self.sections, self.dialect)
         return None
 
     def _read_net(self, section: Section, report: ComplainAt) -> tuple[Net | None, bool]:
-        make = partial(Net.from_section, report=report)
+        make = partial(read_net, report=report, dialect=self.dialect)
         net, sure = self.problems.salvaged(make, section)
         if net is None:  # shapes need no policy
             kept = tuple(entry for entry in section.entries if entry.key != "policy")

@@ -62,7 +62,7 @@ def cfg_arguments(parser: ArgumentParser, strict: str = "unknown and repeated ke
 
 def dialect_argument(parser: ArgumentParser) -> None:
     """The option --dialect."""
-    text = "darknet: read a cfg that is for AlexeyAB's Darknet as the original would (default: refuse it)"
+    text = "the dialect of the cfg: darknet reads one that is for AlexeyAB's as the original would (default: refuse it)"
     parser.add_argument("--dialect", type=_dialect, metavar="DIALECT", help=text)
 
 
@@ -148,13 +148,14 @@ def device_of(args: Namespace) -> str | None:
     return None if args.i is None else f"cuda:{args.i}"
 
 
-def _dialect(text: str) -> str | None:
-    from darknet_py.cfg.dialect import known
+def _dialect(text: str) -> str:
+    from darknet_py.cfg.dialects import named
 
     try:
-        return known(text)
+        named(text)
     except DarknetError as error:
         raise ArgumentTypeError(str(error)) from None
+    return text
 
 
 def fraction(text: str) -> float:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, NamedTuple, TypeVar
+from typing import ClassVar, Literal, NamedTuple
 
 from torch import nn
 
+from darknet_py.cfg.dialect import DARKNET, Fit
 from darknet_py.cfg.keys import flag, key, natural, number
 from darknet_py.errors import CfgError, Location
 from darknet_py.tree.wordtree import WordTree
@@ -115,6 +116,7 @@ class Layer:
     counts: ClassVar[str | None] = None  # the key that says how many outputs share every stored tensor alike
     partial_filters: ClassVar[bool] = False  # the key numload has effect
     shows_source: ClassVar[bool] = False  # of several inputs the summary shows the last
+    fit: ClassVar[Fit | None] = None  # how a head wants pictures brought to size; None: as the dialect does
 
     where: Location = field(default=Location("<layer>"), compare=False, repr=False)
     truth: bool = key(flag, False, "the output of this layer is the truth for the layers after it")
@@ -241,16 +243,5 @@ class Layer:
         return shape
 
 
-REGISTRY: dict[str, type[Layer]] = {}
-L = TypeVar("L", bound=type[Layer])
-
-
-def register(*names: str) -> Callable[[L], L]:
-    """Make a layer known under its names in a cfg; the first is the one messages use."""
-
-    def add(layer: L) -> L:
-        layer.type = names[0]
-        REGISTRY.update(dict.fromkeys(names, layer))
-        return layer
-
-    return add
+register = DARKNET.register
+REGISTRY: MutableMapping[str, type[Layer]] = DARKNET.sections

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.boxes.coder import PLAIN, SQUARE, BoxCoder
+from darknet_py.cfg.dialect import Fit
 from darknet_py.cfg.keys import flag, integer, key, number, positive
 from darknet_py.layers.base import Place, Shape, register
 from darknet_py.layers.heads import Head, formulas_of
@@ -20,6 +21,7 @@ from darknet_py.layers.parts.text import Lines
 class Detection(Head):
     """``[detection]``: classes of every cell, then objectness of every box, then boxes; the output is a row."""
 
+    fit = Fit.STRETCH  # the first YOLO was trained on stretched pictures
     resizable = False
 
     classes: int = key(positive, 1, "how many classes")

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from darknet_py import cfg
-from darknet_py.cfg.dialect import known, refuse_other
-from darknet_py.cfg.keys import ComplainAt, Gathered, nearest, read, refuse, warn
+from darknet_py.cfg.dialect import DARKNET, Dialect, Fit
+from darknet_py.cfg.dialects import chosen, named
+from darknet_py.cfg.keys import Gathered, refuse
 from darknet_py.cfg.section import Section
 from darknet_py.cfg.writer import updated
 from darknet_py.errors import CfgError
-from darknet_py.layers.base import REGISTRY, Blob, Layer, Shape
-from darknet_py.network.net import NAMES, Net
+from darknet_py.layers.base import Blob, Layer, Shape
+from darknet_py.network.net import Net
+from darknet_py.network.reading import read_layer, read_net
 
 INPUT = -1  # the index that stands for the network's input
 VALUE_BYTES = 4
@@ -61,14 +63,16 @@ class Graph:
     nodes: tuple[Node, ...]
     source: str
     sections: tuple[Section, ...] = field(repr=False)
+    dialect: Dialect = field(default=DARKNET, repr=False)
 
     @classmethod
     def read(cls, path: str | Path, *, strict: bool = False, dialect: str | None = None) -> Graph:
         """Read a cfg file; with `strict`, unknown and repeated keys are errors.
 
-        A cfg of which AlexeyAB's Darknet makes another network is refused, unless `dialect` is "darknet": then it is
-        read as the original would. Raises `CfgError` for that, for text that is no cfg, unknown sections, values that
-        do not parse, layers that do not exist and shapes that do not fit; each says file, line and both facts.
+        `dialect` is the name of the dialect to read it in; None takes the one in which the fewest places are another
+        one's, and refuses a cfg of a dialect that is not built yet. Raises `CfgError` for that, for text that is no
+        cfg, unknown sections, values that do not parse, layers that do not exist and shapes that do not fit; each says
+        file, line and both facts.
         """
         return cls.from_sections(cfg.read(path), str(path), strict=strict, dialect=dialect)
 
@@ -82,16 +86,15 @@ class Graph:
         cls, sections: Sequence[Section], source: str = "<cfg>", *, strict: bool = False, dialect: str | None = None
     ) -> Graph:
         """Make a graph of parsed sections."""
-        if known(dialect) is None:
-            refuse_other(sections)
+        spoken = named(dialect) or chosen(sections)
         first, *rest = sections
         warnings = Gathered()
         report = refuse if strict else warnings
-        net = Net.from_section(first, report)
-        layers = [read_layer(section, report) for section in rest]
+        net = read_net(first, report, spoken)
+        layers = [read_layer(section, report, spoken) for section in rest]
         if not layers:
             raise CfgError("there is no layer after [net]", first.where)
-        graph = cls(net, connect(net.input_shape, layers), source, tuple(sections))
+        graph = cls(net, connect(net.input_shape, layers), source, tuple(sections), spoken)
         warnings.warn()
         return graph
 
@@ -112,6 +115,12 @@ class Graph:
     def heads(self) -> tuple[Node, ...]:
         """The nodes behind `outputs`."""
         return tuple(self.nodes[index] for index in self.outputs)
+
+    @property
+    def fit(self) -> Fit:
+        """How pictures are brought to the input's size: as a head or [net] says, or else as the dialect does."""
+        asked = (*(node.layer.fit for node in self.heads), self.net.fit)
+        return next(filter(None, asked), self.dialect.fit)
 
     @property
     def resizable(self) -> bool:
@@ -142,7 +151,7 @@ class Graph:
             raise CfgError(f"this network cannot be resized: {reason}", fixed.layer.where if fixed else self.net.where)
         net = self.net.resized(width, height)
         layers = [node.layer for node in self.nodes]
-        return Graph(net, connect(net.input_shape, layers, self.nodes), self.source, self.sections)
+        return replace(self, net=net, nodes=connect(net.input_shape, layers, self.nodes))
 
     def to_sections(self) -> tuple[Section, ...]:
         """The sections of a cfg that says what the graph is: those it was read from, with all that changed since."""
@@ -193,16 +202,6 @@ class Graph:
         """The least that a picture takes on its way through: itself twice, and what is live with its workspace."""
         live = self._largest_live_set(lambda node: node.layer.workspace(node.inputs))
         return VALUE_BYTES * (self.input_shape.size + live)
-
-
-def read_layer(section: Section, report: ComplainAt = warn) -> Layer:
-    """The layer a section describes, with warnings to `report`."""
-    layer = REGISTRY.get(section.type)
-    if layer is not None:
-        return read(layer, section, report=report, where=section.where)
-    if section.type in NAMES:
-        raise CfgError(f"[{section.type}] can only come first", section.where)
-    raise CfgError(f"there is no section [{section.type[:60]}]{nearest(section.type, REGISTRY)}", section.where)
 
 
 def connect(shape: Shape, layers: Sequence[Layer], before: Sequence[Node] = ()) -> tuple[Node, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from darknet_py.cfg.dialect import Dialect
 from darknet_py.errors import WeightsError
 from darknet_py.files.signatures import kind_of, text_of
 
@@ -20,6 +21,11 @@ class Header:
     minor: int = 2
     revision: int = 0
     seen: int = 0
+
+    @classmethod
+    def of(cls, dialect: Dialect, seen: int = 0) -> Header:
+        """What a dialect's program writes."""
+        return cls(*dialect.version, seen)
 
     @property
     def wide(self) -> bool:

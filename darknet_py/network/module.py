@@ -44,7 +44,7 @@ class Network(nn.Module):
             require(graph.stored_bytes, f"{graph.source}: this network")
         super().__init__()
         self.graph = graph
-        self.header = Header()  # of the weights file it came from, with the number of pictures it has seen
+        self.header = Header.of(graph.dialect)  # of the weights file it came from, with the pictures it has seen
         with torch.device(device):  # whatever torch's default is
             self.layers = nn.ModuleList(node.layer.build(node.inputs) for node in graph.nodes)
         self._other_sizes: dict[tuple[int, int], bool] = {}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
-from darknet_py.cfg.keys import ComplainAt, flag, integer, key, list_of, natural, number, one_of, positive, read, warn
-from darknet_py.cfg.section import Section
+from darknet_py.cfg.dialect import DARKNET, Fit
+from darknet_py.cfg.keys import flag, integer, key, list_of, natural, number, one_of, positive
 from darknet_py.errors import CfgError, Location
 from darknet_py.layers.base import Shape
 
@@ -15,10 +16,12 @@ MAX_SIDE = 1 << 15
 MAX_CHANNELS = 1 << 16
 
 
+@DARKNET.register(*NAMES, first=True)
 @dataclass(frozen=True, kw_only=True)
 class Net:
     """The keys of ``[net]``."""
 
+    type: ClassVar[str] = ""
     where: Location = field(default=Location("<net>"), compare=False, repr=False)
     batch: int = key(positive, 1, "pictures an update of the weights")
     subdivisions: int = key(positive, 1, "the batch goes through the network in so many parts")
@@ -57,21 +60,17 @@ class Net:
     max_ratio: float | None = key(number, None, "max_crop in widths")
     min_ratio: float | None = key(number, None, "min_crop in widths")
 
-    @classmethod
-    def from_section(cls, section: Section, report: ComplainAt = warn) -> Net:
-        """Read ``[net]``, with warnings to `report`; raises `CfgError` where it gives no usable input."""
-        if section.type not in NAMES:
-            raise CfgError(f"the first section has to be [net], and it is [{section.type}]", section.where)
-        net = read(cls, section, report=report, where=section.where)
-        net.check()
-        return net
-
     @property
     def input_shape(self) -> Shape:
         """One input: a picture where width, height and channels are given, else a row of `inputs` values."""
         if self.width and self.height and self.channels:
             return Shape(self.channels, self.height, self.width)
         return Shape(self.inputs or 0)
+
+    @property
+    def fit(self) -> Fit | None:
+        """How pictures are brought to the input's size, where a key of ``[net]`` says so; none of Darknet's does."""
+        return None
 
     @property
     def network_batch(self) -> int:

@@ -31,6 +31,7 @@ def as_dict(graph: Graph) -> dict[str, Any]:
     """The same as plain values; shapes are [channels, height, width], or [values] where there is no picture."""
     return {
         "source": graph.source,
+        "dialect": graph.dialect.name,
         "input": list(graph.input_shape.dims),
         "outputs": list(graph.outputs),
         "layers": [_layer(node) for node in graph.nodes],

@@ -12,10 +12,10 @@ from torch import Tensor
 from darknet_py import devices
 from darknet_py.boxes.formats import row_of_each, xyxy_from_cxcywh
 from darknet_py.boxes.suppress import Nms
+from darknet_py.cfg.dialect import Fit
 from darknet_py.devices import one_thread
 from darknet_py.engine import Engine
 from darknet_py.errors import memory_errors
-from darknet_py.layers.detection import Detection
 from darknet_py.network.modes import looking
 from darknet_py.network.module import Network
 from darknet_py.pictures.files import ImageLike
@@ -57,8 +57,8 @@ class Detector:
 
     @property
     def stretches(self) -> bool:
-        """The first YOLO was trained on stretched pictures; later ones on letterboxed ones."""
-        return any(isinstance(node.layer, Detection) for node in self.network.graph.heads)
+        """Whether pictures are stretched to the input's size, not letterboxed."""
+        return self.network.graph.fit is Fit.STRETCH
 
     def fit(self, image: Tensor) -> Tensor:
         """A picture (C, H, W) in the size of the network's input."""

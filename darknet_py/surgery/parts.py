@@ -18,7 +18,7 @@ from darknet_py.network.module import Network
 
 def partial(network: Network, path: str | Path, layers: int) -> None:
     """Save the first layers alone, with `seen` 0: `.conv.N` files are made so (partial in darknet.c)."""
-    weights.save(network, path, cutoff=layers, header=Header())
+    weights.save(network, path, cutoff=layers, header=Header.of(network.graph.dialect))
 
 
 @torch.no_grad()

@@ -114,11 +114,11 @@ class Binary:
 def save(network: Network, path: str | Path, *, cutoff: int | None = None, header: Header | None = None) -> None:
     """Save a network as Darknet does, the layers before `cutoff` alone.
 
-    That is version 0.2.0 with `seen` of 64 bits; another `header`, such as the `network.header` that a file was
-    loaded with, gives the layout of its version.
+    The version is that of the dialect's program: Darknet writes 0.2.0, with `seen` of 64 bits. Another `header`, such
+    as the `network.header` that a file was loaded with, gives the layout of its version.
     """
     network.check_values()
-    header = Header(seen=network.seen) if header is None else header
+    header = Header.of(network.graph.dialect, network.seen) if header is None else header
     try:
         with replacing(path) as file:
             file.write(header.pack())

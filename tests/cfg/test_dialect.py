@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from darknet_py import load
-from darknet_py.cfg import dialect
+from darknet_py.cfg.dialects import ALEXEYAB
 from darknet_py.cfg.keys import fields_of
 from darknet_py.check import check
 from darknet_py.cli import main
@@ -20,6 +20,7 @@ from darknet_py.network.net import POLICIES, Net
 from tests.support.places import OFFICIAL, official_cfgs
 
 OTHERS = OFFICIAL / "ax" / "cfg"
+UNBUILT = ALEXEYAB.unbuilt
 ANOTHER_NETWORK = [
     "Gaussian_yolov3_BDD",
     "cd53paspp-gamma",
@@ -157,8 +158,8 @@ def other(name: str) -> Path:
 @pytest.mark.parametrize(
     "text",
     [
-        *(f"{CONV}[{section}]\n" for section in sorted(dialect.SECTIONS)),
-        *(f"{CONV}activation={word}\n" for word in sorted(dialect.ACTIVATIONS)),
+        *(f"{CONV}[{section}]\n" for section in sorted(UNBUILT.sections)),
+        *(f"{CONV}activation={word}\n" for word in sorted(UNBUILT.activations)),
         f"{CONV}[shortcut]\nfrom=-1\nactivation=mish\n", f"{CONV}[activation]\nactivation=swish\n",
         f"{CONV}size=3\ndilation=2\n", f"{CONV}antialiasing=1\n", f"{CONV}{CONV}share_index=0\n",
         f"{CONV}stride=2\nstride_x=1\n", f"{CONV}stride_y=2\n", f"{CONV}cbn=1\n", "[conv]\nsize=3\ndilation=2\n",
@@ -174,7 +175,7 @@ def test_what_makes_another_network_is_refused_and_read_as_the_original_would_wh
     text = NET + text
     with pytest.raises(CfgError, match="^x.cfg:[0-9]+: this cfg is for AlexeyAB's Darknet"):
         Graph.parse(text, "x.cfg")
-    plain = any(f"[{section}]" in text for section in dialect.SECTIONS)  # then the original goes wrong
+    plain = any(f"[{section}]" in text for section in UNBUILT.sections)  # then the original goes wrong
     if plain:
         with pytest.raises(CfgError, match="there is no section"):
             Graph.parse(text, "x.cfg", dialect="darknet")
@@ -286,19 +287,15 @@ def test_load_reads_it_as_the_original_would_where_that_is_said(tmp_path):
 
 def test_the_table_holds_what_the_original_does_not_read():
     known = {"net": set(fields_of(Net)), **{layer.type: set(fields_of(layer)) for layer in REGISTRY.values()}}
-    for section, keys in dialect.QUIET.items():
+    for section, keys in UNBUILT.quiet.items():
         if section == "layer":
             assert not any(keys & known[layer.type] for layer in REGISTRY.values())
         else:
             assert not keys & known[section]
-    assert not dialect.SECTIONS & set(REGISTRY)
-    assert not dialect.ACTIVATIONS & set(ACTIVATIONS)
-    assert {(s, k) for s, rules in dialect.CHANGING.items() for k in rules if k in known[s]} == {
+    assert not UNBUILT.sections & set(REGISTRY)
+    assert not UNBUILT.activations & set(ACTIVATIONS)
+    assert {(s, k) for s, rules in UNBUILT.changing.items() for k in rules if k in known[s]} == {
         ("net", "policy"),
         ("shortcut", "from"),
     }
     assert "sgdr" not in POLICIES
-    aliases = {
-        name: layer.type for name, layer in REGISTRY.items() if name != layer.type and layer.type in dialect.CHANGING
-    }
-    assert {"network": "net", **aliases} == dialect.ALIASES
