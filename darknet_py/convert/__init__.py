@@ -155,7 +155,7 @@ def to_torchscript(network: Network, path: str | Path, *, check: bool = True, **
 
 def to_python(network: Network, path: str | Path, *, check: bool = True, **options: Any) -> Report:
     """Write a Python module in plain torch, which takes the state dict that `to_torch` writes."""
-    return _to("source", network, path, check, options)
+    return _to("python", network, path, check, options)
 
 
 def _to(module: str, network: Network, path: str | Path, check: bool, options: dict[str, Any]) -> Report:
