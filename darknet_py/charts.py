@@ -1,4 +1,4 @@
-"""Charts of a training and of an evaluation, drawn with matplotlib (the extra `charts`)."""
+"""Charts of a training run and of an evaluation, drawn with matplotlib (the extra `charts`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_NAMES: Final = 20  # in a legend
 
 @dataclass(frozen=True)
 class Curve:
-    """Precision over recall of one class, the surest detection first."""
+    """Precision over recall of one class, the detection with the best score first."""
 
     name: str
     precision: Sequence[float]
@@ -35,10 +35,10 @@ def loss_chart(
     maps: Sequence[tuple[int, float]] = (),
     title: str = "",
 ) -> None:
-    """Draw loss and smoothed loss over the batches, and mAP (batch, 0 to 1) where it was measured, into a file.
+    """Draw the loss and the smoothed loss per batch, and mAP (batch, 0 to 1) if it was measured, into a file.
 
-    What is not finite is left out. The suffix of `path` names the format; raises `DarknetError` for another than
-    .png, .svg or .pdf, and where matplotlib is not installed.
+    Values that are not finite are left out. The suffix of `path` names the format; raises `DarknetError` for any other
+    than .png, .svg or .pdf, and if matplotlib is not installed.
     """
     figure = _figure(path)
     axes = figure.add_subplot()
@@ -59,7 +59,7 @@ def loss_chart(
 
 
 def precision_recall_chart(curves: Sequence[Curve], path: str | Path, *, title: str = "") -> None:
-    """Draw precision over recall, a line a class, into a file; errors as in `loss_chart`.
+    """Draw precision over recall into a file, one line per class; errors as in `loss_chart`.
 
     The legend names the classes with the highest average precision.
     """
@@ -77,7 +77,7 @@ def precision_recall_chart(curves: Sequence[Curve], path: str | Path, *, title: 
 
 
 def _figure(path: str | Path) -> Any:
-    """An empty figure, once it is sure that it can be written."""
+    """An empty figure, after a check that it can be written."""
     if Path(path).suffix.lower() not in FORMATS:
         raise DarknetError(f"{path}: a chart is written as {', '.join(FORMATS)}")
     try:
@@ -98,7 +98,7 @@ def _finite(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[f
 
 
 def _thin(x: list[float], y: list[float]) -> tuple[list[float], list[float]]:
-    """At most `MOST_POINTS` of the points, evenly, with the last."""
+    """At most `MOST_POINTS` of the points, evenly spaced, including the last."""
     if len(x) <= MOST_POINTS:
         return x, y
     step = math.ceil(len(x) / (MOST_POINTS - 1))
@@ -106,5 +106,5 @@ def _thin(x: list[float], y: list[float]) -> tuple[list[float], list[float]]:
 
 
 def _plain(name: str) -> str:
-    """A name as it is: matplotlib takes $ for mathematics and leaves out what starts with _."""
+    """A name for a legend: matplotlib reads $ as mathematics and drops names that start with _."""
     return " " + name.replace("$", r"\$") if name.startswith("_") else name.replace("$", r"\$")

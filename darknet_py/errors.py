@@ -1,4 +1,4 @@
-"""What can go wrong, as a tree of exceptions.
+"""The tree of exceptions and warnings, and what their messages may contain.
 
 ::
 
@@ -12,7 +12,7 @@
 
     DarknetWarning (UserWarning)
     ├── CfgWarning                  text that Darknet would accept, but that is probably a mistake
-    └── DataWarning                 a picture or a label file that training passes over
+    └── DataWarning                 a picture or a label file that training skips
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _NO_MEMORY: Final = re.compile(
     r"can't allocate memory|out of memory|bad_alloc|can't start new thread|Cannot allocate memory|failed to map segment"
 )  # what torch and Python say in a RuntimeError or an ImportError; a thread needs memory for its stack
 _ASKED: Final = re.compile(r"(?:tried|Tried) to allocate ([\d.]+ \w+)|Unable to allocate ([\d.]+ \w+)")
-# control characters, what turns the direction of text, and halves of characters, which no encoding can write
+# control characters, marks that change the direction of text, and lone surrogates, which cannot be encoded
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def shown(text: object, most: int | None = None, *, keep: str = "") -> str:
-    """What a file or a path says, fit for a terminal: control characters are escaped as Python escapes them.
+    """A text from outside, safe for a terminal: control characters are escaped as Python escapes them.
 
-    Those in `keep` stay. Of more than `most` letters those in the middle are left out.
+    Those in `keep` stay. A text longer than `most` letters loses its middle.
     """
     plain = _CONTROL.sub(lambda found: found[0] if found[0] in keep else repr(found[0])[1:-1], str(text))
     if most is None or len(plain) <= most:
@@ -56,7 +56,7 @@ class Location(NamedTuple):
 
 
 class DarknetError(Exception):
-    """The root of every error this package raises on purpose; its text is one clear line, whatever files say."""
+    """The root of every error that this package raises on purpose; its text is one line."""
 
     def __init__(self, message: object = "") -> None:
         super().__init__(shown(message, MESSAGE))
@@ -83,18 +83,18 @@ class ImageError(DarknetError):
 
 
 class DownloadError(DarknetError):
-    """A download that did not end with the file that was asked for."""
+    """A download that failed."""
 
 
 class DarknetWarning(UserWarning):
-    """The root of every warning this package gives; its text is one line."""
+    """The root of every warning of this package; its text is one line."""
 
     def __init__(self, message: object = "") -> None:
         super().__init__(shown(message, MESSAGE))
 
 
 class CfgWarning(DarknetWarning):
-    """Text that Darknet would accept without a word, but that is probably a mistake."""
+    """Text that Darknet would silently accept, but that is probably a mistake."""
 
     def __init__(self, message: str, where: Location | None = None) -> None:
         self.where = where
@@ -107,7 +107,7 @@ def os_reason(error: OSError) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether this is how Python, numpy, torch or the system say that there is no memory left, here or on a GPU."""
+    """Whether an error of Python, numpy, torch or the system means that memory ran out, here or on a GPU."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     return isinstance(error, MemoryError) or (
@@ -117,7 +117,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def memory_errors(wanted: str, advice: str = "") -> Iterator[None]:
-    """Make one `DarknetError` of what is raised where memory ends; `wanted` says what it was for.
+    """Turn whatever is raised when memory runs out into a `DarknetError`; `wanted` says what it was needed for.
 
     ``with memory_errors("3 pictures of 608 x 608", "a smaller batch needs less"):``
     """

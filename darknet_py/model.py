@@ -19,7 +19,7 @@ from darknet_py.cfg import DataFile, read_data, read_names
 from darknet_py.devices import after_fork, pick_device
 from darknet_py.download import MODELS
 from darknet_py.engine import Engine
-from darknet_py.engine.steps import Half
+from darknet_py.engine.backend import Half
 from darknet_py.errors import DarknetError, DarknetWarning, ImageError
 from darknet_py.files import legible
 from darknet_py.kernels import native
@@ -90,7 +90,7 @@ class Model:
         *,
         thresh: float = ...,
         hier: float = ...,
-        nms: float | Nms = ...,
+        nms: float | Nms | None = ...,
         classes: Sequence[int] | None = ...,
         batch: int | None = ...,
     ) -> list[Detections]: ...
@@ -101,7 +101,7 @@ class Model:
         *,
         thresh: float = ...,
         hier: float = ...,
-        nms: float | Nms = ...,
+        nms: float | Nms | None = ...,
         classes: Sequence[int] | None = ...,
         batch: int | None = ...,
     ) -> Detections: ...
@@ -111,7 +111,7 @@ class Model:
         *,
         thresh: float = 0.5,
         hier: float = 0.5,
-        nms: float | Nms = 0.45,
+        nms: float | Nms | None = None,
         classes: Sequence[int] | None = None,
         batch: int | None = None,
     ) -> Detections | list[Detections]:
@@ -122,15 +122,15 @@ class Model:
         network `batch` at a time.
 
         `thresh` is the least score, `hier` how sure a tree has to be to go into a finer class, `nms` the overlap
-        above which the lower of two boxes of a class goes (0 keeps all), or an `Nms` of another kind, `classes` the
-        classes of a tree that count, as a .map file lists them; labels are then places in that list. Raises
-        `ImageError` for a picture that cannot be used.
+        above which the lower of two boxes of a class goes (0 keeps all), or an `Nms` of another kind; None is what the
+        program of the cfg's dialect does, for Darknet 0.45. `classes` are the classes of a tree that count, as a .map
+        file lists them; labels are then places in that list. Raises `ImageError` for a picture that cannot be used.
         """
         detector = self.detector
         if classes is not None:
             detector = self._narrowed(detector, classes)
         settings = Settings(thresh, hier, None if classes is None else tuple(classes))
-        chosen = Nms.of(nms)
+        chosen = detector.suppression(nms)
         return self._each(images, lambda chunk: detector.detect(chunk, settings, chosen), batch)
 
     @overload
@@ -170,7 +170,7 @@ class Model:
 
     def _narrowed(self, detector: Detector, classes: Sequence[int]) -> Detector:
         """The detector for these classes of its tree; names are theirs, unless there is one for each of them."""
-        if detector.tree is None:
+        if detector.walk is None:
             raise DarknetError(f"{self.network.graph.source} has no tree, so `classes` has no meaning for it")
         if len(self.names) == len(classes):
             return detector

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from darknet_py.devices import sent
 from darknet_py.pictures.operations import letterbox_size
 
 
@@ -36,8 +37,7 @@ def unletterbox(
         offset = [(outer - inner) / 2 / outer for inner, outer in sides]
         scale = [inner / outer for inner, outer in sides]
         shares.append(offset + scale + [outer / inner for inner, outer in sides])
-    table = torch.tensor(shares, dtype=boxes.dtype, device="cpu")  # (pictures, 6)
-    table = table.to(boxes.device, non_blocking=boxes.is_cuda)
+    table = sent(shares, boxes.dtype, boxes.device)  # (pictures, 6)
     offsets, scales, growths = row_of_each(table, picture).split(2, 1)
     return torch.cat(((boxes[:, :2] - offsets) / scales, boxes[:, 2:] * growths), 1)
 

@@ -21,6 +21,7 @@ from darknet_py.cli import (
     evaluate,
     inspect,
     joint,
+    looks,
     precision,
     surgery,
     train,
@@ -39,7 +40,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
     "files": {**inspect.VERBS, **convert.VERBS, **download.VERBS},
     "data sets": {**anchors.VERBS, **tree.VERBS, **joint.VERBS},
     "surgery on weights": surgery.VERBS,
-    "a look inside": surgery.LOOKS,
+    "a look inside": looks.VERBS,
 }
 VERBS: dict[str, Verb] = {name: verb for verbs in GROUPS.values() for name, verb in verbs.items()}
 

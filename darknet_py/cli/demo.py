@@ -18,13 +18,14 @@ from darknet_py.cli.options import (
     Verb,
     count,
     data_arguments,
+    decoding_arguments,
     device_arguments,
     engine_argument,
-    fraction,
     load_model,
     natural,
     option,
     switch,
+    thresh_argument,
 )
 from darknet_py.cli.output import bar, raw
 from darknet_py.cli.results import detection_lines, drawing
@@ -45,9 +46,8 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("weights", metavar="WEIGHTS")
     parser.add_argument("video", metavar="VIDEO", nargs="?", help="a file or URL; without, a camera (needs OpenCV)")
     option(parser, "c", natural, 0, "which camera (default: 0)")
-    option(parser, "thresh", fraction, 0.5, "least score (default: 0.5)")
-    option(parser, "hier", fraction, 0.5, "how sure a tree has to be to go into a finer class (default: 0.5)")
-    option(parser, "nms", fraction, 0.4, "overlap above which the less sure box goes; 0 keeps all (default: 0.4)")
+    thresh_argument(parser, 0.5)
+    decoding_arguments(parser, nms=0.4)
     option(parser, "avg", count, 3, "frames whose outputs are averaged (default: 3)", "avgframes")
     option(parser, "frame_skip", natural, 0, "frames left out after each (default: 0)", "s")
     option(parser, "time_limit_sec", count, None, "end after so many seconds")

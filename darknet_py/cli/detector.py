@@ -14,13 +14,14 @@ from darknet_py.cli.options import (
     Verb,
     count,
     data_arguments,
+    decoding_arguments,
     device_arguments,
     engine_argument,
-    fraction,
     image_arguments,
     load_model,
     option,
     switch,
+    thresh_argument,
 )
 from darknet_py.cli.output import complain
 from darknet_py.cli.paths import image_paths, progress, sources
@@ -64,9 +65,8 @@ def _arguments(parser: ArgumentParser, *, data: bool, thresh: float, nms: float)
     parser.add_argument("cfg", metavar="CFG")
     parser.add_argument("weights", metavar="WEIGHTS")
     image_arguments(parser)
-    option(parser, "thresh", fraction, thresh, f"least score (default: {thresh})")
-    option(parser, "hier", fraction, 0.5, "how sure a tree has to be to go into a finer class (default: 0.5)")
-    option(parser, "nms", fraction, nms, f"overlap above which the lower box goes; 0 keeps all (default: {nms})")
+    thresh_argument(parser, thresh)
+    decoding_arguments(parser, nms=nms)
     text = "where to draw: a picture, or a folder (default: predictions); or FILE.json for a list of all results"
     option(parser, "out", str, None, text)
     option(parser, "batch", count, None, "pictures that go through the network together")

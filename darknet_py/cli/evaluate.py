@@ -16,12 +16,13 @@ from darknet_py.cli.options import (
     Verb,
     count,
     data_arguments,
+    decoding_arguments,
     device_arguments,
     engine_argument,
-    fraction,
     load_model,
     option,
     switch,
+    thresh_argument,
 )
 from darknet_py.cli.output import (
     bar,
@@ -49,16 +50,10 @@ def arguments(parser: ArgumentParser) -> None:
     switch(parser, "json", "print one JSON object at the end, and no lines")
 
 
-def decoding_arguments(parser: ArgumentParser) -> None:
-    """How what the network says becomes boxes."""
-    option(parser, "nms", fraction, 0.45, "overlap above which the lower box goes; 0 keeps all (default: 0.45)")
-    option(parser, "hier", fraction, 0.5, "how sure a tree has to be to go into a finer class (default: 0.5)")
-
-
 def _valid_arguments(parser: ArgumentParser) -> None:
     arguments(parser)
-    decoding_arguments(parser)
-    option(parser, "thresh", fraction, 0.005, "least score (default: 0.005)")
+    decoding_arguments(parser, nms=0.45)
+    thresh_argument(parser, 0.005)
     option(parser, "out", str, None, "name of the file in results=, or its start where every class has one")
 
 
@@ -195,7 +190,7 @@ def prepared(args: Namespace, thresh: float) -> tuple[DataFile, Model, Any]:
     path = data.path("map")
     classes = None if path is None else read_map(path)
     model = load_model(args, data, some=classes is not None and len(classes) == len(data.names()))
-    if classes is not None and model.detector.tree is None:
+    if classes is not None and model.detector.walk is None:
         raise CfgError("there is a map=, but the network has no tree", Location(data.source))
     return data, model, Settings(thresh, args.hier, classes)
 

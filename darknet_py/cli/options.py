@@ -66,6 +66,18 @@ def dialect_argument(parser: ArgumentParser) -> None:
     parser.add_argument("--dialect", type=_dialect, metavar="DIALECT", help=text)
 
 
+def decoding_arguments(parser: ArgumentParser, *, nms: float) -> None:
+    """The options --nms and --hier: how what the network says becomes boxes."""
+    text = f"overlap above which the less sure box goes; 0 keeps all (default: {nms})"
+    option(parser, "nms", fraction, nms, text)
+    option(parser, "hier", fraction, 0.5, "how sure a tree has to be to go into a finer class (default: 0.5)")
+
+
+def thresh_argument(parser: ArgumentParser, thresh: float) -> None:
+    """The option --thresh of what is found."""
+    option(parser, "thresh", fraction, thresh, f"least score (default: {thresh})")
+
+
 def device_arguments(parser: ArgumentParser) -> None:
     """The options -i, -nogpu, --strict, --dialect, --partial and --transfer."""
     option(parser, "i", int, None, "the GPU to use, counted from 0 (default: the first, if there is one)")
@@ -94,7 +106,7 @@ def data_arguments(parser: ArgumentParser) -> None:
 
 def engine_argument(parser: ArgumentParser) -> None:
     """The options --engine and --half."""
-    option(parser, "engine", str, None, "how to compute: plain, fused, winograd, cuda (default: the fastest there is)")
+    option(parser, "engine", str, None, "how to compute: plain, winograd, fused, cuda (default: the fastest there is)")
     switch(parser, "half", "compute with 16 bits where that is faster; scores differ in the third digit")
 
 

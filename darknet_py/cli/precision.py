@@ -6,8 +6,8 @@ import json
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from darknet_py.cli.evaluate import arguments, decoding_arguments, prepared, progress_bar, tell
-from darknet_py.cli.options import Verb, fraction, option, switch
+from darknet_py.cli.evaluate import arguments, prepared, progress_bar, tell
+from darknet_py.cli.options import Verb, decoding_arguments, fraction, option, switch
 from darknet_py.errors import CfgError, Location
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def _map_arguments(parser: ArgumentParser) -> None:
     arguments(parser)
-    decoding_arguments(parser)
+    decoding_arguments(parser, nms=0.45)
     option(parser, "thresh", fraction, 0.25, "precision and recall count scores above this (default: 0.25)")
     option(parser, "iou_thresh", fraction, 0.5, "overlap that counts as found (default: 0.5)")
     option(parser, "points", int, 0, "recalls that precision is averaged at: 0 is the area, 11, 101 (default: 0)")

@@ -7,11 +7,20 @@ import sys
 import warnings
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from darknet_py.cli.options import Verb, count, data_arguments, device_arguments, device_of, option, switch, use_reading
+from darknet_py.cli.options import (
+    Verb,
+    count,
+    data_arguments,
+    device_arguments,
+    device_of,
+    natural,
+    option,
+    switch,
+    use_reading,
+)
 from darknet_py.cli.output import complain
 from darknet_py.cli.signals import stop_signals
 
@@ -56,8 +65,8 @@ def _output_arguments(parser: ArgumentParser) -> None:
 
 
 def _speed_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--seed", type=_natural, metavar="N", help="of all that is random (default: 0)")
-    parser.add_argument("--workers", type=_natural, metavar="N", help="processes that load pictures")
+    parser.add_argument("--seed", type=natural, metavar="N", help="of all that is random (default: 0)")
+    parser.add_argument("--workers", type=natural, metavar="N", help="processes that load pictures")
     parser.add_argument("--threads", type=count, metavar="N", help="of the CPU")
     parser.add_argument("--amp", choices=("bf16",), help="compute in this type where that is safe")
     channels = "pixel by pixel in memory (default: yes)"
@@ -67,15 +76,8 @@ def _speed_arguments(parser: ArgumentParser) -> None:
     switch(parser, "deterministic", "use no operation whose result differs from run to run")
 
 
-def _natural(text: str) -> int:
-    with suppress(ValueError):
-        if (value := int(text)) >= 0:
-            return value
-    raise ArgumentTypeError(f"{text!r} is no whole number from 0")
-
-
 def _numbers(text: str) -> tuple[int, ...]:
-    found = tuple(_natural(part) for part in text.split(","))
+    found = tuple(natural(part) for part in text.split(","))
     if len(set(found)) != len(found):
         raise ArgumentTypeError(f"{text!r} names a GPU twice")
     return found

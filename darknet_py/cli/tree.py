@@ -46,7 +46,7 @@ def _check(args: Namespace) -> int:
         problems += [f"{path}: {len(beyond)} classes beyond the tree, the first {beyond[0]}"] if beyond else []
     facts = {
         "nodes": len(tree.names), "levels": tree.depth, "groups": len(tree.group_sizes),
-        "leaves": int(tree.leaves.sum()), "largest_group": max(tree.group_sizes),
+        "leaves": sum(tree.leaves), "largest_group": max(tree.group_sizes),
     }  # fmt: skip
     if args.json:
         print(json.dumps({"ok": not problems, **facts, "problems": problems}))

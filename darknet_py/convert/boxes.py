@@ -10,14 +10,15 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from darknet_py.boxes.formats import xyxy_from_cxcywh
 from darknet_py.layers.bylayer import ByLayer
 from darknet_py.layers.detection import Detection
 from darknet_py.layers.region import Region
 from darknet_py.layers.yolo import Yolo
-from darknet_py.tree.wordtree import WordTree
+from darknet_py.predict.decode import Settings
+from darknet_py.tree.walk import TreeWalk
 
 
 class Dense(NamedTuple):
@@ -29,48 +30,10 @@ class Dense(NamedTuple):
     probabilities: Tensor | None = None  # with a tree (N, K, C): the absolute ones, for a walk with another
 
 
-class Walk(nn.Module):
-    """`WordTree.walk` for all rows alike: a row whose walk has ended goes on in vain, as a graph has no other way."""
-
-    starts: Tensor  # of every group
-    sizes: Tensor
-    below: Tensor  # of every node, the group of its children or -1
-
-    def __init__(self, tree: WordTree, threshold: float) -> None:
-        super().__init__()
-        self.tree, self.threshold = tree, threshold
-        self.widths = [0] * tree.depth  # the largest group of every level
-        for first, size in zip(tree.group_offsets, tree.group_sizes, strict=True):
-            self.widths[tree.depths[first]] = max(self.widths[tree.depths[first]], size)
-        tables = {"starts": tree.group_offsets, "sizes": tree.group_sizes, "below": tree.children}
-        for name, table in tables.items():
-            self.register_buffer(name, torch.tensor(table, dtype=torch.int64), persistent=False)
-
-    def forward(self, absolute: Tensor) -> Tensor:  # (..., C) -> (...) int64
-        top = torch.zeros_like(absolute[..., 0], dtype=torch.int64)
-        product, label = self.best_child(absolute, top, self.widths[0])
-        going = product > self.threshold
-        for width in self.widths[1:]:
-            group = self.below[label]
-            best, node = self.best_child(absolute, group.clamp(min=0), width)
-            product = product * best
-            going = going & (group >= 0) & (product > self.threshold)
-            label = torch.where(going, node, label)
-        return label
-
-    def best_child(self, absolute: Tensor, group: Tensor, width: int) -> tuple[Tensor, Tensor]:
-        """The largest value in a group of every row, and its node; 0 and the first node where none is above 0."""
-        step = torch.arange(width, device=absolute.device)
-        nodes = (self.starts[group][..., None] + step).clamp(max=absolute.shape[-1] - 1)  # (..., width)
-        found = absolute.gather(-1, nodes)
-        best, nth = found.where((step < self.sizes[group][..., None]) & (found > 0), 0.0).max(-1)
-        return best, self.starts[group] + nth
-
-
 Side = int | Tensor  # a tensor without dimensions while something is traced
 
 
-def dense_region(layer: Region, output: Tensor, size: tuple[Side, Side], walk: Walk | None) -> Dense:
+def dense_region(layer: Region, output: Tensor, size: tuple[Side, Side], walk: TreeWalk | None) -> Dense:
     """Boxes of [region] outputs (N, num * entries, H, W); K counts anchors, then rows, then columns."""
     entries = output.unflatten(1, (layer.num, layer.entries))  # (N, num, entries, H, W)
     boxes = grid_boxes(layer, entries, size).permute(0, 1, 3, 4, 2).flatten(1, 3)
@@ -80,11 +43,11 @@ def dense_region(layer: Region, output: Tensor, size: tuple[Side, Side], walk: W
         objectness = torch.ones_like(objectness)
     if walk is None:
         return Dense(boxes, objectness * classes)
-    absolute = walk.tree.absolute(classes)
-    return Dense(boxes, objectness[..., 0], walk(absolute), absolute)
+    absolute = walk.absolute(classes)
+    return Dense(boxes, objectness[..., 0], walk(absolute, Settings.hier), absolute)
 
 
-def dense_yolo(layer: Yolo, output: Tensor, size: tuple[Side, Side], _walk: Walk | None) -> Dense:
+def dense_yolo(layer: Yolo, output: Tensor, size: tuple[Side, Side], _walk: TreeWalk | None) -> Dense:
     """Boxes of [yolo] outputs (N, anchors * entries, H, W); K counts rows, then columns, then anchors."""
     entries = output.unflatten(1, (-1, layer.entries))  # (N, anchors, entries, H, W)
     boxes = grid_boxes(layer, entries, size).permute(0, 3, 4, 1, 2).flatten(1, 3)
@@ -92,7 +55,7 @@ def dense_yolo(layer: Yolo, output: Tensor, size: tuple[Side, Side], _walk: Walk
     return Dense(boxes, rows[..., :1] * rows[..., 1:])
 
 
-def dense_detection(layer: Detection, output: Tensor, _size: tuple[Side, Side], _walk: Walk | None) -> Dense:
+def dense_detection(layer: Detection, output: Tensor, _size: tuple[Side, Side], _walk: TreeWalk | None) -> Dense:
     """Boxes of [detection] outputs (N, values); K counts cells, then their boxes."""
     cells, side = layer.side**2, layer.side
     classes, objectness, boxes = output.split((cells * layer.classes, cells * layer.num, cells * layer.num * 4), 1)

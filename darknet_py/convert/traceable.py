@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py import __version__
-from darknet_py.convert.boxes import DENSE, Dense, Walk
+from darknet_py.convert.boxes import DENSE, Dense
 from darknet_py.convert.formats import Options
 from darknet_py.convert.named import note_of
 from darknet_py.errors import DarknetError
 from darknet_py.network.module import Network
-from darknet_py.predict.decode import Settings
-from darknet_py.tree.wordtree import WordTree
+from darknet_py.tree.walk import TreeWalk, walk_in
 
 
 class Traceable(nn.Module):
@@ -32,18 +31,17 @@ class Traceable(nn.Module):
         if options.dynamic_size:
             check_dynamic_size(network)
         self.decodes = options.decode or options.nms
-        trees = [node.layer.word_tree for node in network.graph.heads]
         if self.decodes:
-            check_heads(network, trees)
-        self.walks = nn.ModuleList(Walk(tree, Settings().hier) for tree in trees if tree is not None)
+            check_heads(network)
         self.network = without_gradient(network).eval().to(options.dtype)
         self.network.carry_state(False)
+        self.walks = _walks(self.network)
         self.dtype = self.network.dtype
 
     @property
     def has_labels(self) -> bool:
         """Whether boxes have a class each, and no score for every class."""
-        return self.decodes and len(self.walks) > 0
+        return self.decodes and self.walks[0] is not None
 
     @property
     def output_names(self) -> list[str]:
@@ -57,10 +55,9 @@ class Traceable(nn.Module):
         if not self.decodes:
             return tuple(outputs)
         size = images.shape[2:]
-        walks: list[Any] = [*self.walks] or [None] * len(outputs)
         parts = [
             DENSE[node.layer](node.layer, output, size, walk)
-            for node, output, walk in zip(self.network.graph.heads, outputs, walks, strict=True)
+            for node, output, walk in zip(self.network.graph.heads, outputs, self.walks, strict=True)
         ]
         return tuple(torch.cat(values, 1) for values in zip(*parts, strict=True) if values[0] is not None)
 
@@ -114,12 +111,18 @@ def check_dynamic_size(network: Network) -> None:
         raise DarknetError(f"the size cannot be dynamic: {part} takes a part of a fixed size")
 
 
-def check_heads(network: Network, trees: list[WordTree | None]) -> None:
+def check_heads(network: Network) -> None:
     """Raise `DarknetError` for a network without boxes, or with heads that cannot be joined."""
     heads = network.graph.heads
     for head in heads:
         head.layer.require_boxes()
         DENSE[head.layer]
-    kinds = {(head.layer.count_classes(head.inputs[0]), tree is None) for head, tree in zip(heads, trees, strict=True)}
+    walks = _walks(network)
+    kinds = {(head.layer.count_classes(head.inputs[0]), walk is None) for head, walk in zip(heads, walks, strict=True)}
     if len(kinds) > 1:
         raise DarknetError("the heads have different classes, so their boxes cannot be joined")
+
+
+def _walks(network: Network) -> list[TreeWalk | None]:
+    """Of every head, the walk down the tree of its classes."""
+    return [walk_in(network.layers[index]) for index in network.graph.outputs]

@@ -1,4 +1,4 @@
-"""Training data, as Darknet makes it: lists of pictures, label files, augmentation, batches."""
+"""Darknet's training data: lists of pictures, label files, augmentation, batches."""
 
 from darknet_py.data.base import Key, PictureData, Sample
 from darknet_py.data.boxes import DetectionData

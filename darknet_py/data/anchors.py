@@ -19,12 +19,12 @@ MOST: Final = 1000  # anchors
 STARTS: Final = 10
 ROUNDS: Final = 300
 PATIENCE: Final = 10  # rounds without a gain
-GAIN: Final = 1e-5  # of the cost, below which it is none
-SAMPLE: Final = 100_000  # boxes that the starts are tried on
-LEAST: Final = 0.001  # side of a box that training uses
-PAIRS_AT_ONCE: Final = 1 << 16  # of a box and an anchor: small enough to stay in the cache
-SHORT_SIDE: Final = 600  # that Faster R-CNN brings a picture to
-LONG_SIDE: Final = 1000  # at most
+GAIN: Final = 1e-5  # a smaller gain, as a fraction of the cost, counts as none
+SAMPLE: Final = 100_000  # boxes that starting centres are tried on
+LEAST: Final = 0.001  # the smallest side of a box that training uses
+PAIRS_AT_ONCE: Final = 1 << 16  # pairs of a box and an anchor: few enough to stay in the cache
+SHORT_SIDE: Final = 600  # the shorter side to which Faster R-CNN resizes a picture
+LONG_SIDE: Final = 1000  # the most that its longer side may have
 VOC_PICTURE: Final = (500, 375)  # the commonest size there
 TABLE: Final = (
     ("Cluster SSE", "sse", 5),
@@ -36,7 +36,7 @@ TABLE: Final = (
 
 @dataclass(frozen=True, eq=False)
 class Anchors:
-    """Anchors, rising by area, and the mean over all boxes of the IOU with the anchor nearest in shape."""
+    """Anchors in order of area, and the mean over all boxes of the IoU with the anchor nearest in shape."""
 
     name: str
     boxes: Tensor  # (K, 2) float64: width, height in the units of the sizes they were made for
@@ -52,7 +52,7 @@ class Anchors:
 
 @one_thread()
 def average_iou(sizes: Tensor, anchors: Tensor) -> float:  # (N, 2), (K, 2)
-    """The mean over all boxes of the IOU with the anchor nearest in shape, both centred on one point."""
+    """The mean over all boxes of the IoU with the anchor nearest in shape, both centred on one point."""
     cost, _ = _nearest(_checked(sizes).T.contiguous(), _checked(anchors), _one_less_iou)
     return 1 - cost.double().mean().item()
 
@@ -61,12 +61,12 @@ def average_iou(sizes: Tensor, anchors: Tensor) -> float:  # (N, 2), (K, 2)
 def cluster(
     sizes: Tensor, count: int, *, distance: str = "iou", seed: int = 0, starts: int = STARTS, rounds: int = ROUNDS
 ) -> Anchors:  # (N, 2)
-    """The centres of `count` clusters of box sizes, by k-means with the distance 1 - IOU or the squared one ("sse").
+    """The centres of `count` clusters of box sizes, by k-means with the distance 1 - IoU or the squared one ("sse").
 
-    A centre is the mean of its boxes, with 1 - IOU too, as in AlexeyAB's calc_anchors. That mean is not what makes
-    the sum of 1 - IOU least, so the best round counts, not the last. Starts are those of k-means++, tried on at most
-    `SAMPLE` boxes; the best goes on with all. A cluster that loses its last box goes to the box farthest from its
-    centre. Raises `DarknetError` for fewer different sizes than `count`.
+    A centre is the mean of its boxes, with 1 - IoU too, as in AlexeyAB's calc_anchors. The mean does not minimise the
+    sum of 1 - IoU, so the best round counts, not the last. Starts are those of k-means++, tried on at most `SAMPLE`
+    boxes; the best start continues with all boxes. A cluster that loses its last box moves to the box farthest from its
+    centre. Raises `DarknetError` if there are fewer different sizes than `count`.
     """
     sizes = _checked(sizes)
     if not 1 <= count <= MOST:
@@ -91,8 +91,8 @@ def cluster(
 def faster_rcnn(picture: tuple[int, int] = VOC_PICTURE) -> Tensor:  # (9, 2)
     """The nine boxes of Faster R-CNN, relative to a picture of this size (width, height).
 
-    They have the areas 128^2, 256^2 and 512^2 and the shapes 1:1, 1:2 and 2:1, in pixels of the picture brought to a
-    shorter side of 600, but to a longer one of at most 1000.
+    They have the areas 128^2, 256^2 and 512^2 and the shapes 1:1, 1:2 and 2:1, in pixels of the picture resized to a
+    shorter side of 600 but a longer side of at most 1000.
     """
     if min(picture) < 1:
         raise DarknetError(f"a picture of {picture[0]} x {picture[1]} is not possible")
@@ -104,7 +104,7 @@ def faster_rcnn(picture: tuple[int, int] = VOC_PICTURE) -> Tensor:  # (9, 2)
 
 
 def table(sizes: Tensor, hand_made: Tensor, *, seed: int = 0) -> Iterator[Anchors]:  # (N, 2), (9, 2)
-    """The rows of table 1 of the YOLO9000 paper for these boxes; `hand_made` is `faster_rcnn`, in their units."""
+    """The rows of table 1 of the YOLO9000 paper for these boxes; `hand_made` are those of `faster_rcnn`."""
     for name, distance, count in TABLE:
         if distance is None:
             yield Anchors(name, hand_made, average_iou(sizes, hand_made))
@@ -139,19 +139,19 @@ DISTANCES: Final[Mapping[str, Measure]] = {"iou": _one_less_iou, "sse": _squared
 
 
 def _nearest(columns: Tensor, anchors: Tensor, measure: Measure) -> tuple[Tensor, Tensor]:  # -> (N,), (N,) int16
-    """The distance of every box, of widths and heights (2, N), to its nearest anchor, and which that is."""
+    """The distance of each box, given as widths and heights (2, N), to its nearest anchor, and that anchor's index."""
     falling = np.arange(len(anchors), 0, -1, dtype=np.int16)[:, None]
     costs, labels = [], []
     for part in columns.split(max(1, PAIRS_AT_ONCE // len(anchors)), 1):
         distance = measure(part, anchors)
         costs.append(distance.amin(0))
-        # The first that is as near as the nearest one: min(0) and argmin(0), which would tell, take far longer.
+        # The first that is as near as the nearest one: min(0) and argmin(0) would take far longer.
         labels.append(len(anchors) - ((distance.numpy() == costs[-1].numpy()) * falling).max(0))
     return torch.cat(costs), torch.from_numpy(np.concatenate(labels))
 
 
 def _plus_plus(sizes: Tensor, draws: Sequence[float], measure: Measure) -> Tensor:  # (N, 2), K -> (K, 2)
-    """Boxes as first centres: each is drawn with a chance proportional to its distance from those before it."""
+    """Boxes as first centres, each drawn with a probability proportional to its distance from the earlier ones."""
     columns = sizes.T.contiguous()
     cost = sizes.new_ones(len(sizes))
     chosen: list[Tensor] = []
@@ -165,7 +165,7 @@ def _plus_plus(sizes: Tensor, draws: Sequence[float], measure: Measure) -> Tenso
 
 
 def _lloyd(sizes: Tensor, centres: Tensor, measure: Measure, rounds: int) -> _Round:
-    """Move every centre to the mean of the boxes nearest to it, until nothing is gained; the best round."""
+    """Move every centre to the mean of its nearest boxes until the cost stays; returns the best round."""
     best, last_gain = _Round(torch.inf, centres), 0
     columns = sizes.T.contiguous()
     cost, labels = _nearest(columns, centres, measure)
@@ -182,7 +182,7 @@ def _lloyd(sizes: Tensor, centres: Tensor, measure: Measure, rounds: int) -> _Ro
 
 
 def _moved(sizes: Tensor, cost: Tensor, labels: Tensor, count: int) -> Tensor:  # (N, 2), (N,), (N,) -> (K, 2)
-    """The mean of every cluster; of one without boxes, a box that is farthest from its own centre."""
+    """The mean of every cluster; for an empty one, a box that is farthest from its own centre."""
     counts = labels.bincount(minlength=count)
     sums = torch.stack([labels.bincount(side.double(), minlength=count) for side in sizes.unbind(1)], 1)
     centres = (sums / counts[:, None]).to(sizes.dtype)
@@ -192,7 +192,7 @@ def _moved(sizes: Tensor, cost: Tensor, labels: Tensor, count: int) -> Tensor:  
 
 
 def _checked(sizes: Tensor) -> Tensor:
-    """Sizes as float32 rows, all of them above 0; raises `DarknetError`."""
+    """Sizes (N, 2) as float32; raises `DarknetError` unless all are above 0."""
     if sizes.ndim != 2 or sizes.shape[1] != 2 or not len(sizes):
         raise DarknetError(f"sizes (N, 2) with at least one row were expected, not {tuple(sizes.shape)}")
     sizes = sizes.detach().float().cpu().contiguous()
@@ -204,10 +204,10 @@ def _checked(sizes: Tensor) -> Tensor:
 def label_sizes(
     pictures: Iterable[str], source: str, report: Callable[[str], None]
 ) -> tuple[Tensor, int]:  # -> (N, 2), files
-    """Width and height, as shares of the picture, of all boxes in the label files of `pictures`; how many files.
+    """Width and height, as fractions of the picture, of all boxes in the label files of `pictures`, and how many files.
 
-    `source` is the file that lists the pictures; its folder is searched too. Boxes that training drops, with a side
-    under .001, are left out, and so are pictures with a class alone. A label file that cannot be used goes to `report`.
+    `source` is the list of pictures; its folder is searched too. Boxes that training drops, with a side under .001, are
+    left out, and so are lines with a class only. A label file that cannot be used is reported.
     """
     found, files = [torch.empty(0, 2, dtype=torch.float32)], 0
     for picture in pictures:
@@ -224,7 +224,7 @@ def label_sizes(
 
 
 def pairs(values: Sequence[float]) -> Tensor:  # -> (K, 2) float64
-    """Anchors out of numbers in a row, as a cfg has them; raises `DarknetError` for an odd count."""
+    """Anchors from the list of numbers in a cfg; raises `DarknetError` if their count is odd."""
     if not values or len(values) % 2:
         raise DarknetError(f"anchors are pairs of width and height, but {len(values)} numbers are given")
     return torch.tensor(values, dtype=torch.float64).view(-1, 2)

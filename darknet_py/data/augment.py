@@ -1,4 +1,4 @@
-"""Random draws of Darknet's augmentation, and what they do to a picture and its boxes."""
+"""Darknet's augmentation: what is drawn at random, and how it changes a picture and its boxes."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ class Colours:
         return cls(float(hue), float(factor(amounts.saturation, rolls)), float(factor(amounts.exposure, rolls)))
 
     def apply(self, image: Tensor) -> Tensor:
-        """Change (C, H, W) float32; only RGB has colours."""
+        """Change the colours of (C, H, W) float32; anything but RGB stays as it is."""
         if len(image) != 3 or self == Colours():
             return image
         return distort(image, self.hue, self.saturation, self.exposure)
 
 
 class Draw(Protocol):
-    """What happens to a picture."""
+    """How a picture is changed."""
 
     def apply(self, pixels: Tensor) -> Tensor:
-        """Make training input of a picture: (H, W, C) uint8 -> (C, height, width) float32."""
+        """Make training input from a picture: (H, W, C) uint8 -> (C, height, width) float32."""
 
 
 class BoxDraw(Draw, Protocol):
-    """What happens to a picture and the boxes on it."""
+    """How a picture and its boxes are changed."""
 
     @classmethod
     def of(cls, amounts: Amounts, picture: Extent, canvas: Extent, rolls: Iterator[float]) -> BoxDraw:
@@ -53,12 +53,12 @@ class BoxDraw(Draw, Protocol):
 
     @property
     def frame(self) -> Frame:
-        """Where the picture's boxes come to be."""
+        """Where the boxes of the picture are afterwards."""
 
 
 @dataclass(frozen=True)
 class DetectionDraw:
-    """A picture of a changed aspect, somewhere on a grey canvas (load_data_detection of data.c)."""
+    """A picture with a changed aspect ratio, somewhere on a grey canvas (load_data_detection of data.c)."""
 
     canvas: Extent
     width: float  # of the picture on the canvas
@@ -107,7 +107,7 @@ class CropDraw:
 
     canvas: Extent
     picture: Extent
-    left: int  # pixels cut off, or where negative put on
+    left: int  # pixels cut off, or added if negative
     right: int
     top: int
     bottom: int
@@ -123,7 +123,7 @@ class CropDraw:
 
     @property
     def kept(self) -> Extent:
-        """What is stretched, in pixels."""
+        """The part that is stretched, in pixels."""
         return Extent(self.picture.width - self.left - self.right, self.picture.height - self.top - self.bottom)
 
     @property
@@ -142,7 +142,7 @@ class CropDraw:
 
 @dataclass(frozen=True)
 class ClassifierDraw:
-    """A part of a picture, turned, stretched and enlarged (load_image_augment_paths of data.c)."""
+    """A part of a picture, rotated, stretched and scaled (load_image_augment_paths of data.c)."""
 
     canvas: Extent
     radians: float = 0.0

@@ -1,4 +1,4 @@
-"""What data sets of pictures share: a random picture for every sample, and another where it cannot be used."""
+"""What data sets share: a random picture per sample, and another one if it cannot be used."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from darknet_py.data.problems import Problems, warn
 from darknet_py.errors import CfgError, DarknetError, ImageError, Location
 from darknet_py.pictures import opening
 
-DRAWS: Final = 50  # at random, before pictures are tried one after another
+DRAWS: Final = 50  # random tries before the list is searched
 TRIES: Final = 1000
 
 
 class Key(NamedTuple):
-    """Which sample of the whole run, and the size of the input it is for."""
+    """The index of a sample in the whole run, and the input size it is made for."""
 
     index: int  # type: ignore[assignment]  # hides tuple.index
     width: int
@@ -32,7 +32,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A training example, and what was wrong with the pictures that were drawn before it."""
+    """A training example, and the problems of pictures that were drawn before it and could not be used."""
 
     image: Tensor  # (C, height, width) float32
     truth: Tensor  # (T,) float32
@@ -42,12 +42,12 @@ class Sample:
 class PictureData(Dataset[tuple[Tensor, Tensor]]):
     """Pictures drawn at random from a list, with replacement, as Darknet draws them.
 
-    All that is random about a sample comes from `seed` and the index in its key: it is the same in every process and
-    whatever was drawn before. A picture that cannot be used is reported once, and another is drawn.
+    Everything random about a sample follows from `seed` and the index in its key, so it is the same in every process.
+    A picture that cannot be used is reported once, and another is drawn.
     """
 
     def __init__(self, paths: Sequence[str], source: str, channels: int, seed: int, report: Complain = warn) -> None:
-        """`source` is the file that lists `paths`; messages name it, and its folder is searched too."""
+        """`source` is the list that holds `paths`; messages name it, and its folder is searched too."""
         if not paths:
             raise CfgError("the list is empty", Location(source))
         if channels not in {1, 3, 4}:
@@ -62,7 +62,7 @@ class PictureData(Dataset[tuple[Tensor, Tensor]]):
         return sample.image, sample.truth
 
     def sample(self, key: Key) -> Sample:
-        """The sample of a key with its problems; `DarknetError` where no picture can be used."""
+        """The sample of a key with its problems; `DarknetError` if no picture can be used."""
         generator = generator_for(self.seed, key.index)
         problems: list[str] = []
         for number in self._numbers(generator):
@@ -77,11 +77,11 @@ class PictureData(Dataset[tuple[Tensor, Tensor]]):
         raise DarknetError(f"{self.source}: none of the pictures tried can be used; the first: {problems[0]}")
 
     def make(self, path: str, key: Key, generator: torch.Generator) -> Sample:
-        """Make a sample of a picture; raises `ImageError` or `CfgError` where it cannot be used."""
+        """Make a sample from a picture; raises `ImageError` or `CfgError` if it cannot be used."""
         raise NotImplementedError
 
     def _numbers(self, generator: torch.Generator) -> Iterator[int]:
-        """Which pictures to try: some at random, then a stretch of the list, or all of a short one."""
+        """The pictures to try: some at random, then a stretch of the list, or all of a short list."""
         number = 0
         for _ in range(DRAWS):
             number = int(torch.randint(len(self.paths), (), generator=generator))

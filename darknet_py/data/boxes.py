@@ -31,14 +31,14 @@ from darknet_py.pictures.resample import read
 
 @dataclass(frozen=True)
 class BoxHead:
-    """What a head wants of pictures and labels."""
+    """How a head wants its pictures and labels."""
 
     draw: type[BoxDraw]
     lay_out: Callable[[Tensor], Tensor]  # rows of class, x, y, w, h on the canvas -> (T,)
-    classes: int  # of boxes in the label files
+    classes: int  # that boxes in label files may have
     jitter: float
-    most: int  # boxes of a picture that count
-    alone: int = 0  # classes of lines of zeros, for a class somewhere in the picture; 0 where they are of no use
+    most: int  # the most boxes of a picture that count
+    alone: int = 0  # classes that a line of zeros, for a class somewhere in the picture, may have; 0 for none
 
 
 class DetectionData(PictureData):
@@ -113,7 +113,7 @@ BOX_HEADS: Final[ByLayer[Callable[[Any], BoxHead]]] = ByLayer(
 
 
 def _classes(layer: GridHead) -> int:
-    """How many classes the boxes in labels may have: with a map as many as it has lines."""
+    """How many classes the boxes in labels may have: with a map, as many as it has lines."""
     return layer.classes if layer.label_map is None else len(layer.label_map)
 
 

@@ -1,4 +1,4 @@
-"""Pictures with classes that their paths name."""
+"""Pictures whose classes are in their paths."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from darknet_py.tree.wordtree import WordTree
 
 
 class ClassifierData(PictureData):
-    """Samples for a classifier: a picture has the classes whose names are anywhere in its path."""
+    """Samples for a classifier: a picture has every class whose name is part of its path."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Joint training, as of YOLO9000: pictures with boxes and pictures of which only the class is known, in one list."""
+"""Joint training as of YOLO9000: one list of pictures with boxes and pictures of which only the class is known."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from darknet_py.files import replacing
 
 LIST: Final = "train.list"
 A_FOLDER: Final = 10_000  # pictures
-SUFFIXES: Final = {".jpg", ".png", ".JPG", ".JPEG"}  # that Darknet turns into .txt
-Watch = Callable[[Sequence["_Picture"]], Iterable["_Picture"]]  # says how far it is
+SUFFIXES: Final = {".jpg", ".png", ".JPG", ".JPEG"}  # suffixes that Darknet replaces by .txt
+Watch = Callable[[Sequence["_Picture"]], Iterable["_Picture"]]  # called with the pictures done
 
 
 @dataclass(frozen=True)
 class Joined:
-    """How many pictures of each kind went into the list, and where that is."""
+    """How many pictures of each kind the list has, and where it is."""
 
     boxes: int
     classes: int
@@ -30,9 +30,9 @@ class Joined:
 
 
 class LabelFinder:
-    """Finds the class of a picture as Darknet does: its name stands somewhere in the path.
+    """Finds the class of a picture as Darknet does, by a name that is part of the path.
 
-    Of names that are part of a longer one that is there too, such as `car` in `cart`, the longer one counts.
+    If one name is part of another that is found too, as `car` in `cart`, the longer one counts.
     """
 
     def __init__(self, nodes: Mapping[str, int]) -> None:
@@ -42,7 +42,7 @@ class LabelFinder:
         self.lengths = sorted({len(name) for name in nodes})
 
     def __call__(self, path: str) -> int:
-        """The node of the one class in a path; raises `DarknetError` where there is none, or more than one."""
+        """The node of the one class in a path; raises `DarknetError` if there is none, or more than one."""
         parts = (path[at : at + size] for size in self.lengths for at in range(len(path) - size + 1))
         found = {part for part in parts if part in self.nodes}
         found = {name for name in found if not any(name in other for other in found if other != name)}
@@ -63,13 +63,12 @@ def join(
     repeat: int = 1,
     progress: Watch = iter,
 ) -> Joined:
-    """Make the folder `out` with a list of the pictures in two lists; the pictures stay where they are.
+    """Make the folder `out` with one list of the pictures in two lists; the pictures stay where they are.
 
-    A picture of the list `classification` becomes a link in `out`/images, with a label file in `out`/labels that has
-    its node and no box. Those of `detection` stand in the new list as they are, `repeat` times; with `mapping` they
-    become links too, with labels in which class c is `mapping[c]`. Without it the cfg's own `map` does that while
-    training. What cannot be used goes to `report`. The list is written last. Raises `DarknetError` where `out` has
-    something in it.
+    A picture of the list `classification` becomes a link in `out`/images, and a label file in `out`/labels has its node
+    and no box. Pictures of `detection` are listed as they are, `repeat` times; with `mapping` they become links too,
+    with labels in which class c is `mapping[c]`. Without it, the cfg's own `map` does that during training. Pictures
+    that cannot be used are reported. The list is written last. Raises `DarknetError` if `out` is not empty.
     """
     read = [(read_list(path), str(path)) for path in (detection, classification)]
     with_boxes, with_class = ([_Picture(name, _find(name, source)) for name in names] for names, source in read)
@@ -87,7 +86,7 @@ def join(
 
 
 class _Picture(NamedTuple):
-    name: str  # as it stands in the list
+    name: str  # as the list has it
     path: str
 
 
@@ -104,7 +103,7 @@ class _Folder:
             raise DarknetError(f"{path} is there and not empty; give a new folder, or remove it")
 
     def add(self, pictures: Sequence[_Picture], label: Callable[[_Picture], str]) -> list[str]:
-        """Link pictures and write what `label` gives for each; gives the paths of the links."""
+        """Link pictures and write the label file that `label` returns for each; returns the paths of the links."""
         found = []
         for picture in self.progress(pictures):
             try:

@@ -1,7 +1,7 @@
-"""Darknet's label files: where the one of a picture is, and reading it.
+"""Darknet's label files: finding that of a picture, and reading it.
 
-A line is an object: its class and x, y, w, h of its box, centre and size as shares of the picture. Zeros for the box
-mean that the picture shows the class somewhere. An empty file is a picture without objects.
+A line is an object: its class, and x, y, w, h of its box, centre and size as fractions of the picture. Zeros for the
+box mean that the class is somewhere in the picture. An empty file means a picture without objects.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Flags: TypeAlias = "npt.NDArray[np.bool_]"
 MAX_BYTES: Final = 64 << 20  # a million lines of five long numbers
 A_PART: Final = 1 << 16  # letters
 LINES: Final = 10_000  # at a time
-FARTHEST: Final = 2.0  # shares beyond this are taken for pixels
+FARTHEST: Final = 2.0  # larger values are taken for pixels
 MOST: Final = 2**24  # classes that a float32 can count
 SHOWN: Final = 10  # problems of one file that are listed
 # data.c: the first occurrence of each, in this order.
@@ -45,7 +45,7 @@ _FOLDERS: Final = re.compile(r"(^|[/\\])(?:images|JPEGImages|raw)(?=[/\\])")
 
 
 class LabelError(CfgError):
-    """A label file that cannot be used; `problems` has a line for each thing that is wrong."""
+    """A label file that cannot be used; `problems` has one line per mistake."""
 
     def __init__(self, *problems: str) -> None:
         self.problems = problems
@@ -55,9 +55,9 @@ class LabelError(CfgError):
 def label_path(picture: str) -> str:
     """Where the labels of a picture are: for images/x.jpg in labels/x.txt.
 
-    That is the path in which Darknet replaces the first images, JPEGImages, raw and suffix, wherever they are. Where
-    that is not there, the last folder of one of those names counts (Darknet looks for drawing.jpg in dlabelsing.txt),
-    and then images/x.txt, beside the picture.
+    Darknet replaces the first images, JPEGImages, raw and suffix anywhere in the path. If there is no such file, the
+    last folder of one of those names counts (Darknet looks for drawing.jpg in dlabelsing.txt), and then images/x.txt,
+    beside the picture.
     """
     places = label_places(picture)
     as_darknet = next(places)
@@ -67,7 +67,7 @@ def label_path(picture: str) -> str:
 
 
 def label_places(picture: str) -> Iterator[str]:
-    """Where the labels of a picture are looked for: that of Darknet first."""
+    """The paths where the labels of a picture are looked for, Darknet's first."""
     as_darknet = picture
     for old, new in _REPLACED:
         as_darknet = as_darknet.replace(old, new, 1)
@@ -79,16 +79,16 @@ def label_places(picture: str) -> Iterator[str]:
 
 
 def unlabelled(picture: str) -> str:
-    """Where a picture without labels could have them, in words."""
+    """A message about a picture without a label file."""
     return " or ".join(dict.fromkeys((next(label_places(picture)), _with_txt(picture))))
 
 
 def read_labels(path: str | Path, classes: int = MOST, *, alone: int | None = None) -> Tensor:
     """Read a label file -> (N, 5) float32 of class, x, y, w, h.
 
-    The class of a box is one of `classes`, that of a line of zeros one of `alone`: of as many where it is None, and
-    with 0 there may be no such line. Raises `LabelError` where a line is not five numbers, or one of them cannot be.
-    A file that cannot be read at all is a `CfgError`.
+    The class of a box is below `classes`, that of a line of zeros below `alone`, which is `classes` if None; with 0 no
+    such line is allowed. Raises `LabelError` if a line is not five numbers or one of them is impossible, and `CfgError`
+    if the file cannot be read at all.
     """
     allowed = Allowed(classes, classes if alone is None else alone)
     text = read_text(path, MAX_BYTES)
@@ -102,8 +102,8 @@ def read_labels(path: str | Path, classes: int = MOST, *, alone: int | None = No
 
 
 def _rows(part: str) -> Rows | None:
-    """The five numbers of every line, or None where a line is something else."""
-    try:  # numpy is fast, but not with a few lines, and knows fewer ways to write a number
+    """The five numbers of every line, or None if a line is something else."""
+    try:  # numpy is fast, except for a few lines, and accepts fewer ways to write a number
         rows = _by_lines(part) if len(part) < A_PART else np.loadtxt(StringIO(part), comments=None, ndmin=2)
     except ValueError:
         rows = _by_lines(part)
@@ -111,7 +111,7 @@ def _rows(part: str) -> Rows | None:
 
 
 def _parts(text: str) -> Iterator[str]:
-    """A text in pieces of whole lines, those of blanks alone left out: numpy wants much memory for a piece."""
+    """A text in pieces of whole lines without blank pieces: numpy needs much memory per piece."""
     at = 0
     while at < len(text):
         end = text.find("\n", at + A_PART) + 1 or len(text)
@@ -126,7 +126,7 @@ def _by_lines(text: str) -> Rows | None:
 
 
 def _five(line: str) -> list[float] | None:
-    """The five numbers of a line, or None where it is something else."""
+    """The five numbers of a line, or None if it is something else."""
     try:
         numbers = list(map(float, line.split()))
     except ValueError:
@@ -136,10 +136,10 @@ def _five(line: str) -> list[float] | None:
 
 @dataclass(frozen=True)
 class Allowed:
-    """What labels may be."""
+    """Which labels are allowed."""
 
     classes: int
-    alone: int  # classes of lines of zeros; 0 where there may be none
+    alone: int  # classes that lines of zeros may have; 0 for none
 
     def fit(self, rows: Rows) -> Flags:
         """Which rows can be used."""
@@ -186,7 +186,7 @@ def _with_txt(path: str) -> str:
 
 
 def _problems(lines: list[str], allowed: Allowed, source: str) -> list[str]:
-    """What is wrong, a text a line of the file; of many lines the first."""
+    """The mistakes, one text per line of the file, up to `SHOWN`."""
     bad: list[int] = []
     for start in range(0, len(lines), LINES):
         filled = [number for number, line in enumerate(lines[start : start + LINES], start) if line.strip()]

@@ -1,4 +1,4 @@
-"""Mini-batches of a data set, made ahead by other processes."""
+"""Mini-batches of a data set, prepared ahead by worker processes."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Batch: TypeAlias = "tuple[Tensor, Tensor, tuple[str, ...]]"
 def batches(
     data: PictureData, keys: Iterable[Sequence[Key]], workers: int = 0, *, pin_memory: bool = False
 ) -> Generator[tuple[Tensor, Tensor], None, None]:
-    """Make a mini-batch of every sequence of keys, in order: images (N, C, h, w) and truth (N, T).
+    """Make one mini-batch per sequence of keys, in order: images (N, C, h, w) and truth (N, T).
 
-    The keys of one sequence have one size; they are asked for as workers become free, ahead of what is taken. With
-    0 workers all is done here, when it is asked for. The batches do not depend on the number of workers. Problems
+    The keys of one sequence have one size; workers that become free take the next ones ahead of time. With 0 workers
+    each batch is made in this process when it is needed. The batches do not depend on the number of workers. Problems
     are reported here. Closing the iterator ends the workers.
     """
-    with warnings.catch_warnings():  # more workers than processors are the caller's business
+    with warnings.catch_warnings():  # the caller may want more workers than processors
         warnings.simplefilter("ignore", UserWarning)
         loader = DataLoader(
             _Samples(data),
@@ -55,11 +55,11 @@ def batches(
         reason = "a worker that loads pictures died, perhaps of too little (shared) memory: use fewer, or none"
         raise DarknetError(reason) from error.with_traceback(None)
     finally:
-        del iterator  # ends the workers, even where a traceback keeps this frame
+        del iterator  # ends the workers, even if a traceback keeps this frame alive
 
 
 class _Samples(Dataset["Sample | DarknetError"]):
-    """Samples with their problems; errors too are values, to cross from one process to another as they are."""
+    """Samples with their problems; errors are values too, to pass between processes unchanged."""
 
     def __init__(self, data: PictureData) -> None:
         self.data = data
@@ -82,7 +82,7 @@ def _together(samples: Sequence[Sample | DarknetError]) -> Batch | DarknetError:
 
 
 def _start(reading: Reading, _worker: int) -> None:
-    """Set up a worker: pictures are read as elsewhere, by one thread, and Ctrl-C is for who it works for."""
+    """Set up a worker: it reads pictures as the parent does, uses one thread and leaves Ctrl-C to the parent."""
     opening.use(reading)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Pictures and labels that cannot be used: each is reported once, by whichever process found it."""
+"""Reports each picture and label file that cannot be used once, whichever process finds it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from darknet_py.errors import DarknetWarning
 
 
 class DataWarning(DarknetWarning):
-    """A picture or a label file that training passes over."""
+    """A picture or a label file that training skips."""
 
 
 def warn(problem: str) -> None:
@@ -19,14 +19,14 @@ def warn(problem: str) -> None:
 
 
 class Problems:
-    """What has been reported so far; a copy in another process starts anew and reports by warnings."""
+    """The problems reported so far; a copy in another process starts empty and reports by warnings."""
 
     def __init__(self, report: Complain = warn) -> None:
         self.report = report
         self.known: dict[str, None] = {}
 
     def add(self, problems: Iterable[str]) -> None:
-        """Report those that are new."""
+        """Report each problem once."""
         for problem in problems:
             if problem not in self.known:
                 self.known[problem] = None

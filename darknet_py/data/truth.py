@@ -1,4 +1,4 @@
-"""Truths as the C program lays them out: rows of boxes, the grid of the first YOLO, classes of a picture."""
+"""Truths in the C program's layout: rows of boxes, the grid of the first YOLO, classes of a picture."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-from darknet_py.loss.base import UNLABELLED
+from darknet_py.loss.truths import NO_BOX, UNLABELLED, truth_row
 from darknet_py.tree.wordtree import WordTree
 
-NO_BOX: Final = 999999.0  # x, y, w, h of an object that is somewhere
 SMALLEST: Final = 0.001
 SMALLEST_IN_GRID: Final = 0.005
 
 
 class Frame(NamedTuple):
-    """How shares of a picture become shares of a canvas: times `sx`, less `dx`; then mirrored."""
+    """Maps fractions of a picture to fractions of a canvas: times `sx`, minus `dx`, then mirrored."""
 
     dx: float
     dy: float
@@ -52,10 +51,7 @@ def listed(rows: Tensor, most: int, coords: int = 4) -> Tensor:
     """
     rows = rows[:most]
     rows = rows[(rows[:, 3:] >= SMALLEST).all(1)]
-    truth = torch.zeros(most, coords + 1, dtype=torch.float32)
-    truth[: len(rows), :4] = rows[:, 1:]
-    truth[: len(rows), coords] = rows[:, 0]
-    return truth.flatten()
+    return truth_row(rows[:, 1:], rows[:, 0], most, coords)
 
 
 def gridded(rows: Tensor, side: int, classes: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a CPU and a GPU want done differently: threads, sorting and searching, constants that stay on a device."""
+"""What a CPU and a GPU want done differently: threads, sorting and searching, copies."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ctypes
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,9 @@ from darknet_py.errors import DarknetError
 
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:
-    """The device asked for, or else the first GPU (CUDA, then MPS), or else the CPU.
+    """The given device, or else the first GPU (CUDA, then MPS), or else the CPU.
 
-    Raises `DarknetError` for one that is not there.
+    Raises `DarknetError` for a device that does not exist.
     """
     if device is not None:
         try:
@@ -35,7 +35,7 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
 
 
 class _Fork:
-    """Whether this process was forked and has not been told so yet."""
+    """Whether this process was forked and has not been limited to one thread yet."""
 
     unseen = False
 
@@ -49,9 +49,9 @@ if hasattr(os, "register_at_fork"):
 
 
 def after_fork() -> None:
-    """Let torch use one thread in a process that was forked; to be called before anything is computed there.
+    """Make torch use one thread in a forked process; called before anything is computed there.
 
-    The threads of its OpenMP are not in the new process, which would wait for them for ever.
+    The OpenMP threads of the parent do not exist in the new process, which would wait for them for ever.
     """
     if _Fork.unseen:
         _Fork.unseen = False
@@ -60,11 +60,11 @@ def after_fork() -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch's operators, called by this thread, run on it alone; also a decorator.
+    """Run torch's operators on the calling thread only; also a decorator.
 
-    Waking other threads costs more than small operators take, and many times more on a busy machine.
-    OpenMP keeps the number for each thread that calls, so others are not affected as by `torch.set_num_threads`.
-    Where torch has no OpenMP that can be asked, this does nothing.
+    Waking other threads costs more than a small operator takes, and many times more on a busy machine.
+    OpenMP keeps the number per calling thread, so other threads are not affected, as they are by
+    `torch.set_num_threads`. If torch's OpenMP cannot be found, this does nothing.
     """
     openmp = _openmp()
     if openmp is None:
@@ -80,7 +80,7 @@ def one_thread() -> Iterator[None]:
 
 @cache
 def _openmp() -> ctypes.CDLL | None:
-    """The OpenMP library that torch uses, if torch does what it is told."""
+    """The OpenMP library that torch uses, if torch obeys it."""
     before = torch.get_num_threads()
     try:
         openmp = ctypes.CDLL(None)
@@ -93,10 +93,11 @@ def _openmp() -> ctypes.CDLL | None:
 
 
 def descending(values: Tensor) -> Tensor:  # (N,) -> (N,) int64
-    """The order from the largest to the smallest; of equal ones the earlier comes first."""
+    """The order from the largest to the smallest; equal values keep their order."""
     if values.device.type != "cpu" or values.dtype != torch.float32:
         return values.sort(descending=True, stable=True).indices
-    # numpy sorts integers about ten times as fast: the number's bits, made to rise as it falls, and then its place.
+    # numpy sorts integers about ten times as fast: the bits of the number, inverted so that they rise as it falls, and
+    # then its index.
     bits = (values.detach().numpy() + np.float32(0)).view(np.int32)  # -0 becomes 0, its equal
     keys = (~(bits ^ ((bits >> 31) & 0x7FFFFFFF))).astype(np.int64)
     keys <<= 32
@@ -107,24 +108,15 @@ def descending(values: Tensor) -> Tensor:  # (N,) -> (N,) int64
 
 
 def places(mask: Tensor) -> Tensor:  # (N,) bool -> (K,) int64
-    """Where the mask holds, in rising order."""
+    """The indices where the mask is true, in rising order."""
     if mask.device.type != "cpu":
         return mask.nonzero()[:, 0]
     return torch.from_numpy(np.flatnonzero(mask.numpy()))
 
 
-@lru_cache(maxsize=256)
-def constant(values: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Numbers, in tuples, as a tensor that is made once and not to be changed: the host waits while it is copied."""
-    with torch.inference_mode(mode=False):
-        return torch.tensor(values, dtype=dtype, device=device)
-
-
-@lru_cache(maxsize=64)
-def moved(table: Tensor, device: torch.device) -> Tensor:
-    """A table that is never changed, copied to a device once."""
-    with torch.inference_mode(mode=False):
-        return table.to(device)
+def sent(values: Sequence[Any], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Numbers, or rows of them, as a tensor on a device; the host does not wait for the copy."""
+    return torch.tensor(values, dtype=dtype, device="cpu").to(device, non_blocking=device.type == "cuda")
 
 
 def suits(device: torch.device) -> bool:

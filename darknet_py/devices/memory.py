@@ -1,4 +1,4 @@
-"""How much memory this process can still get, so that what is wanted can be compared with it before it is taken."""
+"""How much memory this process can still get, to check before it is allocated."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ UNLIMITED: Final = 1 << 60  # version 1 writes a number like this where there is
 
 
 def available(proc: Path = PROC, cgroups: Path = CGROUPS) -> int | None:
-    """Bytes that this process can still get, or None where nobody says; more than that cannot be had.
+    """An upper bound of the bytes that this process can still get, or None if the system does not say.
 
-    It is the least of what the machine has free, what a container or its parents allow, and what `ulimit -v` leaves.
+    The minimum of what the machine has free, what the container and its parents allow, and what `ulimit -v` leaves.
     """
     return min((n for n in (_free(proc), _allowed(proc, cgroups), _address_space(proc)) if n is not None), default=None)
 
 
 def require(wanted: int, what: str, advice: str = "") -> None:
-    """Raise `DarknetError` where `what` needs more bytes than there are."""
+    """Raise `DarknetError` if `what` needs more bytes than there are."""
     if (lack := lacking(wanted, what)) is not None:
         raise DarknetError(f"{lack}{advice and f'; {advice}'}")
 
 
 def lacking(wanted: int, what: str) -> str | None:
-    """That `what` needs more bytes than there are; None where it does not, or nobody knows."""
+    """A message that `what` needs more bytes than there are; None if it does not, or nobody knows."""
     there = available()
     if there is None or wanted <= there:
         return None
@@ -47,13 +47,13 @@ def size(count: int) -> str:
 
 
 def _free(proc: Path) -> int | None:
-    """Memory that is free or only holds copies of files, and swap."""
+    """Memory that is free or only caches files, and swap."""
     found = {name: int(kib) << 10 for name, kib in re.findall(r"(?m)^(\w+): +(\d+) kB", _read(proc / "meminfo"))}
     return found["MemAvailable"] + found.get("SwapFree", 0) if "MemAvailable" in found else None
 
 
 def _allowed(proc: Path, cgroups: Path) -> int | None:
-    """What the process's group and those above it allow beyond what they use, whatever files they keep in memory."""
+    """What the process's cgroup and its parents allow beyond their use, not counting cached files."""
     return min((limit - used for limit, used in _groups(proc, cgroups) if limit < UNLIMITED), default=None)
 
 

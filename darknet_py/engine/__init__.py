@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
 from functools import partial
 from threading import Lock
 from typing import Any, Final
@@ -13,35 +12,22 @@ from torch import Tensor
 
 from darknet_py.devices import after_fork
 from darknet_py.engine import cuda, fused, winograd
-from darknet_py.engine import graphs as cuda_graphs
-from darknet_py.engine.memory import Memory
+from darknet_py.engine.backend import DEVICES, Backend, Half
 from darknet_py.engine.prepared import Prepared
-from darknet_py.engine.steps import Convolutions, Half, Step, run
 from darknet_py.errors import DarknetError, DarknetWarning
-from darknet_py.kernels import native
 from darknet_py.network.module import Network
 
-CONVOLUTIONS: Final[Mapping[str, Callable[..., Convolutions | None]]] = {
-    "winograd": winograd.convolutions,
-    "fused": fused.convolutions,
-    "cuda": cuda.convolutions,
-}  # for each kind of device the fastest first
-ENGINES: Final = ("plain", *CONVOLUTIONS)
-DEVICES: Final = {"winograd": "cpu", "fused": "cpu", "cuda": "cuda"}
-HALVES: Final = {"cpu": (torch.bfloat16,), "cuda": (torch.float16, torch.bfloat16)}  # the usual one first
-NEEDS: Final = {
-    "winograd": "it needs Linux, oneDNN in torch, and gcc, which compiles the kernel at its first use",
-    "fused": "it needs oneDNN in torch",
-    "cuda": "it needs a GPU of NVIDIA",
-}
+PLAIN: Final = "plain"  # the network itself
+BACKENDS: Final = (winograd.BACKEND, fused.BACKEND, cuda.BACKEND)  # for each kind of device the fastest first
+ENGINES: Final = (PLAIN, *(backend.name for backend in BACKENDS))
 
 
 def fastest(device: str = "cpu", *, half: Half = False) -> str:
     """The first that this machine has of the engines for that kind of device, or plain."""
-    names = [name for name in CONVOLUTIONS if DEVICES[name] == device]
-    if half and native.has_amx():
-        names.sort(key="fused".__ne__)
-    return next((name for name in names if CONVOLUTIONS[name](half=half) is not None), "plain")
+    backends = [backend for backend in BACKENDS if backend.device == device]
+    if half:
+        backends.sort(key=lambda backend: not backend.leads_in_half())
+    return next((backend.name for backend in backends if backend.make(half) is not None), PLAIN)
 
 
 class Engine:
@@ -64,8 +50,6 @@ class Engine:
         self.network, self.half, self._wanted = network, half, name
         self._lock = Lock()
         self._prepared: Prepared | None = None
-        self._graphs: cuda_graphs.Graphs | None = None
-        self._memories: list[Memory] = []  # one for each call at the same time
         self._watched: int | None = None  # the number of the preparation whose outputs were looked at
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -73,35 +57,17 @@ class Engine:
 
     @property
     def name(self) -> str:
-        """The one of `ENGINES` that computes the network as it is."""
-        return self._chosen() if self._steps() else "plain"
+        """The one of `ENGINES` that computes the network as it is: the fastest that any of its convolutions has."""
+        prepared = self._preparation()
+        return PLAIN if prepared is None else prepared.name
 
     @torch.inference_mode()
     def heads(self, x: Tensor) -> tuple[Tensor, ...]:
-        """What `Network.heads` gives, without gradients."""
-        network = self.network
-        if x.device.type != network.device.type:
-            return network.heads(x)  # which says what is wrong
-        suits = x.ndim == 4 and len(x) and x.dtype == torch.float32
-        graphs = self._graphs if suits and x.is_cuda else None
-        early = None if graphs is None else graphs.early(x)  # a GPU computes while this looks whether that holds
-        steps = self._steps() if suits else ()
-        if not steps:
-            return _plain(network, x)
-        if graphs is not None and early is not None and graphs.steps is steps:
-            return early
-        network.check_input(x)
-        if x.device.type == "cuda":
-            if graphs is None or graphs.steps is not steps:
-                self._graphs = graphs = cuda_graphs.Graphs(steps, network.graph.outputs)
-            return graphs.heads(x)
-        try:
-            memory = self._memories.pop()
-        except IndexError:
-            memory = Memory()
-        outputs = run(steps, x.contiguous(memory_format=torch.channels_last), network.graph.outputs, memory)
-        self._memories.append(memory)
-        return outputs
+        """What `Network.heads` gives for (N, C, H, W) or rows, without gradients."""
+        suits = x.ndim == 4 and len(x) and x.dtype == torch.float32 and x.device.type == self.network.device.type
+        prepared = self._preparation() if suits else None
+        outputs = None if prepared is None else prepared.heads(x)
+        return _plain(self.network, x) if outputs is None else outputs
 
     def watched(self, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The outputs for pictures; where the first for these weights are no numbers, a `DarknetWarning` says why."""
@@ -119,33 +85,31 @@ class Engine:
 
     def forget(self) -> None:
         """Give back the memory; the next call takes the weights anew, also those changed where torch does not see."""
-        self._prepared = self._graphs = self._watched = None
-        self._memories.clear()
+        self._prepared = self._watched = None
 
-    def _chosen(self) -> str:
-        return self._wanted or fastest(self.network.device.type, half=self.half)
-
-    @torch.inference_mode()
-    def _steps(self) -> tuple[Step, ...]:
-        """The steps for the network as it is; none where it computes itself."""
+    def _preparation(self) -> Prepared | None:
+        """What computes the network on the device where it is; None where it computes itself."""
         after_fork()
-        network = self.network
-        kind = network.device.type
-        if self._prepared is not None and self._prepared.device != kind:
+        kind = self.network.device.type
+        prepared = self._prepared
+        if prepared is not None and prepared.backend.device != kind:
             self.forget()
-        alone = kind not in DEVICES.values() or "_run" in vars(network)  # compiled
-        if alone or network.training or torch.is_autocast_enabled(kind):
-            return ()
-        name = self._chosen()
-        if name == "plain":
-            return ()
+            prepared = None
+        alone = self.network.compiled or self.network.training
+        if alone or kind not in DEVICES or torch.is_autocast_enabled(kind):
+            return None
+        return prepared or self._prepare(kind)
+
+    def _prepare(self, kind: str) -> Prepared | None:
+        name = self._wanted or fastest(kind, half=self.half)
+        backend = _named(name)
+        convolutions = None if backend is None or backend.device != kind else backend.make(self.half)
+        if backend is None or convolutions is None:
+            return None
         with self._lock:
-            if self._prepared is None or self._prepared.name != name:
-                make = CONVOLUTIONS[name](half=self.half)
-                if make is None or DEVICES[name] != kind:
-                    return ()
-                self._prepared = Prepared(name, make, kind)
-            return self._prepared.steps(network)
+            if self._prepared is None:
+                self._prepared = Prepared(self.network, backend, convolutions)
+            return self._prepared
 
 
 def _plain(network: Network, x: Tensor) -> tuple[Tensor, ...]:
@@ -160,9 +124,14 @@ def _plain(network: Network, x: Tensor) -> tuple[Tensor, ...]:
         raise DarknetError(f"{source}: the parameters have several types or devices: {', '.join(kinds)}") from error
 
 
+def _named(name: str) -> Backend | None:
+    """The back end of that name; None for plain, and for a name that there is not."""
+    return next((backend for backend in BACKENDS if backend.name == name), None)
+
+
 def _check(name: str | None, network: Network, half: Half) -> None:
     kind = network.device.type
-    known = HALVES.get(kind, ())
+    known = list(dict.fromkeys(dtype for backend in BACKENDS if backend.device == kind for dtype in backend.halves))
     if isinstance(half, torch.dtype) and half not in known:
         types = " or ".join(str(dtype).removeprefix("torch.") for dtype in known) or "nothing"
         raise DarknetError(f"half is {str(half).removeprefix('torch.')}; engines on {kind} compute {types} of 16 bits")
@@ -170,12 +139,8 @@ def _check(name: str | None, network: Network, half: Half) -> None:
         return
     if name not in ENGINES:
         raise DarknetError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
-    if name == "plain":
-        if half:
-            raise DarknetError("the engine plain computes with the network's own values; half needs another engine")
-        return
-    if kind != DEVICES[name]:
-        device = "the CPU" if DEVICES[name] == "cpu" else DEVICES[name].upper()
-        raise DarknetError(f"the engine {name} is for {device}, and the network is on {network.device}")
-    if CONVOLUTIONS[name](half=half) is None:
-        raise DarknetError(f"this machine cannot run the engine {name}: {NEEDS[name]}")
+    backend = _named(name)
+    if backend is not None:
+        backend.require(network.device, half)
+    elif half:
+        raise DarknetError("the engine plain computes with the network's own values; half needs another engine")

@@ -9,25 +9,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from darknet_py.engine.backend import Backend, Half
+from darknet_py.engine.convolution import Convolution, Convolutions, add
+from darknet_py.engine.graphs import OnGpu
 from darknet_py.engine.memory import Memory
-from darknet_py.engine.plain import Folded, add
-from darknet_py.engine.steps import Convolution, Convolutions, Half
+from darknet_py.engine.plain import Folded
 
 
 class Cudnn:
-    """One convolution with bias, activation, and sum or pooling.
+    """One convolution with bias, leaky, and sum or pooling.
 
     Channels are filled up with zeros to whole groups, which tensor cores want.
     """
 
-    pools = True
+    engine, pools = "cuda", True
 
     def __init__(self, conv: Folded, dtype: torch.dtype = torch.float32) -> None:
         group = 16 // dtype.itemsize if conv.groups == 1 else 1
         k, c = conv.weight.shape[:2]
         weight = F.pad(conv.weight, (0, 0, 0, 0, 0, -c % group, 0, -k % group))
         self.weight = weight.to(dtype).contiguous(memory_format=torch.channels_last)
-        self.bias, self.slope, self.activate = conv.bias.to(dtype), conv.slope, conv.activate
+        self.bias, self.slope = conv.bias.to(dtype), conv.slope
         self.geometry = conv.stride, conv.padding, (1, 1), conv.groups
         self.missing = -c % group
 
@@ -39,23 +41,22 @@ class Cudnn:
             x = F.pad(x, (0, 0, 0, 0, 0, self.missing))
         y = F.conv2d(x, self.weight, None, *self.geometry).contiguous(memory_format=torch.channels_last)
         kernels = _kernels() if y.is_cuda else None
-        if kernels is not None and self.slope is not None:
+        if kernels is not None:
             finished: Tensor = kernels.epilogue(y, self.bias, self.slope, other, slope, pool=pool)
             return finished
-        y = y[:, : len(self.bias)] + self.bias.view(-1, 1, 1)
-        y = self.activate(y) if self.slope is None else F.leaky_relu_(y, self.slope)
+        y = F.leaky_relu_(y[:, : len(self.bias)] + self.bias.view(-1, 1, 1), self.slope)
         return F.max_pool2d(y, 2, 2, ceil_mode=True) if pool else add(y, other, slope)
 
 
 class Stem:
     """The first convolution of a network, by a kernel that reads few channels in any layout and type."""
 
-    pools = True
+    engine, pools = "cuda", True
 
     def __init__(self, conv: Folded, kernels: Any, dtype: torch.dtype) -> None:
         self.kernels, self.bias = kernels, conv.bias.to(dtype)
         self.weights = [kernels.stem_weight(conv.weight.to(dtype), pool=pool) for pool in (False, True)]
-        self.slope = 1.0 if conv.slope is None else conv.slope
+        self.slope = conv.slope
 
     def __call__(
         self, memory: Memory, x: Tensor, other: Tensor | None = None, *, slope: float = 1.0, pool: bool = False
@@ -67,7 +68,7 @@ class Stem:
 def _convolution(conv: Folded, dtype: torch.dtype) -> Convolution:
     kernels = _kernels() if conv.weight.is_cuda else None
     plain = conv.weight.shape[2:] == (3, 3) and conv.stride == conv.padding == (1, 1) and conv.groups == 1
-    if kernels is None or not plain or conv.slope is None or kernels.stem_weight(conv.weight, pool=True) is None:
+    if kernels is None or not plain or kernels.stem_weight(conv.weight, pool=True) is None:
         return Cudnn(conv, dtype)
     return Stem(conv, kernels, dtype)
 
@@ -77,9 +78,11 @@ def _kernels() -> Any:
     """The module with the kernels, or None without Triton, or where they do not give what they should."""
     try:
         from darknet_py.kernels import triton  # noqa: PLC0415  # Triton comes with torch for GPUs alone
-
+    except ImportError:
+        return None
+    try:
         return triton if _agree(triton) else None
-    except Exception:  # noqa: BLE001  # Triton compiles when it is called: there is much that can be missing
+    except triton.FAILURES:
         return None
 
 
@@ -105,9 +108,19 @@ def _agree(kernels: Any) -> bool:
 
 
 @cache
-def convolutions(*, half: Half = False) -> Convolutions | None:
+def convolutions(half: Half = False) -> Convolutions | None:
     """`Cudnn` and `Stem`, with `half` in float16 or in that type; None without a GPU."""
     if not torch.cuda.is_available():
         return None
     dtype = half if isinstance(half, torch.dtype) else torch.float16 if half else torch.float32
     return partial(_convolution, dtype=dtype)
+
+
+BACKEND = Backend(
+    name="cuda",
+    device="cuda",
+    needs="it needs a GPU of NVIDIA",
+    halves=(torch.float16, torch.bfloat16),
+    make=convolutions,
+    runner=OnGpu,
+)

@@ -6,13 +6,14 @@ from functools import cache, partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from darknet_py.engine.backend import Backend, Half
+from darknet_py.engine.convolution import Convolution, Convolutions, add, agrees
+from darknet_py.engine.cpu import OnCpu
 from darknet_py.engine.memory import Memory
-from darknet_py.engine.plain import Folded, add
-from darknet_py.engine.steps import Convolution, Convolutions, Half
-from darknet_py.layers.parts.activations import Function
+from darknet_py.engine.plain import Folded
+from darknet_py.kernels import native
 
 USUAL_SIDE = 26  # the picture for which oneDNN orders the weights; others take them as they are
 
@@ -20,7 +21,7 @@ USUAL_SIDE = 26  # the picture for which oneDNN orders the weights; others take 
 class Fused:
     """One convolution by private operators of torch, which `convolutions` has tried."""
 
-    pools = False
+    engine, pools = "fused", False
 
     def __init__(self, conv: Folded, dtype: torch.dtype = torch.float32) -> None:
         pad, stride = list(conv.padding), list(conv.stride)
@@ -30,7 +31,7 @@ class Fused:
         weight = conv.weight.to(dtype).contiguous().to_mkldnn()
         self.weight: Tensor = order(weight, pad, stride, [1, 1], conv.groups, size)
         self.bias, self.geometry = conv.bias.to(dtype), (pad, stride, [1, 1], conv.groups)
-        self.activate, self.activation = _activation(conv)
+        self.activation = _activation(conv.slope)
 
     def __call__(
         self, memory: Memory, x: Tensor, other: Tensor | None = None, *, slope: float = 1.0, pool: bool = False
@@ -38,7 +39,7 @@ class Fused:
         y: Tensor = torch.ops.mkldnn._convolution_pointwise(  # noqa: SLF001
             x.to(self.bias.dtype), self.weight, self.bias, *self.geometry, *self.activation, ""
         )
-        return add(y if self.activate is None else self.activate(y), other, slope)
+        return add(y, other, slope)
 
 
 class Pointwise:
@@ -48,11 +49,11 @@ class Pointwise:
     pixels can take thirty times as long.
     """
 
-    pools = False
+    engine, pools = "fused", False
 
     def __init__(self, conv: Folded, dtype: torch.dtype = torch.float32) -> None:
         self.weight, self.bias = conv.weight.flatten(1).to(dtype).contiguous(), conv.bias.to(dtype)
-        self.activate, self.activation = _activation(conv)
+        self.activation = _activation(conv.slope)
 
     def __call__(
         self, memory: Memory, x: Tensor, other: Tensor | None = None, *, slope: float = 1.0, pool: bool = False
@@ -60,15 +61,12 @@ class Pointwise:
         n, c, h, w = x.shape
         rows = x.to(self.bias.dtype).permute(0, 2, 3, 1).reshape(-1, c)
         y: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, *self.activation, "")  # noqa: SLF001
-        y = y.view(n, h, w, -1).permute(0, 3, 1, 2)
-        return add(y if self.activate is None else self.activate(y), other, slope)
+        return add(y.view(n, h, w, -1).permute(0, 3, 1, 2), other, slope)
 
 
-def _activation(conv: Folded) -> tuple[Function | None, tuple[str, list[float]]]:
-    """The activation as a function, or as oneDNN knows it."""
-    if conv.slope is None:
-        return conv.activate, ("none", [])
-    return None, ("none", []) if conv.slope == 1 else ("leaky_relu", [conv.slope])
+def _activation(slope: float) -> tuple[str, list[float]]:
+    """The activation as oneDNN knows it."""
+    return ("none", []) if slope == 1 else ("leaky_relu", [slope])
 
 
 def _convolution(conv: Folded, dtype: torch.dtype = torch.float32) -> Convolution:
@@ -77,25 +75,25 @@ def _convolution(conv: Folded, dtype: torch.dtype = torch.float32) -> Convolutio
 
 
 @cache
-def convolutions(*, half: Half = False) -> Convolutions | None:
+def convolutions(half: Half = False) -> Convolutions | None:
     """What makes them, or None where torch has no such operators or they give something else.
 
     With `half`, weights and outputs are bfloat16.
     """
     make = partial(_convolution, dtype=torch.bfloat16) if half else _convolution
     try:
-        return make if _agrees(make, 3, 1) and _agrees(make, 1, 0) else None
+        works = all(agrees(make, (32, 16, side), padding=side // 2, close=1e-4) for side in (3, 1))
     except (RuntimeError, AttributeError, TypeError):
         return None
+    return make if works else None
 
 
-@torch.inference_mode()
-def _agrees(make: Convolutions, window: int, padding: int) -> bool:
-    """Whether the operators give what torch gives, for a small input."""
-    generator = torch.Generator().manual_seed(0)
-    shapes = (1, 16, 9, 9), (32, 16, window, window), (32,)
-    x, weight, bias = (torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu") for shape in shapes)
-    expected = F.leaky_relu(F.conv2d(x, weight, bias, padding=padding), 0.1)
-    conv = make(Folded(weight, bias, (1, 1), (padding, padding), 1, 0.1, F.leaky_relu))
-    found = conv(Memory(), x.contiguous(memory_format=torch.channels_last))
-    return torch.allclose(found.float(), expected, atol=1e-4 if found.dtype == x.dtype else 0.5)
+BACKEND = Backend(
+    name="fused",
+    device="cpu",
+    needs="it needs oneDNN in torch",
+    halves=(torch.bfloat16,),
+    make=convolutions,
+    runner=OnCpu,
+    leads_in_half=native.has_amx,
+)

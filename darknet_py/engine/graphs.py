@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.engine.memory import Memory
-from darknet_py.engine.steps import Step, run
+from darknet_py.engine.steps import Program
 
 MOST_GRAPHS = 8  # shapes of the input; the oldest goes first
 WARM_UP = 3  # calls before a graph is captured, in which cuDNN chooses
@@ -25,20 +25,20 @@ class Captured(NamedTuple):
 
 
 class Graphs:
-    """Runs steps as CUDA graphs, one for each shape of the input; what cannot be captured runs step by step.
+    """Runs a program as CUDA graphs, one for each shape of the input; what cannot be captured runs step by step.
 
     Their memory is shared, since they run one after the other.
     """
 
-    def __init__(self, steps: Sequence[Step], outputs: Sequence[int]) -> None:
-        self.steps, self.outputs = steps, outputs
+    def __init__(self, program: Program) -> None:
+        self.program = program
         self._captured: dict[tuple[torch.Size, bool], Captured | None] = {}  # by shape, and whether TF32 is used
         self._lock = Lock()
         self._pool: Any = None
         self._done: torch.cuda.Event | None = None
 
     def heads(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The outputs, in memory of their own."""
+        """(N, C, H, W) -> the outputs, in memory of their own."""
         with self._lock, torch.cuda.device(x.device):
             key = _key(x)
             if key not in self._captured:
@@ -49,7 +49,7 @@ class Graphs:
             return self._run(x) if captured is None else self._replayed(captured, x)
 
     def early(self, x: Tensor) -> tuple[Tensor, ...] | None:
-        """The outputs, if there is a graph for such an input."""
+        """(N, C, H, W) -> the outputs, if there is a graph for such an input."""
         with self._lock, torch.cuda.device(x.device):
             captured = self._captured.get(_key(x))
             return None if captured is None else self._replayed(captured, x)
@@ -85,8 +85,27 @@ class Graphs:
         return Captured(graph, x, outputs)
 
     def _run(self, x: Tensor) -> tuple[Tensor, ...]:
-        return run(self.steps, x, self.outputs, Memory())
+        return self.program.run(x, Memory())
 
 
 def _key(x: Tensor) -> tuple[torch.Size, bool]:
     return x.shape, torch.backends.cudnn.allow_tf32
+
+
+class OnGpu:
+    """Runs a program as CUDA graphs; the GPU begins before it is known whether the program is still the current one."""
+
+    def __init__(self) -> None:
+        self._graphs: Graphs | None = None
+
+    def heads(self, x: Tensor, current: Callable[[], Program | None]) -> tuple[Tensor, ...] | None:
+        """(N, C, H, W) -> the outputs; None where there is no program."""
+        graphs = self._graphs
+        early = None if graphs is None else graphs.early(x)
+        program = current()
+        if program is None:
+            return None
+        if graphs is None or graphs.program is not program:
+            self._graphs = graphs = Graphs(program)
+            early = None
+        return graphs.heads(x) if early is None else early

@@ -8,22 +8,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from darknet_py.engine.convolution import add
 from darknet_py.engine.memory import Memory
-from darknet_py.engine.plain import Folded, add
+from darknet_py.engine.plain import Folded
 from darknet_py.kernels.native import Job, call, floats
 
 CHANNELS = (1, 3)
 
 
 class Narrow:
-    """One convolution with bias, activation and pooling."""
+    """One convolution with bias, leaky and pooling."""
 
-    pools = True
+    engine, pools = "winograd", True
 
     def __init__(self, conv: Folded, kernel: ctypes.CDLL, dtype: torch.dtype = torch.float32) -> None:
         self.kernel, self.bias, self.dtype = kernel, conv.bias, dtype
         self.types = *(torch.float32,) * 3, dtype, torch.float32  # of what the kernel gets
-        self.slope = 1.0 if conv.slope is None else conv.slope
+        self.slope = conv.slope
         c, column = conv.weight.shape[1], kernel.column()
         weight = in_columns(conv.weight, column)
         self.weight = weight.reshape(-1, column, c, 3, 3).permute(0, 3, 4, 2, 1).contiguous()
@@ -53,4 +54,4 @@ def suits(conv: Folded, lanes: int) -> bool:
     """Whether the kernel computes this convolution."""
     k, c, *window = conv.weight.shape
     plain = window == [3, 3] and conv.stride == conv.padding == (1, 1) and conv.groups == 1
-    return plain and conv.slope is not None and c in CHANNELS and k % lanes == 0
+    return plain and c in CHANNELS and k % lanes == 0

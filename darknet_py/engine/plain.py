@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darknet_py.layers.convolutional import ConvolutionalModule
-from darknet_py.layers.parts.activations import Activate, Function
+from darknet_py.layers.parts.activations import Activate
 from darknet_py.layers.parts.uninitialized import Conv2d
 from darknet_py.layers.shortcut import ShortcutModule
 
@@ -18,15 +17,14 @@ CHANNELS_AT_A_TIME = 64  # in float64
 
 @dataclass(frozen=True, eq=False)
 class Folded:
-    """activate(conv(x)) without anything of the module that it was made of."""
+    """leaky(conv(x)) without anything of the module that it was made of."""
 
     weight: Tensor  # (K, C / groups, h, w)
     bias: Tensor  # (K,)
     stride: tuple[int, int]
     padding: tuple[int, int]
     groups: int
-    slope: float | None  # of the activation below 0, if it is such a one
-    activate: Function  # may change its argument
+    slope: float = 1.0  # of what is below 0
 
 
 def is_plain_convolution(module: nn.Module) -> bool:
@@ -40,15 +38,15 @@ def is_plain_convolution(module: nn.Module) -> bool:
 
 
 def slope_of_sum(module: nn.Module) -> float | None:
-    """The slope of the activation of a shortcut of two equal sizes, each with factor 1; None for other modules."""
-    if type(module) is ShortcutModule and module.plain and module.alpha == module.beta == 1:
-        return module.activate.slope
-    return None
+    """The slope below 0 of a shortcut that adds two outputs of one size as they are; None for other modules."""
+    if type(module) is not ShortcutModule or not module.plain or (module.alpha, module.beta) != (1, 1):
+        return None
+    return module.activate.slope
 
 
 @torch.no_grad()
 def folded(module: ConvolutionalModule) -> Folded:
-    """The convolution of a module, computed in float64."""
+    """The convolution of a module, computed in float64; an activation that has no slope is left out."""
     conv, bn = module.conv, module.bn
     weight = conv.weight.detach()
     bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach().clone()
@@ -67,14 +65,5 @@ def folded(module: ConvolutionalModule) -> Folded:
         (stride[0], stride[1]),
         (int(padding[0]), int(padding[1])),
         conv.groups,
-        module.activate.slope,
-        module.activate.in_place,
+        1.0 if module.activate.slope is None else module.activate.slope,
     )
-
-
-def add(y: Tensor, other: Tensor | None, slope: float) -> Tensor:
-    """`y` plus `other` if there is one, then leaky with this slope; in place."""
-    if other is None:
-        return y
-    y += other
-    return y if slope == 1 else F.leaky_relu_(y, slope)

@@ -1,17 +1,21 @@
-"""The steps of a network, made at the first call and again when the network is no longer as it was."""
+"""What a back end makes of a network: at the first call, and again when the network is no longer as it was."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from operator import is_
+from threading import Lock
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from darknet_py.engine.backend import Backend
+from darknet_py.engine.convolution import Activated, Convolution, Convolutions
 from darknet_py.engine.memory import give_back_free
 from darknet_py.engine.plain import folded, is_plain_convolution
-from darknet_py.engine.steps import Convolution, Convolutions, Step, steps_of
+from darknet_py.engine.steps import Program, program_of
 from darknet_py.engine.watch import Watch
 from darknet_py.layers.convolutional import ConvolutionalModule
 from darknet_py.layers.maxpool import MaxPoolModule
@@ -23,32 +27,56 @@ JOINED = ShortcutModule, MaxPoolModule  # may become a part of the convolution b
 
 
 class Prepared:
-    """What is made of a network's weights, on that kind of device, by `convolutions`; other input sizes share it."""
+    """The convolutions that `backend` made of a network's weights, and its program; other input sizes share them."""
 
-    def __init__(self, name: str, convolutions: Convolutions, device: str) -> None:
-        self.name, self.device, self._convolutions = name, device, convolutions
-        self.number = 0  # of times that steps were made
+    def __init__(self, network: Network, backend: Backend, convolutions: Convolutions) -> None:
+        self.backend = backend
+        self.number = 0  # of times that the program was made
+        self._network, self._convolutions, self._runner = network, convolutions, backend.runner()
+        self._lock = Lock()
         self._made: dict[nn.Module, Convolution] = {}
-        self._steps: tuple[Step, ...] = ()
+        self._program: Program | None = None
         self._graph: Graph | None = None
         self._layers: list[nn.Module] = []
         self._watch: Watch | None = None
 
-    def steps(self, network: Network) -> tuple[Step, ...]:
-        """The steps for the network as it is; none where it has to compute itself."""
+    def heads(self, x: Tensor) -> tuple[Tensor, ...] | None:
+        """(N, C, H, W) -> the outputs; None where the network has to compute itself."""
+        return self._runner.heads(x, partial(self.program, x))
+
+    @torch.inference_mode()
+    def program(self, x: Tensor | None = None) -> Program | None:
+        """The program for the network as it is; None where it has to compute itself.
+
+        Raises `ImageError` where there is one and `x` (N, C, H, W) does not fit.
+        """
+        with self._lock:
+            program = self._current()
+        if program is not None and x is not None:
+            self._network.check_input(x)
+        return program
+
+    @property
+    def name(self) -> str:
+        """The back end that computes: of its convolutions the fastest, or plain where there are none."""
+        names = {made.engine for made in self._made.values()} if self.program() is not None else set()
+        return self.backend.name if self.backend.name in names else min(names, default="plain")
+
+    def _current(self) -> Program | None:
+        network = self._network
         layers = list(network.layers._modules.values())  # noqa: SLF001
-        current = self._watch is not None and self._watch.unchanged()
-        if not current:
+        unchanged = self._watch is not None and self._watch.unchanged()
+        if not unchanged:
             self._made.clear()
-        if not (current and self._graph is network.graph and _same(layers, self._layers)):
+        if not (unchanged and self._graph is network.graph and _same(layers, self._layers)):
             self._make(network, layers)
-        return self._steps if self._watch is not None and self._watch.usable else ()
+        return self._program if self._watch is not None and self._watch.usable else None
 
     def _make(self, network: Network, layers: list[nn.Module]) -> None:
-        self._watch, self._steps, self.number = None, (), self.number + 1
-        if network.graph.recurrent or not _fits(network, self.device):
+        self._watch, self._program, self.number = None, None, self.number + 1
+        if network.graph.recurrent or not _fits(network, self.backend.device):
             return
-        self._steps = steps_of(network.graph, layers, self._operation)
+        self._program = program_of(network.graph, layers, self._operation)
         self._made = {layer: self._made[layer] for layer in layers if layer in self._made}
         self._watch = Watch([*self._made, *(layer for layer in layers if isinstance(layer, JOINED))])
         self._graph, self._layers = network.graph, layers
@@ -58,9 +86,13 @@ class Prepared:
         if not is_plain_convolution(module):
             return None
         if module not in self._made:
-            self._made[module] = self._convolutions(folded(cast("ConvolutionalModule", module)))
+            self._made[module] = self._convolution(cast("ConvolutionalModule", module))
             give_back_free()
         return self._made[module]
+
+    def _convolution(self, module: ConvolutionalModule) -> Convolution:
+        convolution, activate = self._convolutions(folded(module)), module.activate
+        return Activated(convolution, activate.in_place) if activate.slope is None else convolution
 
 
 def _same(layers: Sequence[nn.Module | None], others: Sequence[nn.Module]) -> bool:

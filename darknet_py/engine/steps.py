@@ -5,38 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
-import torch
 from torch import Tensor, nn
 
+from darknet_py.engine.convolution import Convolution
 from darknet_py.engine.memory import Memory
-from darknet_py.engine.plain import Folded, slope_of_sum
+from darknet_py.engine.plain import slope_of_sum
 from darknet_py.layers.maxpool import MaxPoolModule
-from darknet_py.layers.reorg import ReorgModule
-from darknet_py.layers.route import RouteModule
-from darknet_py.layers.shortcut import ShortcutModule
-from darknet_py.layers.upsample import UpsampleModule
 from darknet_py.network.graph import INPUT, Graph, Node
 
-IN_NEW_MEMORY = MaxPoolModule, ShortcutModule, UpsampleModule  # write their outputs; others may give parts of inputs
-OF_ANY_TYPE = MaxPoolModule, ReorgModule, RouteModule, ShortcutModule, UpsampleModule  # the others take float32
-Half: TypeAlias = "bool | torch.dtype"  # whether to use 16 bits: the device's usual ones, or these
 Operation: TypeAlias = Callable[..., Tensor]  # of a memory and the outputs of the sources
-
-
-class Convolution(Protocol):
-    """A convolution with bias, activation and what follows."""
-
-    pools: bool  # whether it can do so
-
-    def __call__(
-        self, memory: Memory, x: Tensor, other: Tensor | None = None, *, slope: float = 1.0, pool: bool = False
-    ) -> Tensor:
-        """(N, C, H, W) -> (N, K, H', W'): plus `other`, then leaky with this slope; or the largest of each 2 x 2."""
-
-
-Convolutions = Callable[[Folded], Convolution]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,24 +29,31 @@ class Step:
     done: tuple[int, ...] = ()
 
 
-def run(steps: Sequence[Step], x: Tensor, outputs: Sequence[int], memory: Memory) -> tuple[Tensor, ...]:
-    """The outputs of the layers `outputs`, which have memory of their own."""
-    values = {INPUT: x}
-    fresh = Memory()
-    for step in steps:
-        lender = fresh if step.index in outputs else memory
-        values[step.index] = step.operation(lender, *[values[source] for source in step.sources])
-        for source in step.done:
-            memory.give_back(values.pop(source))
-    memory.end()
-    return tuple(values[index].float() for index in outputs)
+@dataclass(frozen=True, eq=False)
+class Program:
+    """The steps to the outputs of the layers `outputs`."""
+
+    steps: tuple[Step, ...]
+    outputs: tuple[int, ...]
+
+    def run(self, x: Tensor, memory: Memory) -> tuple[Tensor, ...]:
+        """(N, C, H, W) -> the outputs, which have memory of their own."""
+        values = {INPUT: x}
+        fresh = Memory()
+        for step in self.steps:
+            lender = fresh if step.index in self.outputs else memory
+            values[step.index] = step.operation(lender, *[values[source] for source in step.sources])
+            for source in step.done:
+                memory.give_back(values.pop(source))
+        memory.end()
+        return tuple(values[index].float() for index in self.outputs)
 
 
-def steps_of(
+def program_of(
     graph: Graph, layers: Sequence[nn.Module], convolution: Callable[[nn.Module], Convolution | None]
-) -> tuple[Step, ...]:
-    """The steps to a network's outputs; `convolution` gives what computes a layer that is a plain convolution."""
-    return _with_ends(list(_rows(graph, layers, convolution)), graph.outputs)
+) -> Program:
+    """How a network is computed; `convolution` gives what computes a layer that is a plain convolution."""
+    return Program(_with_ends(list(_rows(graph, layers, convolution)), graph.outputs), graph.outputs)
 
 
 def _rows(
@@ -86,8 +72,8 @@ def _rows(
         operation = convolution(module)
         following = users.get(node.index, ())
         if operation is None:
-            new = isinstance(module, IN_NEW_MEMORY) or (isinstance(module, RouteModule) and len(node.sources) > 1)
-            yield Step(node.index, node.sources, partial(_layer, module), not new)
+            owned = getattr(module, "owns_output", False)  # or else it may give a part of its input
+            yield Step(node.index, node.sources, partial(_layer, module), not owned)
             continue
         step = Step(node.index, node.sources, operation)
         if len(following) == 1 and node.index not in graph.outputs:
@@ -97,7 +83,7 @@ def _rows(
 
 
 def _layer(module: nn.Module, _memory: Memory, *xs: Tensor) -> Tensor:
-    return module(*(xs if type(module) in OF_ANY_TYPE else [x.float() for x in xs]))
+    return module(*(xs if getattr(module, "any_dtype", False) else [x.float() for x in xs]))
 
 
 def _joined(step: Step, operation: Convolution, after: Node, module: nn.Module) -> Step:

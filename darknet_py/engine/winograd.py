@@ -6,34 +6,35 @@ import ctypes
 from functools import cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_py.engine import fused, narrow
+from darknet_py.engine.backend import Backend, Half
+from darknet_py.engine.convolution import Convolution, Convolutions, agrees
+from darknet_py.engine.cpu import OnCpu
 from darknet_py.engine.memory import Memory
 from darknet_py.engine.narrow import Narrow, in_columns
 from darknet_py.engine.plain import Folded
-from darknet_py.engine.steps import Convolution, Convolutions, Half
 from darknet_py.kernels import native
 from darknet_py.kernels.native import Job, call, floats, library
 
-PACKED_BYTES = 5 << 20  # weights that are kept transformed, if they are no larger then
-TILES_BYTES = 32 << 20  # transformed tiles at a time, which threads share
-BLOCK = 48  # tiles that are multiplied at a time
-GROUP = 4  # columns that are multiplied by a block of tiles while it is in the cache
-VECTOR = 16  # channels of the input come in whole numbers of these
+PACKED_BYTES = 5 << 20  # transformed weights up to this size are kept; larger ones are transformed in every call
+TILES_BYTES = 32 << 20  # the transformed tiles that threads share are about as large at a time
+TILES_PER_BLOCK = 48  # tiles that are multiplied at a time
+COLUMNS_PER_BLOCK = 4  # columns of weights that multiply a block of tiles while it is in the cache
+CHANNEL_MULTIPLE = 16  # the number of input channels is a multiple of this
 
 
 class Winograd:
-    """One convolution with bias, activation, and sum or pooling."""
+    """One convolution with bias, leaky, and sum or pooling."""
 
-    pools = True
+    engine, pools = "winograd", True
 
     def __init__(
         self, conv: Folded, kernel: ctypes.CDLL, dtype: torch.dtype = torch.float32, *, half: bool = False
     ) -> None:
         self.kernel, self.bias, self.dtype = kernel, conv.bias, dtype
-        self.slope = 1.0 if conv.slope is None else conv.slope
+        self.slope = conv.slope
         c = conv.weight.shape[1]
         self.column = kernel.column()
         weight = in_columns(conv.weight, self.column)
@@ -69,14 +70,14 @@ class Winograd:
         threads = torch.get_num_threads()
         tiles = n * -(-h // 4) * -(-w // 4)
         if self.packed:
-            blocks = max(-(-tiles // BLOCK), min(tiles, 4 * threads))
+            blocks = max(-(-tiles // TILES_PER_BLOCK), min(tiles, 4 * threads))
             block = superblock = -(-tiles // blocks)
             group = 1
         else:
-            blocks = max(round(tiles / BLOCK), 1)
+            blocks = max(round(tiles / TILES_PER_BLOCK), 1)
             block = -(-tiles // blocks)
             superblock = block * max(min(blocks, TILES_BYTES // (36 * c * 4 * block)), 1)
-            group = max(min(GROUP, self.columns // (2 * threads)), 1)
+            group = max(min(COLUMNS_PER_BLOCK, self.columns // (2 * threads)), 1)
         k = len(self.bias)
         kinds = self.dtype != torch.float32, self.packed, self.half
         return Job(n, h, w, c, k, pool, threads, *kinds, superblock, block, group, self.slope, slope)
@@ -86,18 +87,18 @@ def suits(conv: Folded, lanes: int) -> bool:
     """Whether the kernel computes this convolution."""
     k, c, *window = conv.weight.shape
     plain = window == [3, 3] and conv.stride == conv.padding == (1, 1) and conv.groups == 1
-    return plain and conv.slope is not None and c % VECTOR == 0 and k % lanes == 0
+    return plain and c % CHANNEL_MULTIPLE == 0 and k % lanes == 0
 
 
 @cache
-def convolutions(*, half: Half = False) -> Convolutions | None:
+def convolutions(half: Half = False) -> Convolutions | None:
     """`Winograd` and `Narrow` where they suit, `fused` elsewhere; None where one is not there or wrong.
 
     With `half`, large weights are bfloat16, and where the processor multiplies that faster, so are pictures and what
     `fused` computes; the kernels compute in float32.
     """
     brief = bool(half) and native.multiplies_bfloat16()
-    others = fused.convolutions(half=brief)
+    others = fused.convolutions(brief)
     kernel = None if others is None else library()
     if kernel is None or others is None:
         return None
@@ -109,16 +110,15 @@ def convolutions(*, half: Half = False) -> Convolutions | None:
             return Narrow(conv, kernel, dtype)
         return Winograd(conv, kernel, dtype, half=bool(half)) if suits(conv, lanes) else others(conv)
 
-    return make if _agrees(make, 64, lanes) and _agrees(make, 3, lanes) else None
+    works = all(agrees(make, (3 * lanes, channels, 3), padding=1, close=1e-3) for channels in (64, 3))
+    return make if works else None
 
 
-def _agrees(make: Convolutions, channels: int, lanes: int) -> bool:
-    """Whether the kernel gives what torch gives, for a small input."""
-    generator = torch.Generator().manual_seed(0)
-    shapes = (1, channels, 9, 10), (3 * lanes, channels, 3, 3), (3 * lanes,)
-    x, weight, bias = (torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu") for shape in shapes)
-    expected = F.leaky_relu(F.conv2d(x, weight, bias, padding=1), 0.1)
-    conv = make(Folded(weight, bias, (1, 1), (1, 1), 1, 0.1, F.leaky_relu))
-    halved = F.max_pool2d(expected, 2, 2, ceil_mode=True)
-    found = [(conv(Memory(), x, pool=pool), wanted) for pool, wanted in ((False, expected), (True, halved))]
-    return all(torch.allclose(y.float(), e, atol=1e-3 if y.dtype == e.dtype else 0.5) for y, e in found)
+BACKEND = Backend(
+    name="winograd",
+    device="cpu",
+    needs="it needs Linux, oneDNN in torch, and gcc, which compiles the kernel at its first use",
+    halves=(torch.bfloat16,),
+    make=convolutions,
+    runner=OnCpu,
+)

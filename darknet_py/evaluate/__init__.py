@@ -1,4 +1,4 @@
-"""How good a network is: detections and classes against labels."""
+"""Measures a network: its detections or classes against labels."""
 
 from darknet_py.evaluate.measuring import measure
 from darknet_py.evaluate.scores import Scores as Scores

@@ -1,4 +1,4 @@
-"""The table that `detector map` of AlexeyAB's Darknet prints."""
+"""The table of AlexeyAB's `detector map`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from darknet_py.predict.detector import class_name
 
 @dataclass(frozen=True)
 class Line:
-    """One class: its average precision (NaN without truths), and what was right and wrong above the threshold."""
+    """One class: its average precision (NaN without truths), and true and false positives above the threshold."""
 
     label: int
     name: str
@@ -27,7 +27,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """Average precisions at one IoU, and precision and recall of the scores above a threshold."""
+    """Average precisions at one IoU, and precision and recall of scores above a threshold."""
 
     lines: tuple[Line, ...]
     detections: int
@@ -43,7 +43,7 @@ class Table:
     def of(
         cls, pairs: Pairs, precisions: Tensor, names: Sequence[str], thresh: float, iou: float, points: int
     ) -> Table:
-        """Count; `precisions` (C,) are the average precision of each class, NaN where it has no truths."""
+        """Fill the table; `precisions` (C,) are the average precisions of the classes, NaN without truths."""
         classes = len(precisions)
         match = pairs.match(iou, ALEXEYAB)
         sure = pairs.found.score > thresh
@@ -81,12 +81,12 @@ class Table:
 
     @property
     def precision(self) -> float:
-        """The share of the detections above the threshold that is right."""
+        """The fraction of the detections above the threshold that are right."""
         return self.right / max(self.right + self.wrong, 1)
 
     @property
     def recall(self) -> float:
-        """The share of the truths that was found above the threshold."""
+        """The fraction of the truths that were found above the threshold."""
         return self.right / max(self.truths, 1)
 
     @property
@@ -96,7 +96,7 @@ class Table:
 
     @property
     def mean_over_all(self) -> float:
-        """What AlexeyAB's program calls mAP: classes without truths count as 0."""
+        """The mAP of AlexeyAB's program: classes without truths count as 0."""
         return sum(_or_zero(line.average_precision) for line in self.lines) / self.classes
 
     def __str__(self) -> str:
@@ -123,7 +123,7 @@ class Table:
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """The numbers below the classes, ready for JSON."""
+        """The numbers below the lines of the classes, ready for JSON."""
         mean = self.mean_average_precision
         return {
             "thresh": self.thresh,

@@ -1,4 +1,4 @@
-"""The twelve numbers that COCO prints, as cocoeval.py computes them."""
+"""COCO's twelve numbers, as cocoeval.py computes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from darknet_py.evaluate.matching import COCO, Pairs
 from darknet_py.evaluate.table import Rows
 
 MOST: Final = (1, 10, 100)  # detections of a class in a picture
-AREAS: Final = {  # least and largest area in pixels, both inside
+AREAS: Final = {  # smallest and largest area in pixels, inclusive
     "": (0.0, 1e10),
     "small": (0.0, 32.0**2),
     "medium": (32.0**2, 96.0**2),
@@ -23,7 +23,7 @@ AREAS: Final = {  # least and largest area in pixels, both inside
 
 @dataclass(frozen=True, eq=False)
 class _Area:
-    """Average precision and recall of each class that has truths of one range of sizes, at each IoU."""
+    """Average precision and recall, at each IoU, of the classes that have truths in one range of areas."""
 
     precision: Tensor  # (T, K)
     recall: dict[int, Tensor]  # by how many detections count: (T, K)
@@ -46,7 +46,7 @@ def summary(pairs: Pairs, classes: int) -> dict[str, float]:
 
 
 def _of_area(pairs: Pairs, classes: int, bounds: tuple[float, float]) -> _Area:
-    """What cocoeval's evaluateImg and accumulate give for one range of areas."""
+    """The results of cocoeval's evaluateImg and accumulate for one range of areas."""
     outside = _outside(pairs.truths, bounds)
     preferred = pairs.last(outside) if outside.any() else pairs
     match = torch.stack([preferred.match(iou, COCO) for iou in COCO_IOUS])  # (T, D)

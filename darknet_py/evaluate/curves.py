@@ -1,4 +1,4 @@
-"""Precision over recall, and what benchmarks make one number of."""
+"""Curves of precision over recall, and the averages that benchmarks take of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COCO_IOUS: Final = tuple(np.linspace(0.5, 0.95, 10).tolist())
 
 @dataclass(frozen=True)
 class Method:
-    """How a benchmark averages precision: at so many recalls, or the area where there are none."""
+    """How a benchmark averages precision: at given recalls, or without any as the area under the curve."""
 
     rules: Rules
     recalls: tuple[float, ...] = ()
@@ -33,7 +33,7 @@ METHODS: Final = {
 
 
 def alexeyab(points: int) -> Method:
-    """The method of AlexeyAB's `detector map -points`: 0 is the area, else so many recalls from 0 to 1."""
+    """The method of AlexeyAB's `detector map -points`: 0 is the area, otherwise the number of recalls from 0 to 1."""
     if points != 0 and points < 2:
         raise DarknetError(f"points is {points}; it must be 0 (the area), 11, 101 or another number from 2")
     return Method(ALEXEYAB, tuple(k / (points - 1) for k in range(points)))
@@ -42,14 +42,14 @@ def alexeyab(points: int) -> Method:
 def precision_recall(hit: Tensor, counts: Tensor, truths: int) -> tuple[Tensor, Tensor]:
     """Precision and recall after each detection, the best first: (T, n), (T, n) -> two of (T, n).
 
-    `hit` says which detections found one of the `truths`, `counts` which count at all.
+    `hit` marks the detections that found one of the `truths`, `counts` those that count at all.
     """
     right = (hit & counts).cumsum(1).double()
     return right / counts.cumsum(1).clamp(min=1), right / max(truths, 1)
 
 
 def average(precision: Tensor, recall: Tensor, recalls: tuple[float, ...]) -> Tensor:  # (T, n), (T, n) -> (T,)
-    """The mean of the best precision from each of `recalls` on, or without them the area below that curve."""
+    """The mean over `recalls` of the best precision at that recall or a higher one; without them, the area."""
     best = precision.flip(1).cummax(1).values.flip(1)
     if not recalls:
         return (best * recall.diff(dim=1, prepend=recall.new_zeros(len(recall), 1))).sum(1)

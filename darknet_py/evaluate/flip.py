@@ -1,4 +1,4 @@
-"""The mean of what a network says of a picture and of its mirror image."""
+"""Averages the outputs for a picture and its mirror image."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from darknet_py.network.graph import Node
 def flip_averaged(heads: Sequence[Node], outputs: Sequence[Tensor]) -> list[Tensor]:  # (2, C, H, W) -> (C, H, W)
     """Average the outputs of all heads for a picture and its mirror image.
 
-    x counts from the left of a cell, so it is 1 - x in a mirror. (The C program changes its sign instead, and that of
-    other channels too.) Raises `DarknetError` for a head that is no [region] or [yolo].
+    x is measured from the left of a cell, so it becomes 1 - x in the mirror image. (The C program changes its sign
+    instead, and that of other channels too.) Raises `DarknetError` for a head that is not [region] or [yolo].
     """
     averaged = []
     for head, output in zip(heads, outputs, strict=True):

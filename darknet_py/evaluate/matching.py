@@ -1,4 +1,4 @@
-"""Which detection finds which truth, by the rules of VOC, COCO and AlexeyAB's Darknet."""
+"""Matches detections with truths by the rules of VOC, COCO and AlexeyAB's Darknet."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ PAIRS_AT_ONCE: Final = 1 << 20
 
 @dataclass(frozen=True)
 class Rules:
-    """What a benchmark calls found."""
+    """When a truth counts as found, by a benchmark."""
 
-    pixel: float = 0.0  # counts in every width and height: 1 where the right edge is the last pixel
-    clips: bool = True  # boxes end at the picture's border
-    again: bool = False  # where its best truth is taken, a detection may have the next best
-    above: bool = False  # the IoU has to be above the threshold, not only to reach it
-    most: int | None = None  # so many detections of a class in a picture count, the best ones
+    pixel: float = 0.0  # added to every width and height: 1 if the right edge is the last pixel
+    clips: bool = True  # whether boxes are clipped to the picture
+    again: bool = False  # whether a detection whose best truth is taken may have the next best
+    above: bool = False  # whether the IoU has to exceed the threshold, not only reach it
+    most: int | None = None  # how many detections of a class in a picture count, the best ones
 
 
 VOC: Final = Rules(pixel=1.0)  # VOCevaldet.m
@@ -34,14 +34,14 @@ ALEXEYAB: Final = Rules(clips=False, above=True)  # validate_detector_map of his
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Detections and truths of the same class in the same picture that overlap.
+    """Pairs of a detection and a truth of one class in one picture that overlap.
 
-    Detections come class by class, the best first; pairs come by detection, each with its best truth first.
+    Detections are ordered by class and then by score; pairs by detection and then by IoU, the largest first.
     """
 
     found: Rows
     truths: Rows
-    rank: Tensor  # (D,) place among the detections of its class in its picture, from 0
+    rank: Tensor  # (D,) rank among the detections of its class in its picture, from 0
     detection: Tensor  # (P,) int64
     truth: Tensor  # (P,) int64
     iou: Tensor  # (P,) float64
@@ -71,12 +71,12 @@ class Pairs:
         return cls(found, truths, rank, detection[order], truth[order], ratio[order])
 
     def last(self, truths: Tensor) -> Pairs:  # (M,) bool
-        """The same, but that a detection takes these truths only after all others."""
+        """The same pairs, but a detection takes the truths of the mask (M,) only after all others."""
         order = (2 * self.detection + truths[self.truth]).argsort(stable=True)
         return replace(self, detection=self.detection[order], truth=self.truth[order], iou=self.iou[order])
 
     def match(self, threshold: float, rules: Rules) -> Tensor:  # -> (D,)
-        """Of every detection, the truth that it finds, or -1."""
+        """For every detection the truth that it finds, or -1."""
         close = self.iou > threshold if rules.above else self.iou >= min(threshold, 1 - 1e-10)
         detection, truth = self.detection[close], self.truth[close]
         if not rules.again:
@@ -87,7 +87,7 @@ class Pairs:
 
 
 class Overlapping:
-    """The pairs of what was found and of what is there, which are made when they are first asked for and kept."""
+    """Caches the pairs of found and annotated boxes for each set of rules."""
 
     def __init__(self, found: Rows, truths: Rows, sizes: Tensor) -> None:  # (I, 2) width and height of the pictures
         self.found, self.truths, self.sizes = found, truths, sizes
@@ -105,10 +105,10 @@ class Overlapping:
 
 
 def _in_turn(detection: Tensor, truth: Tensor, detections: int, truths: int) -> Tensor:  # (P,), (P,) -> (D,)
-    """Let every detection in its turn take the first of its truths that is free.
+    """Let every detection in turn take the first of its truths that is free.
 
-    All ask for their first truth at once; a truth goes to the earliest that asks, and who loses it asks for its next.
-    That ends where taking turns ends, after about as many rounds as there are truths close to one detection.
+    All detections ask for their first truth at once; a truth goes to the earliest of them, and those that lose ask for
+    their next one. The result is that of taking turns, after about as many rounds as there are truths near a detection.
     """
     count = detection.bincount(minlength=detections)
     end = count.cumsum(0)
@@ -135,7 +135,7 @@ def _rank(keys: Tensor) -> Tensor:  # (D,) -> (D,)
 
 
 def _neighbours(first: Tensor, count: Tensor) -> Iterator[tuple[Tensor, Tensor]]:  # (D,), (D,) -> (P,), (P,) each
-    """Every detection with each of the `count` places from `first` on, in blocks that fit into memory."""
+    """Every detection with each of the `count` truths from `first` on, in blocks that fit into memory."""
     starts = torch.cat((torch.zeros(1, dtype=torch.int64), count.cumsum(0)))
     done, total = 0, len(first)
     while True:
@@ -151,7 +151,7 @@ def _neighbours(first: Tensor, count: Tensor) -> Iterator[tuple[Tensor, Tensor]]
 def _overlaps(
     found: Tensor, truths: Tensor, detection: Tensor, truth: Tensor, rules: Rules, floor: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Those of the pairs whose IoU reaches `floor`, and that IoU."""
+    """The pairs whose IoU reaches `floor`, with that IoU."""
     a, b = found[detection], truths[truth]
     low, high = torch.maximum(a[:, :2], b[:, :2]), torch.minimum(a[:, 2:], b[:, 2:])
     inter = (high - low + rules.pixel).clamp(min=0).prod(1)

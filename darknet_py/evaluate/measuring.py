@@ -1,4 +1,4 @@
-"""A list of pictures through a network: what it finds, and how that compares with the labels."""
+"""Detects in a list of pictures and compares the results with their labels."""
 
 from __future__ import annotations
 
@@ -25,12 +25,11 @@ from darknet_py.predict.detections import Detections
 from darknet_py.predict.detector import Detector
 
 THRESH: Final = 0.005
-NMS: Final = Nms("class", 0.45)
 
 
 @dataclass(frozen=True, eq=False)
 class Examined:
-    """A picture of a list that the network looked at, or the reason why it did not."""
+    """A picture of a list with its detections, or the reason why there are none."""
 
     path: str
     size: Size  # width, height
@@ -44,7 +43,7 @@ def measure(
     *,
     batch: int | None = None,
     thresh: float = THRESH,
-    nms: float | Nms = NMS,
+    nms: float | Nms | None = None,
     hier: float = 0.5,
     classes: Sequence[int] | None = None,
     flip: bool = False,
@@ -52,11 +51,11 @@ def measure(
 ) -> Scores:
     """Detect in the pictures of a list and compare with their label files.
 
-    The network keeps its mode. Pictures go through it `batch` at a time, with their mirror images for `flip`;
-    `progress` is told after each how many are done and how many there are. With a tree a box has the class that the
-    walk reaches, and that very class has to be in the labels; `classes` is as in `Model.detect`, for labels that are
-    places in that list. A picture without a label file has no objects; one that cannot be read, or whose labels
-    cannot, is left out: `Scores.problems` tells. Raises `DarknetError` where no picture is left.
+    The network keeps its mode. It takes `batch` pictures at a time, with their mirror images for `flip`; after each
+    picture `progress` is called with how many are done and how many there are. With a tree a box has the class that the
+    walk reaches, and the labels must have exactly that class; `classes` is as in `Model.detect`, for labels that are
+    positions in that list. A picture without a label file has no objects. A picture that cannot be read, or whose
+    labels cannot, is left out and listed in `Scores.problems`. Raises `DarknetError` if no picture is left.
     """
     net = network.network if isinstance(network, Model) else network
     settings = Settings(thresh, hier, None if classes is None else tuple(classes))
@@ -65,7 +64,9 @@ def measure(
         count = detector.classes if classes is None else len(classes)
         labels = read_all(paths, count, net.graph.heads[-1].layer.label_map if classes is None else None)
         kept = [path for path, table in zip(paths, labels.tables, strict=True) if table is not None]
-        seen = list(look(detector, kept, settings, Nms.of(nms), batch=batch, flip=flip, progress=progress))
+        seen = list(
+            look(detector, kept, settings, detector.suppression(nms), batch=batch, flip=flip, progress=progress)
+        )
     found = [one.found for one in seen if isinstance(one.found, Detections)]
     problems = (*labels.problems, *(str(one.found) for one in seen if isinstance(one.found, ImageError)))
     if not found:
@@ -92,7 +93,7 @@ def look(
     flip: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[Examined]:
-    """Go through pictures, `batch` at a time, while threads read the next; with `flip` as `flip_averaged` says."""
+    """Detect in pictures, `batch` at a time, while threads read the next; with `flip` as in `flip_averaged`."""
 
     def views(image: Tensor) -> Views:
         fitted = detector.fit(image)

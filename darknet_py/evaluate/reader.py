@@ -1,4 +1,4 @@
-"""Pictures read ahead by threads while the network looks at those before them."""
+"""Reads pictures ahead in threads while the network computes earlier ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Progress = Callable[[int, int], None]  # pictures done, pictures in all
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A picture of a list: its size (width, height), and what the network is to see or why it cannot be read."""
+    """A picture of a list: its size (width, height), and the network's input for it or why it cannot be read."""
 
     path: str
     size: Size
@@ -40,9 +40,9 @@ def each_output(
     batch: int | None = None,
     progress: Progress | None = None,
 ) -> Iterator[tuple[Loaded, list[Outputs]]]:
-    """What the heads say of the `views` of every picture of a list, in its order; nothing of one that cannot be read.
+    """The outputs of the heads for the `views` of every picture of a list, in order; none for one that cannot be read.
 
-    Views of one size go through the network together, those of `batch` pictures at a time.
+    Views of one size are computed together, for `batch` pictures at a time.
     """
     if batch is not None and batch < 1:
         raise DarknetError(f"batch is {batch}; it must be 1 or more")
@@ -66,7 +66,7 @@ def each_output(
 def open_each(
     paths: Iterable[str], channels: int, views: Callable[[Tensor], Views], *, ahead: int, threads: int | None = None
 ) -> Generator[Loaded, None, None]:
-    """Read pictures in their order, at most `ahead` before they are taken."""
+    """Read pictures in order, at most `ahead` more than are taken."""
 
     def work(path: str) -> Loaded:
         return _open(path, channels, views)
@@ -83,7 +83,7 @@ def _open(path: str, channels: int, views: Callable[[Tensor], Views]) -> Loaded:
 
 
 def _run(engine: Engine, views: Views) -> list[Outputs]:
-    """The outputs of the heads for each view, together where they have one size."""
+    """The outputs of the heads for each view, computed together if all have one size."""
     together = len({view.shape[1:] for view in views}) == 1
     groups = [torch.cat(views)] if together else views
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""How many of the truths some box covers, whatever its class: `detector recall` of the C program."""
+"""Counts the truths that a box of any class covers: `detector recall` of the C program."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Recall:
 
     @property
     def recall(self) -> float:
-        """The share of the truths that is covered."""
+        """The fraction of the truths that are covered."""
         return self.covered / max(self.truths, 1)
 
     @property
@@ -45,7 +45,7 @@ class Recall:
 
     @property
     def proposals_per_picture(self) -> float:
-        """Boxes a picture."""
+        """Boxes per picture."""
         return self.proposals / max(self.pictures, 1)
 
     def __str__(self) -> str:
@@ -65,7 +65,7 @@ class Recall:
         }
 
     def plus(self, boxes: Tensor, truths: Tensor) -> Recall:
-        """With one picture more: boxes (N, 4) and truths (M, 4), centre and size."""
+        """The counts with one more picture: boxes (N, 4) and truths (M, 4), centre and size."""
         best = pairwise_iou(truths, boxes).amax(1) if len(boxes) else torch.zeros(len(truths), dtype=torch.float32)
         return replace(
             self,
@@ -85,9 +85,9 @@ def each_recall(
     batch: int | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Recall | ImageError]:
-    """The counts after each picture, or why it cannot be read; `labels` are rows of class, x, y, w, h.
+    """The counts after each picture, or why it cannot be read; `labels` (N, 5) are class, x, y, w, h.
 
-    As there, pictures are stretched to the network's input, whatever it was trained on.
+    As in the C program, pictures are stretched to the network's input, whatever it was trained on.
     """
     _, h, w = detector.network.input_shape
     total = Recall()
@@ -104,8 +104,8 @@ def each_recall(
 
 
 def _proposals(detector: Detector, outputs: Sequence[Tensor], size: Size) -> Tensor:  # -> (N, 4)
-    """Boxes that are sure enough to hold something, and that none that is surer overlaps; outputs are (1, ...)."""
-    found = decode(detector.network.graph.heads, outputs, size, Settings(THRESH), detector.tree)
+    """Boxes above the threshold after non-maximum suppression by objectness; outputs are (1, ...)."""
+    found = decode(detector.network.graph.heads, outputs, size, Settings(THRESH), detector.walk)
     sure = found.objectness > THRESH
     boxes, objectness = found.boxes[sure].cpu(), found.objectness[sure].cpu()
     return boxes[kept_boxes(boxes, objectness, NMS)]

@@ -1,4 +1,4 @@
-"""How well boxes were found: average precision by the rules of several benchmarks."""
+"""Average precision by the rules of several benchmarks."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from darknet_py.predict.detector import class_name
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What was found in pictures beside what is there; a class without truths has no average precision (NaN)."""
+    """Found and annotated boxes of many pictures; a class without truths has no average precision (NaN)."""
 
     found: Rows
     truths: Rows
     sizes: Tensor  # (I, 2) int64: width and height of each picture
     classes: int
     names: tuple[str, ...] = ()
-    problems: tuple[str, ...] = ()  # pictures that were left out and labels that were not there, a line each
+    problems: tuple[str, ...] = ()  # one line per picture that was left out or has no labels
 
     @one_thread()
     def average_precisions(self, iou: float | Sequence[float] = 0.5, method: str | Method = "area") -> Tensor:
-        """A class each -> (classes,); `method` is voc07, area (VOC from 2010) or coco; several IoUs are averaged.
+        """One number per class (classes,); `method` is voc07, area (VOC from 2010) or coco; several IoUs are averaged.
 
-        A detection has found a truth of its class where their IoU reaches `iou`. As each benchmark wants it, "voc07"
-        and "area" count whole pixels, and "coco" the hundred best detections of a class in a picture.
+        A detection finds a truth of its class if their IoU reaches `iou`. As the benchmarks do, "voc07" and "area"
+        measure boxes in whole pixels, and "coco" takes the hundred best detections of a class in a picture.
         """
         ious = tuple(iou) if isinstance(iou, Sequence) else (iou,)
         chosen = method_of(method)
@@ -46,14 +46,14 @@ class Scores:
         return result
 
     def mean_average_precision(self, iou: float | Sequence[float] = 0.5, method: str | Method = "area") -> float:
-        """The mean of `average_precisions` over the classes that have truths; NaN where there are none."""
+        """The mean of `average_precisions` over the classes that have truths; NaN if none has."""
         return float(self.average_precisions(iou, method).nanmean())
 
     @one_thread()
     def precision_recall(
         self, label: int, iou: float = 0.5, method: str | Method = "area"
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Precision, recall and score of the class after each of its detections, the best first -> three of (n,)."""
+        """Precision, recall and score (n,) after each detection of a class, the best score first."""
         pairs = self.overlapping.pairs(method_of(method).rules, iou)
         rows = self._span(pairs, label)
         hit = pairs.match(iou, method_of(method).rules)[None, rows] >= 0
@@ -73,7 +73,7 @@ class Scores:
     @cached_property
     @one_thread()
     def coco(self) -> dict[str, float]:
-        """The twelve numbers of COCO: AP, AP50, AP75 and AP and AR by size; NaN where there are no truths."""
+        """COCO's twelve numbers: AP, AP50, AP75, and AP and AR by size; NaN without truths."""
         return summary(self.overlapping.pairs(COCO, min(COCO_IOUS)), self.classes)
 
     @one_thread()
@@ -87,7 +87,7 @@ class Scores:
         return class_name(self.names, label)
 
     def to_dict(self) -> dict[str, Any]:
-        """All numbers, ready for JSON; what is not defined is None."""
+        """All numbers, ready for JSON; None for undefined ones."""
         wanted: dict[str, tuple[float | Sequence[float], str]]
         wanted = {"voc07": (0.5, "voc07"), "area": (0.5, "area"), "coco50": (0.5, "coco"), "coco": (COCO_IOUS, "coco")}
         columns = {key: self.average_precisions(iou, method) for key, (iou, method) in wanted.items()}
@@ -109,7 +109,7 @@ class Scores:
 
     @cached_property
     def overlapping(self) -> Overlapping:
-        """The pairs of found and true boxes that overlap, by any rules."""
+        """The overlapping pairs of found and annotated boxes, for any rules."""
         return Overlapping(self.found, self.truths, self.sizes)
 
     def _span(self, pairs: Pairs, label: int) -> slice:
@@ -128,7 +128,7 @@ class Scores:
 
 
 def method_of(method: str | Method) -> Method:
-    """The method of that name; raises `DarknetError` for one that is not there."""
+    """The method of that name; raises `DarknetError` if there is none."""
     if isinstance(method, Method):
         return method
     if method not in METHODS:
@@ -137,5 +137,5 @@ def method_of(method: str | Method) -> Method:
 
 
 def number(value: Tensor | float) -> float | None:
-    """A number for JSON, None for NaN."""
+    """A number, or a tensor of one value, for JSON; None for NaN."""
     return None if value != value else float(value)  # noqa: PLR0124 - NaN

@@ -1,4 +1,4 @@
-"""Boxes of many pictures in one table."""
+"""Boxes of many pictures as one table."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """A row a box and class: what was found, or what is there. On the CPU."""
+    """Boxes of many pictures as one table: a row per box and class, found or annotated. On the CPU."""
 
     image: Tensor  # (N,) int64: which picture
     label: Tensor  # (N,) int64
     edges: Tensor  # (N, 4) float64: left, top, right, bottom in pixels
-    score: Tensor  # (N,) float64; 1 where somebody drew the box
+    score: Tensor  # (N,) float64; 1 for annotated boxes
 
     def __len__(self) -> int:
         return len(self.image)
 
     def rows(self, which: Tensor) -> Rows:
-        """Some of the rows, by a mask or by their numbers."""
+        """The rows that a mask (N,) or indices (M,) select."""
         return Rows(self.image[which], self.label[which], self.edges[which], self.score[which])
 
     def clipped(self, sizes: Tensor, pixel: float) -> Rows:
-        """Cut off at the pictures' borders; `sizes` (I, 2) are their widths and heights, `pixel` stays free there."""
+        """Boxes cut off `pixel` before the pictures' right and bottom borders; `sizes` (I, 2): widths and heights."""
         limit = (sizes[self.image].double() - pixel).repeat(1, 2)
         edges = torch.minimum(self.edges.clamp(min=0), limit.clamp(min=0))
         return Rows(self.image, self.label, edges, self.score)

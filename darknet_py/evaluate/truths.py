@@ -1,4 +1,4 @@
-"""The pictures that a .data file lists for validation, and their label files."""
+"""The validation pictures of a .data file, and their label files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from darknet_py.pictures.opening import Size
 
 
 def valid_paths(data: DataFile) -> list[str]:
-    """The pictures that ``valid=`` of a .data file lists; where they are."""
+    """The paths of the pictures that ``valid=`` of a .data file lists."""
     source = data.path("valid")
     if source is None:
         raise CfgError("there is no valid=, the list of pictures to look at", Location(data.source))
@@ -26,17 +26,17 @@ def valid_paths(data: DataFile) -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class LabelTables:
-    """What the label files say, a table a picture: rows of class, x, y, w, h; None where it cannot be read."""
+    """The label files of pictures: one table (N, 5) of class, x, y, w, h each, or None if it cannot be read."""
 
     tables: tuple[Tensor | None, ...]
-    problems: tuple[str, ...]  # a line each
+    problems: tuple[str, ...]  # one line each
 
 
 def read_all(paths: Sequence[str], classes: int, classes_of: Sequence[int] | None = None) -> LabelTables:
     """Read the label files of pictures; a picture without one has no objects.
 
-    With `classes_of` class n of the files is class `classes_of[n]` here. Lines of zeros, which say that a class is
-    somewhere, are left out, whatever their class. Raises `DarknetError` where there is not a single label file.
+    With `classes_of`, class n of the files becomes class `classes_of[n]`. Lines of zeros, which mean a class somewhere
+    in the picture, are left out. Raises `DarknetError` if there is not a single label file.
     """
     table = None if classes_of is None else torch.tensor(classes_of, dtype=torch.int64)
     known = classes if table is None else len(table)

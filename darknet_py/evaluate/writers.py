@@ -1,4 +1,4 @@
-"""The files that `detector valid` of the C program writes, byte for byte where the numbers are the same."""
+"""Writes the result files of the C program's `detector valid`, byte for byte if the numbers are the same."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _NUMBER: Final = re.compile(r"\s*\d{1,18}")
 
 @dataclass(frozen=True)
 class Target:
-    """Where results go: a folder, and a name (None is the C program's)."""
+    """Where results go: a folder, and a name (None for the C program's)."""
 
     folder: Path
     name: str | None = None
 
     def file(self, default: str, suffix: str) -> Path:
-        """The file of that name in the folder, which is made."""
+        """The path of a result file; creates the folder."""
         name = f"{default if self.name is None else self.name}{suffix}"
         if Path(name).name != name:
             raise DarknetError(f"{name!r} is no name of a file; results= of the .data file is the folder")
@@ -48,12 +48,12 @@ class Target:
         return self.folder / name
 
 
-Row = tuple[int, str, Detections]  # place in the list, path, what was found
+Row = tuple[int, str, Detections]  # position in the list, path, detections
 Writer = Callable[[Iterable[Row], Target, Sequence[str], int], list[Path]]
 
 
 def write_voc(rows: Iterable[Row], target: Target, names: Sequence[str], classes: int) -> list[Path]:
-    """A file a class, a line a box: picture, score, left, top, right, bottom, counted from 1."""
+    """One file per class, one line per box: picture, score, left, top, right, bottom, counted from 1."""
     if len(names) < classes:
         raise DarknetError(f"there are {len(names)} names for {classes} classes, and every class has a file")
     names = names[:classes]
@@ -73,7 +73,7 @@ def write_voc(rows: Iterable[Row], target: Target, names: Sequence[str], classes
 
 
 def write_coco(rows: Iterable[Row], target: Target, _names: Sequence[str], classes: int) -> list[Path]:
-    """One JSON list of boxes: left, top, width, height; the picture's number is the last one in its name."""
+    """A JSON list of boxes: left, top, width, height; the number of a picture is the last one in its name."""
     if classes > len(COCO_IDS):
         raise DarknetError(f"COCO has {len(COCO_IDS)} classes, and this network {classes}")
     path = target.file("coco_results", ".json")
@@ -93,7 +93,7 @@ def write_coco(rows: Iterable[Row], target: Target, _names: Sequence[str], class
 
 
 def write_imagenet(rows: Iterable[Row], target: Target, _names: Sequence[str], _classes: int) -> list[Path]:
-    """One file, a line a box: the picture's place in the list, class from 1, score, left, top, right, bottom."""
+    """One file, one line per box: the picture's position in the list, class from 1, score, left, top, right, bottom."""
     path = target.file("imagenet-detection", ".txt")
     with replacing(path, "w", encoding="utf-8") as file:
         for place, _, found in rows:
@@ -108,7 +108,7 @@ WRITERS: Final[dict[str, Writer]] = {"voc": write_voc, "coco": write_coco, "imag
 
 
 def coco_number(path: str) -> int:
-    """The number of a COCO picture: what follows the last _ in its name, or else the name itself."""
+    """The number of a COCO picture: the part of its name after the last _, or the whole name."""
     match = _NUMBER.match(Path(path).name.rpartition("_")[2])
     if match is None:
         raise DarknetError(f"{path}: with eval=coco the name of a picture has to end in a number")
@@ -116,14 +116,14 @@ def coco_number(path: str) -> int:
 
 
 def check_pictures(kind: str | None, paths: Sequence[str]) -> None:
-    """Raise `DarknetError` where the pictures of a list have no numbers in their names and COCO's results need them."""
+    """Raise `DarknetError` if COCO's results need numbers that the pictures of a list do not have in their names."""
     if kind == "coco":
         for path in paths:
             coco_number(path)
 
 
 def _numbers(found: Detections, start: int) -> tuple[list[int], list[float], list[list[float]]]:
-    """Classes, scores and edges; the first pixel counts as `start`, and the arithmetic is single precision as in C."""
+    """Classes, scores and edges, counted from `start`, in single precision as in C."""
     boxes = cxcywh_from_xyxy(found.boxes).float().double()
     low, high = boxes[:, :2] - boxes[:, 2:] / 2 + start, boxes[:, :2] + boxes[:, 2:] / 2 + start
     limit: Tensor = boxes.new_tensor(found.image_size)

@@ -1,4 +1,4 @@
-"""Reading files that are files, and writing them so that nothing is lost: beside the old one, then renamed over it."""
+"""Reads regular files only, and writes each beside the old one before it takes its name."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _PART: Final = re.compile(r"\..{1,32}\.[a-z0-9_]{8}\.part", re.DOTALL)
 
 
 def opened(path: str | Path) -> BufferedReader:
-    """Open a file to read its bytes; raises `OSError` for what is no regular file, which could be waited for for ever.
+    """Open a regular file to read its bytes; anything else, such as a pipe that might never end, is an `OSError`.
 
-    Nothing is read from a pipe, a device or a socket, and its writer is not kept waiting.
+    Nothing is read from a pipe, a device or a socket, and its writer does not have to wait.
     """
     try:
         file = open(path, "rb", opener=_at_once)  # noqa: SIM115 - a Path takes no opener; the caller closes it
@@ -45,10 +45,10 @@ def _at_once(path: str, flags: int) -> int:
 
 
 def read_text(path: str | Path, limit: int = SMALL) -> str:
-    """The text of a file, with the line ends of Unix; `CfgError` where it is none, or has more than `limit` bytes.
+    """The text of a file, with Unix line ends; `CfgError` if it is not text, or has more than `limit` bytes.
 
-    A text that starts with the mark of UTF-16 is read as that, every other one as UTF-8. Bytes that are no UTF-8 come
-    through as `os.fsdecode` makes letters of them, so that the name of a file in a list is its name on the disk.
+    A byte order mark of UTF-16 means UTF-16; every other text is UTF-8. Invalid bytes are decoded as `os.fsdecode`
+    does, so that the name of a file in a list is its name on the disk.
     """
     where = Location(str(path))
     try:
@@ -69,7 +69,7 @@ def read_text(path: str | Path, limit: int = SMALL) -> str:
 
 
 def legible(name: str) -> str:
-    """A name to be shown: where its bytes are no UTF-8, they are taken for Latin-1."""
+    """A name for display; bytes that are not UTF-8 are taken for Latin-1."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -79,11 +79,10 @@ def legible(name: str) -> str:
 
 @contextlib.contextmanager
 def replacing(path: str | Path, mode: str = "wb", *, durable: bool = False, **options: Any) -> Iterator[IO[Any]]:
-    """Open a new file that takes the place of `path` when the block ends without an error.
+    """Open a new file that replaces `path` if the block ends without an error.
 
-    Until then an old file stays as it is, and after an error no trace of the new one is left. With `durable` the new
-    one is on the disk when this ends, and until then the old one is. A path that is no regular file (a pipe,
-    /dev/stdout) is written straight.
+    Until then an old file stays as it is, and an error leaves no trace of the new one. With `durable` the new file is
+    on the disk when the block ends. A path that is not a regular file (a pipe, /dev/stdout) is written directly.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
@@ -97,7 +96,7 @@ def replacing(path: str | Path, mode: str = "wb", *, durable: bool = False, **op
             yield file
         if durable:
             os.fsync(handle)
-        if os.name == "nt":  # where an open file cannot get another name
+        if os.name == "nt":  # where an open file cannot be renamed
             os.close(handle)
         part.chmod(permissions(path))
         part.replace(path)
@@ -112,7 +111,7 @@ def replacing(path: str | Path, mode: str = "wb", *, durable: bool = False, **op
 
 
 def _new_part(path: Path) -> tuple[int, Path]:
-    """A new file beside `path`, open and marked so that no other process takes it for one left behind."""
+    """A new file beside `path`, open and locked, so that no other process takes it for a leftover."""
     while True:
         try:
             handle, name = tempfile.mkstemp(prefix=f".{path.name[:32]}.", suffix=".part", dir=path.parent)
@@ -125,15 +124,15 @@ def _new_part(path: Path) -> tuple[int, Path]:
 
 
 def clear_parts(folder: Path) -> None:
-    """Remove what `replacing` had not finished in a folder when its process was killed."""
-    with contextlib.suppress(OSError):  # there is no such folder yet
+    """Remove the unfinished files that a killed process left in a folder."""
+    with contextlib.suppress(OSError):  # the folder does not exist yet
         for path in folder.glob(".*.part"):
             if _PART.fullmatch(path.name):
                 remove_left(path)
 
 
 def settle(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk; some file systems cannot do that for folders."""
+    """Wait until a file, or a folder's list of names, is on the disk; some file systems cannot sync folders."""
     with contextlib.suppress(OSError) if path.is_dir() else contextlib.nullcontext():
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -143,7 +142,7 @@ def settle(path: Path) -> None:
 
 
 def check_writable(path: str | Path) -> None:
-    """Raise the `OSError` that writing this file would end with, as far as that can be known before."""
+    """Raise the `OSError` that writing this file would raise, as far as that can be known beforehand."""
     path = Path(path)
     if path.is_dir():
         raise _fault(errno.EISDIR, path)
@@ -157,7 +156,7 @@ def check_writable(path: str | Path) -> None:
 
 
 def check_folder(path: str | Path) -> None:
-    """The same for a folder of new files, which is made with those above it where they are not there."""
+    """The same for a folder of new files; it and its parents are created if they are missing."""
     nearest = path = Path(path)
     while not nearest.exists() and nearest != nearest.parent:
         nearest = nearest.parent
@@ -172,7 +171,7 @@ def _fault(number: int, path: Path) -> OSError:
 
 
 def permissions(path: Path) -> int:
-    """Those of the old file, or what a new file would get."""
+    """The permissions of the old file, or those that a new file would get."""
     if path.exists():
         return path.stat().st_mode & 0o777
     mask = os.umask(0)
@@ -181,10 +180,10 @@ def permissions(path: Path) -> int:
 
 
 def cache_folder() -> Path:
-    """Where downloads and compiled kernels go: $DARKNET_PY_CACHE, or else our part of the user's cache.
+    """The folder for downloads and compiled kernels: $DARKNET_PY_CACHE, or `darknet_py` in the user's cache.
 
-    A path of XDG_CACHE_HOME counts if it is absolute, as its specification says. Raises `DarknetError` where nothing
-    says what `~` is.
+    XDG_CACHE_HOME counts if it is an absolute path, as its specification says. Raises `DarknetError` if there is no
+    home directory.
     """
     own = os.environ.get("DARKNET_PY_CACHE")
     user = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME")
@@ -198,10 +197,10 @@ def cache_folder() -> Path:
 
 
 def private(folder: Path) -> Path:
-    """The same folder without links, made if need be; raises `PermissionError` where others could put files into it.
+    """The same folder without links, created if need be; `PermissionError` if others could put files into it.
 
-    It and every folder above belong to this user or to root, and nobody else may write there; in a folder such as /tmp
-    that is sticky nobody can replace what is not his.
+    It and every folder above it must belong to this user or to root and be writable by nobody else, unless they are
+    sticky like /tmp, where nobody can replace the files of others.
     """
     for path in reversed((folder, *folder.parents)):
         if not path.exists():
@@ -218,7 +217,7 @@ def private(folder: Path) -> Path:
 
 
 def _is_own_group(number: int) -> bool:
-    """Whether a group is the one that many systems make for each user."""
+    """Whether a group is the private group that many systems create for each user."""
     import grp  # noqa: PLC0415  # not on Windows
     import pwd  # noqa: PLC0415
 

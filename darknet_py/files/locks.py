@@ -1,4 +1,4 @@
-"""Locks that the kernel holds: they end with the process, however it ends. Where there are none, nothing is locked."""
+"""File locks of the kernel, which end with the process. On systems without them nothing is locked."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _mine: Final[set[Path]] = set()  # a process can lock a file twice
 
 
 class FolderLock:
-    """The right to write into a folder, which one process has at a time; `.lock` in it holds its number."""
+    """The right to write into a folder, which one process has at a time; its number is in the file `.lock`."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / LOCK
         self._file: IO[Any] | None = None
 
     def take(self) -> None:
-        """Have it, or raise `DarknetError` with the number of the process that has it.
+        """Take the lock, or raise `DarknetError` with the number of the process that has it.
 
-        Raises `OSError` where nothing can be written. A file system without locks gives a warning.
+        Raises `OSError` if the folder cannot be written. A file system without locks is a warning.
         """
         while fcntl is not None and self._file is None:
             file = self.path.open("a+", encoding="ascii", errors="replace")
@@ -51,7 +51,7 @@ class FolderLock:
                 raise
             if os.fstat(file.fileno()).st_nlink:
                 self._keep(file)
-            else:  # the one before removed it just now
+            else:  # its last owner removed it just now
                 file.close()
 
     def _taken(self, holder: object) -> DarknetError:
@@ -65,7 +65,7 @@ class FolderLock:
         _mine.add(self.path.resolve())
 
     def give_back(self) -> None:
-        """Let another process have it."""
+        """Release the lock."""
         if self._file is not None:
             _mine.discard(self.path.resolve())
             self.path.unlink(missing_ok=True)
@@ -74,22 +74,22 @@ class FolderLock:
 
 
 def mark(handle: int) -> bool:
-    """Lock an open file against `remove_left`; False where another has just removed it as left behind."""
+    """Lock an open file against `remove_left`; False if another process has just removed it as a leftover."""
     if fcntl is not None:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:  # there are no locks here, and nothing is taken for left behind
+        except OSError:  # there are no locks here, and no file counts as a leftover
             return True
     return os.fstat(handle).st_nlink > 0
 
 
 def remove_left(path: Path) -> None:
-    """Remove a file that no process has marked, as one that was killed leaves it."""
+    """Remove a file that no process has locked: a killed process left it."""
     if fcntl is None:
         return
     try:
         handle = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW)
-    except OSError:  # it is gone, or another's
+    except OSError:  # it is gone, or belongs to another user
         return
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

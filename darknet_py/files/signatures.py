@@ -1,4 +1,4 @@
-"""What a file is that is no weights file, by the bytes it begins with."""
+"""Recognises files that hold no weights by their first bytes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _BYTES: Final = {
     rb"%PDF": "a PDF",
     rb"SQLite format 3\x00": "a database of SQLite",
     rb"\x7fELF|MZ\x90|\xfe\xed\xfa[\xce\xcf]|[\xce\xcf]\xfa\xed\xfe": "a program",
-}  # in this order: what stands first is surer
+}  # the most certain signatures first
 _TEXTS: Final = {
     r"version https://(git-lfs|hawser)\.": LFS,
     r"<\?xml.*<html|<!doctype\s+html|<(html|head|body|script|title|meta|center|h1|div|p|br|a|pre|table)\b": HTML,
@@ -65,9 +65,9 @@ _TEXTS: Final = {
 
 
 def kind_of(head: bytes) -> str | None:
-    """What a file is that begins so, with what to do about it; None for bytes that say nothing.
+    """What a file with these first bytes is, and what to do about it; None if they say nothing.
 
-    For a file that is known to be no weights file: some of these marks are two bytes long.
+    Only for files that are known to hold no weights: some of the signatures are two bytes long.
     """
     kind = next((kind for mark, kind in _BYTES.items() if re.match(mark, head)), None)
     if kind is None and (text := text_of(head)):
@@ -76,13 +76,13 @@ def kind_of(head: bytes) -> str | None:
 
 
 def answer_of(head: bytes) -> str | None:
-    """What a server, or git, gives instead of a file: a page, an error, a pointer. None for anything else."""
+    """What a server or git sent instead of a file: a page, an error, a pointer. None for anything else."""
     kind = kind_of(head) or ""
     return kind.partition(":")[0] if kind in (LFS, HTML) or ANSWER in kind else None
 
 
 def text_of(head: bytes) -> str:
-    """The text that a file begins with, in small letters and without what is blank before it; empty where it is none.
+    """The text at the start of a file, in lower case and without leading blanks; empty if it is not text.
 
     In UTF-8, UTF-16, UTF-32 or an older encoding, with a byte order mark or without one.
     """
@@ -97,10 +97,10 @@ def text_of(head: bytes) -> str:
 
 
 def is_archive(head: bytes) -> bool:
-    """Whether a file begins as what torch.save writes: a zip archive, or in old files a pickle."""
+    """Whether a file begins like those of torch.save: as a zip archive, or in old files as a pickle."""
     return head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"))
 
 
 def is_safetensors(head: bytes) -> bool:
-    """Whether a file begins as .safetensors do: the length of a JSON text, and its bracket."""
+    """Whether a file begins like a .safetensors file: with the length of a JSON text, and its bracket."""
     return re.match(_SAFETENSORS, head) is not None

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from subprocess import CalledProcessError
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.errors import TritonError
 
 from darknet_py.errors import DarknetError
+
+# of a call, since Triton compiles then: its own errors, no C compiler or one that fails, no folder to write to
+FAILURES = TritonError, RuntimeError, CalledProcessError, OSError
 
 VALUES = 4096  # outputs of one program of `epilogue`
 CHANNELS = 128  # of them side by side, at the most

@@ -72,20 +72,23 @@ class GridHead(Head):
 
     @property
     def all_anchors(self) -> tuple[tuple[float, float], ...]:
-        """The `num` (width, height) of all layers with this list: what the cfg does not give is .5."""
-        padded = [*self.anchors, *(DEFAULT_ANCHOR,) * (2 * self.num)][: 2 * self.num]
-        return tuple(zip(padded[::2], padded[1::2], strict=True))
+        """The `num` (width, height) that all layers with this list share."""
+        return tuple(self._anchor(n) for n in range(self.num))
 
     @property
-    def own_anchors(self) -> tuple[int, ...]:
+    def own_anchors(self) -> Sequence[int]:
         """Which of them this layer has."""
-        return tuple(range(self.num))
+        return range(self.num)
 
     @property
     def anchor_boxes(self) -> tuple[tuple[float, float], ...]:
         """(width, height) of this layer's anchors, in the units of `coder`."""
-        anchors = self.all_anchors
-        return tuple(anchors[n] for n in self.own_anchors)
+        return tuple(self._anchor(n) for n in self.own_anchors)
+
+    def _anchor(self, n: int) -> tuple[float, float]:
+        """One of the list; what the cfg does not give is .5."""
+        width, height = (*self.anchors[2 * n : 2 * n + 2], DEFAULT_ANCHOR, DEFAULT_ANCHOR)[:2]
+        return width, height
 
     @property
     def coder(self) -> BoxCoder:

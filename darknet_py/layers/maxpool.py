@@ -101,6 +101,9 @@ class MaxPoolModule(KeepsMemory):
     ceil_mode; in every other case the picture is padded first.
     """
 
+    owns_output = True
+    any_dtype = True
+
     def __init__(self, layer: MaxPool, shape: Shape) -> None:
         super().__init__()
         self.size, self.stride = layer.window, layer.stride

@@ -15,7 +15,8 @@ from darknet_py.layers.base import Place, Shape, register
 from darknet_py.layers.heads import JOINED, GridHead
 from darknet_py.layers.parts.text import Lines, call, parts_of
 from darknet_py.layers.parts.trees import groups_name, tree_named
-from darknet_py.tree.walk import TreeSoftmax
+from darknet_py.tree.softmax import TreeSoftmax
+from darknet_py.tree.walk import TreeWalk
 from darknet_py.tree.wordtree import WordTree
 
 
@@ -111,6 +112,7 @@ class RegionModule(nn.Module):
         super().__init__()
         self.layer, self.tree = layer, tree
         self.tree_softmax = None if tree is None else TreeSoftmax(tree)
+        self.walk = None if tree is None else TreeWalk(tree)
 
     def forward(self, x: Tensor) -> Tensor:
         layer = self.layer

@@ -86,6 +86,8 @@ class ReorgModule(nn.Module):
     Every reshape goes through a row: between two pictures torch.export would tie their sizes to each other.
     """
 
+    any_dtype = True
+
     def __init__(self, layer: Reorg) -> None:
         super().__init__()
         self.layer = layer

@@ -31,7 +31,7 @@ class Route(Layer):
         return first._replace(c=sum(shape.c for shape in inputs))
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
-        return RouteModule()
+        return RouteModule(len(inputs))
 
     def text(self, place: Place, *xs: str) -> Lines:
         if len(xs) == 1:
@@ -45,6 +45,12 @@ class Route(Layer):
 
 class RouteModule(nn.Module):
     """Several (N, C_i, H, W) -> (N, sum of C_i, H, W)."""
+
+    any_dtype = True
+
+    def __init__(self, sources: int) -> None:
+        super().__init__()
+        self.owns_output = sources > 1
 
     def forward(self, *xs: Tensor) -> Tensor:
         return torch.cat(xs, 1) if len(xs) > 1 else xs[0]

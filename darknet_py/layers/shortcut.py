@@ -66,6 +66,9 @@ class Shortcut(Layer):
 class ShortcutModule(nn.Module):
     """(N, C, H, W) and (N, C2, H2, W2) -> (N, C, H, W)."""
 
+    owns_output = True
+    any_dtype = True
+
     def __init__(self, layer: Shortcut, x: Shape, other: Shape) -> None:
         super().__init__()
         self.alpha, self.beta = layer.alpha, layer.beta

@@ -13,7 +13,8 @@ from darknet_py.cfg.keys import file_name, flag, key, number, positive
 from darknet_py.layers.base import Layer, Place, Shape, register
 from darknet_py.layers.parts.text import Lines, call, flat
 from darknet_py.layers.parts.trees import groups_name, tree_named
-from darknet_py.tree.walk import TreeSoftmax
+from darknet_py.tree.softmax import TreeSoftmax
+from darknet_py.tree.walk import TreeWalk
 from darknet_py.tree.wordtree import WordTree
 
 
@@ -101,6 +102,7 @@ class TreeModule(nn.Module):
         super().__init__()
         self.tree, self.temperature = tree, temperature
         self.softmax = TreeSoftmax(tree)
+        self.walk = TreeWalk(tree)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.softmax(x.flatten(1) / self.temperature, 1)

@@ -52,6 +52,9 @@ class Upsample(Layer):
 class UpsampleModule(nn.Module):
     """(N, C, H, W) -> (N, C, H s, W s)."""
 
+    owns_output = True
+    any_dtype = True
+
     def __init__(self, layer: Upsample) -> None:
         super().__init__()
         self.stride, self.scale = layer.stride, layer.scale

@@ -24,7 +24,7 @@ class Yolo(GridHead):
     truth_thresh: float = key(number, 1.0, "boxes with a higher IoU with a truth learn that truth")
 
     @property
-    def own_anchors(self) -> tuple[int, ...]:
+    def own_anchors(self) -> Sequence[int]:
         return super().own_anchors if self.mask is None else self.mask
 
     @property
@@ -34,9 +34,9 @@ class Yolo(GridHead):
 
     @property
     def beyond(self) -> str | None:
-        if max(self.own_anchors, default=0) < self.num:
+        if self.mask is None or max(self.mask, default=0) < self.num:
             return None
-        return f"mask={','.join(map(str, self.own_anchors))} names an anchor beyond num={self.num}; they count from 0"
+        return f"mask={','.join(map(str, self.mask))} names an anchor beyond num={self.num}; they count from 0"
 
     def takes_truth(self, given: int, wanted: int) -> bool:
         return given % 5 == 0  # it reads to the first row of zeros, however many there are

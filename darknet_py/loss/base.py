@@ -5,11 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from torch import Tensor, nn
-
-UNLABELLED: Final = -1234.0  # a value of the truth that asks for nothing: SECRET_NUM of the C program
 
 
 @dataclass(frozen=True, eq=False)

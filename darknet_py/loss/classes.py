@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from darknet_py.tree.wordtree import WordTree
 
 
-class Labels(nn.Module):
+class ClassTargets(nn.Module):
     """Classes without a tree; the class `count` stands for none of them."""
 
     map: Tensor  # (labels,) the class of each label in the truth; empty where that is the label
@@ -23,7 +23,7 @@ class Labels(nn.Module):
         self.register_buffer("path", torch.arange(count + 1)[:, None], persistent=False)
 
     def mapped(self, label: Tensor) -> Tensor:
-        """Labels to what the map has for them, or -1."""
+        """ClassTargets to what the map has for them, or -1."""
         if not len(self.map):
             return label
         inside = label.clamp(0, len(self.map) - 1)
@@ -53,7 +53,7 @@ class Labels(nn.Module):
         return empty.scatter_(-1, numbers, value=True)
 
 
-class TreeLabels(Labels):
+class TreeTargets(ClassTargets):
     """Classes in a tree: the label and its ancestors are right, and the groups they are in learn."""
 
     above: Tensor  # (count + 1, L) the parents of `path`; `count` + 1 is above the top level

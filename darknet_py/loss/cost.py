@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from darknet_py.layers.cost import Cost
-from darknet_py.loss.base import UNLABELLED, HeadLoss, Loss
+from darknet_py.loss.base import HeadLoss, Loss
+from darknet_py.loss.truths import UNLABELLED
 from darknet_py.network.graph import Graph, Node
 
 Kind = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # prediction and truth -> delta and error of each value

@@ -51,8 +51,8 @@ class DetectionLoss(Loss):
             best, layer.object_scale * (aim - output.objectness), -layer.noobject_scale * output.objectness
         )
         classes = torch.where(there, layer.class_scale * (wanted.classes - output.classes), 0)
-        centre, size = wanted.boxes[..., :2], wanted.boxes[..., 2:4]
-        box = torch.cat((centre, size.sqrt() if layer.sqrt else size), 3) - output.boxes[..., :4]
+        centre, size = wanted.boxes[..., :2], layer.coder.sizes.shrink(wanted.boxes[..., 2:4])
+        box = torch.cat((centre, size), 3) - output.boxes[..., :4]
         boxes = torch.where(best[..., None], layer.coord_scale * box, 0)
         boxes = F.pad(boxes, (0, layer.coords - 4))
         delta = torch.cat([part.flatten(1) for part in (classes, objectness, boxes)], 1)
@@ -85,8 +85,7 @@ class DetectionLoss(Loss):
     def _compare(self, boxes: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
         """IoU of each box of a cell with the cell's truth, and the root of the summed squares; (N, S, num) each."""
         side = self.layer.side
-        sizes = boxes[..., 2:4].square() if self.layer.sqrt else boxes[..., 2:4]
-        boxes = torch.cat((boxes[..., :2] / side, sizes), 3)
+        boxes = torch.cat(self.layer.coder.decode(boxes[..., :2], boxes[..., 2:4], 0, side), 3)
         truth = torch.cat((truth[..., :2] / side, truth[..., 2:4]), 3)
         return iou(boxes, truth), (boxes - truth).square().sum(3).sqrt()
 

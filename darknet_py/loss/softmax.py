@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from darknet_py.layers.softmax import Softmax
-from darknet_py.loss.base import UNLABELLED, HeadLoss, Loss
+from darknet_py.loss.base import HeadLoss, Loss
+from darknet_py.loss.truths import UNLABELLED
 from darknet_py.network.graph import Graph, Node
 
 

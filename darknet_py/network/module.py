@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +48,7 @@ class Network(nn.Module):
         with torch.device(device):  # whatever torch's default is
             self.layers = nn.ModuleList(node.layer.build(node.inputs) for node in graph.nodes)
         self._other_sizes: dict[tuple[int, int], bool] = {}
+        self._compiled: Callable[..., dict[int, Tensor]] | None = None  # `_run`, by torch.compile
         self._last_uses = graph.last_uses(graph.outputs)
         self._last_frozen = graph.last_frozen
         for module in self.recurrent():
@@ -74,7 +75,7 @@ class Network(nn.Module):
 
     def heads(self, x: Tensor) -> tuple[Tensor, ...]:
         """The outputs of the layers `graph.outputs`, always as a tuple."""
-        outputs = self._run(x, self._last_uses)
+        outputs = (self._compiled or self._run)(x, self._last_uses)
         return tuple(outputs[index] for index in self.graph.outputs)
 
     def tap(self, x: Tensor, layers: Collection[int]) -> dict[int, Tensor]:
@@ -87,12 +88,17 @@ class Network(nn.Module):
         if missing is not None:
             raise DarknetError(f"there is no layer {missing}; the layers are 0 to {count - 1}")
         wanted = [index % count for index in layers]
-        outputs = self._run(x, self.graph.last_uses(wanted))
+        outputs = (self._compiled or self._run)(x, self.graph.last_uses(wanted))
         return {index: outputs[index] for index in wanted}
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Let torch.compile, with these arguments, work on what computes the layers, for `heads` and `tap` too."""
-        self._run = torch.compile(self._run, *args, **kwargs)  # type: ignore[method-assign]
+        self._compiled = torch.compile(self._run, *args, **kwargs)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether torch.compile has it."""
+        return self._compiled is not None
 
     def _run(self, x: Tensor, last_uses: Mapping[int, tuple[int, ...]]) -> dict[int, Tensor]:
         if not torch.compiler.is_compiling():

@@ -44,7 +44,7 @@ def draw_detections(
     *,
     classes: int,
 ) -> Image.Image:
-    """Return an RGB copy of the picture with boxes (in its pixels) and the names of their classes on it.
+    """An RGB copy of the picture (C, H, W) with boxes (N, 4), in its pixels, and the names of their classes (N,).
 
     Rows with the same box become one box with all their names in the order of the classes and the first one's
     colour, as in the C program. Better scores are drawn over worse ones. A class without a name is a number.

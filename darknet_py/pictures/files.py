@@ -111,7 +111,7 @@ def to_pil(image: Tensor) -> Image.Image:
 
 
 def save(image: Tensor | Image.Image, path: str | os.PathLike[str]) -> None:
-    """Write a picture in the format that the suffix of `path` names; JPEG has Darknet's quality, 80."""
+    """Write a picture, a PIL one or (C, H, W), in the format of the suffix of `path`; JPEG in Darknet's quality, 80."""
     path, kind = Path(path), format_of(path)
     picture = to_pil(image) if isinstance(image, Tensor) else image
     with named(str(path)), replacing(path) as file, damage():

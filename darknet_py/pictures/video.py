@@ -151,7 +151,7 @@ class VideoWriter:
             self._stack = opening.pop_all()
 
     def write(self, image: Tensor | Image.Image) -> None:
-        """Add a frame; another size is brought to that of the video."""
+        """Add a frame, a PIL picture or (C, H, W); one of another size is resized to that of the video."""
         picture = (to_pil(image) if isinstance(image, Tensor) else image).convert("RGB")
         width, height = self.size
         if abs(picture.width - width) > 1 or abs(picture.height - height) > 1:

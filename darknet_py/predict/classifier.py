@@ -17,6 +17,7 @@ from darknet_py.pictures.letterbox import fitted
 from darknet_py.predict.detections import Classification
 from darknet_py.predict.detector import class_name
 from darknet_py.predict.stream import Picture, each_picture
+from darknet_py.tree.walk import walk_in
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class Classifier:
 
     def leaves(self, rows: Tensor) -> Tensor:  # (N, classes) -> (N, classes)
         """Probabilities of the classes; with a tree, those of its leaves, and 0 for the rest."""
-        tree = self.network.graph.heads[-1].layer.word_tree
-        return rows if tree is None else tree.absolute(rows) * tree.leaves.to(rows.device)
+        walk = walk_in(self.network.layers[self.network.graph.outputs[-1]])
+        return rows if walk is None else walk.leaves(rows)
 
     def best(self, row: Tensor, top: int) -> Classification:
         """The `top` classes of one row of probabilities."""

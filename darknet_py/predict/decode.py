@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.boxes.coder import BoxCoder
-from darknet_py.devices import one_thread, places
+from darknet_py.devices import one_thread, places, sent
 from darknet_py.errors import DarknetError
 from darknet_py.layers.bylayer import ByLayer
 from darknet_py.layers.detection import Detection
@@ -22,7 +22,7 @@ from darknet_py.layers.yolo import Yolo
 from darknet_py.network.graph import Node
 from darknet_py.pictures.opening import Size
 from darknet_py.predict.candidates import Candidates
-from darknet_py.tree.wordtree import WordTree
+from darknet_py.tree.walk import TreeWalk
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Settings:
 
 @one_thread()
 def decode(
-    heads: Sequence[Node], outputs: Sequence[Tensor], network: Size, settings: Settings, tree: WordTree | None = None
+    heads: Sequence[Node], outputs: Sequence[Tensor], network: Size, settings: Settings, walk: TreeWalk | None = None
 ) -> Candidates:
     """The candidates in the outputs (N, ...) of all heads for N pictures.
 
@@ -52,12 +52,12 @@ def decode(
     parts = []
     for head, output in zip(heads, outputs, strict=True):
         decode_head = DECODERS[head.layer]
-        parts.append(decode_head(head.layer, output.detach().float(), network, settings, tree))
+        parts.append(decode_head(head.layer, output.detach().float(), network, settings, walk))
     return Candidates.joined(parts)
 
 
 def decode_region(
-    layer: Region, output: Tensor, network: Size, settings: Settings, tree: WordTree | None
+    layer: Region, output: Tensor, network: Size, settings: Settings, walk: TreeWalk | None
 ) -> Candidates:
     """Boxes of a [region] output (N, num * entries, H, W), by get_region_detections of region_layer.c."""
     n, _, h, w = output.shape
@@ -67,8 +67,8 @@ def decode_region(
     objectness = scale[found]
     boxes = _grid_boxes(layer.coder, layer.anchor_boxes, cells[..., :4][found], (anchor, row, column), (w, h), network)
     classes = cells[..., layer.coords + 1 :]
-    if tree is not None and settings.map is None:
-        label = tree.walk(classes, settings.hier, conditional=True, at=found)
+    if walk is not None and settings.map is None:
+        label = walk.at(classes, found, settings.hier)
         return Candidates(
             boxes=boxes,
             objectness=objectness,
@@ -79,16 +79,15 @@ def decode_region(
             score=objectness,
         )
     classes = classes[found]  # (M, classes)
-    if tree is not None and settings.map is not None:
+    if walk is not None and settings.map is not None:
         unknown = next((label for label in settings.map if not 0 <= label < layer.classes), None)
         if unknown is not None:
             raise DarknetError(f"there is no class {unknown} in the tree, which has {layer.classes}")
-        mapping = torch.tensor(settings.map, dtype=torch.int64, device=output.device)
-        classes = tree.absolute(classes).index_select(1, mapping)
+        classes = walk.absolute(classes).index_select(1, sent(settings.map, torch.int64, output.device))
     return _scored(boxes, objectness, picture, n, classes, settings.thresh)
 
 
-def decode_yolo(layer: Yolo, output: Tensor, network: Size, settings: Settings, _tree: WordTree | None) -> Candidates:
+def decode_yolo(layer: Yolo, output: Tensor, network: Size, settings: Settings, _walk: TreeWalk | None) -> Candidates:
     """Boxes of a [yolo] output (N, anchors * entries, H, W), by get_yolo_detections of yolo_layer.c."""
     n, channels, h, w = output.shape
     cells = output.view(n, channels // layer.entries, layer.entries, h, w).permute(0, 3, 4, 1, 2)
@@ -99,7 +98,7 @@ def decode_yolo(layer: Yolo, output: Tensor, network: Size, settings: Settings, 
 
 
 def decode_detection(
-    layer: Detection, output: Tensor, _network: Size, settings: Settings, _tree: WordTree | None
+    layer: Detection, output: Tensor, _network: Size, settings: Settings, _walk: TreeWalk | None
 ) -> Candidates:
     """Boxes of a [detection] output (N, values), by get_detection_detections of detection_layer.c."""
     cells, side, n = layer.side**2, layer.side, len(output)
@@ -114,7 +113,7 @@ def decode_detection(
     return _scored(boxes, objectness.flatten(), picture, n, classes, settings.thresh)
 
 
-Decoder = Callable[[Any, Tensor, Size, Settings, "WordTree | None"], Candidates]
+Decoder = Callable[[Any, Tensor, Size, Settings, "TreeWalk | None"], Candidates]
 DECODERS: Final[ByLayer[Decoder]] = ByLayer(
     "gives no boxes: is this a classifier?",
     {Region: decode_region, Yolo: decode_yolo, Detection: decode_detection},
@@ -129,12 +128,8 @@ def _grid_boxes(
     grid: Size,
     network: Size,
 ) -> Tensor:
-    """The boxes (M, 4), relative to the input, of rows (M, 4 or more); anchor, row and column (M,) are in `place`.
-
-    The numbers of a head go to its device as one table, whose copy the host does not wait for.
-    """
-    numbers = torch.tensor([*anchors, grid, coder.units(grid, network)], dtype=found.dtype, device="cpu")
-    numbers = numbers.to(found.device, non_blocking=found.is_cuda)
+    """The boxes (M, 4), relative to the input, of rows (M, 4 or more); anchor, row and column (M,) are in `place`."""
+    numbers = sent([*anchors, grid, coder.units(grid, network)], found.dtype, found.device)
     anchor, row, column = place
     cell = torch.stack((column, row), 1)
     return torch.cat(coder.decode(found[:, :2], found[:, 2:4], cell, numbers[-2], numbers[anchor], numbers[-1]), 1)

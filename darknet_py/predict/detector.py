@@ -25,7 +25,7 @@ from darknet_py.predict.candidates import Candidates
 from darknet_py.predict.decode import Settings, decode
 from darknet_py.predict.detections import Detections
 from darknet_py.predict.stream import Picture, each_picture
-from darknet_py.tree.wordtree import WordTree
+from darknet_py.tree.walk import TreeWalk, walk_in
 
 ADVICE = "fewer at a time or a smaller size need less"  # memory
 
@@ -44,10 +44,9 @@ class Detector:
             object.__setattr__(self, "engine", Engine(self.network))
 
     @property
-    def tree(self) -> WordTree | None:
-        """The tree of the head's classes, if it has one."""
-        head = self.network.graph.outputs[-1]
-        return self.network.graph.nodes[head].layer.word_tree
+    def walk(self) -> TreeWalk | None:
+        """The walk down the tree of the head's classes, if it has one."""
+        return walk_in(self.network.layers[self.network.graph.outputs[-1]])
 
     @property
     def classes(self) -> int:
@@ -59,6 +58,10 @@ class Detector:
     def stretches(self) -> bool:
         """Whether pictures are stretched to the input's size, not letterboxed."""
         return self.network.graph.fit is Fit.STRETCH
+
+    def suppression(self, asked: float | Nms | None = None) -> Nms:
+        """How boxes suppress each other; None asks for what the program of the dialect does."""
+        return Nms.of(self.network.graph.dialect.nms if asked is None else asked)
 
     def fit(self, image: Tensor) -> Tensor:
         """A picture (C, H, W) in the size of the network's input."""
@@ -111,7 +114,7 @@ class Detector:
     def candidates(self, heads: Sequence[Tensor], sizes: Sequence[Size], settings: Settings) -> Candidates:
         """All boxes above the threshold, relative to their pictures; the arguments are as in `decode_all`."""
         _, h, w = self.network.input_shape
-        candidates = decode(self.network.graph.heads, heads, (w, h), settings, self.tree)
+        candidates = decode(self.network.graph.heads, heads, (w, h), settings, self.walk)
         return candidates if self.stretches else candidates.in_picture(sizes, (w, h))
 
     def detections(self, candidates: Candidates, sizes: Sequence[Size]) -> list[Detections]:

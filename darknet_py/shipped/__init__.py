@@ -1,6 +1,6 @@
-"""Files by name: those that come with the package, and those that `darknet-py download` has fetched.
+"""Finds files by name: those that come with the package, and those that `darknet-py download` fetched.
 
-In the repository the first stand in `cfg/` and `weights/` at its top; an installed package has both folders here.
+In the repository the former are in the top-level folders `cfg/` and `weights/`; an installed package has both here.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ ROOT: Final = _HERE if (_HERE / "cfg").is_dir() else _HERE.parents[1]
 
 
 def find(path: str | Path, suffix: str = "") -> str | Path:
-    """The file that is meant: `path` where there is one, or else the file of this name that came or was downloaded.
+    """The file that `path` means: a file there, or else the one of this name that was installed or downloaded.
 
-    With the suffix .cfg, `yolov2`, `yolov2.cfg` and `cfg/yolov2.cfg` are names of the same file. What is no name
-    comes back as it is, so that the error says what was written.
+    For the suffix .cfg, `yolov2`, `yolov2.cfg` and `cfg/yolov2.cfg` name the same file. An unknown name is returned
+    unchanged, so that the error shows it as it was written.
     """
     if _is_file(path):
         return path
@@ -34,7 +34,7 @@ def find(path: str | Path, suffix: str = "") -> str | Path:
 
 
 def find_text(path: str | Path, suffix: str) -> str | Path:
-    """The same; raises `CfgError` where there is no such file, but names that are like this one."""
+    """The same; raises `CfgError` if there is no such file but there are similar names."""
     found = find(path, suffix)
     if found is path and not os.path.exists(path) and (hint := near(path, suffix)):  # noqa: PTH110 - never raises
         raise CfgError(f"cannot be read: {os.strerror(errno.ENOENT)}{hint}", Location(str(path)))
@@ -42,7 +42,7 @@ def find_text(path: str | Path, suffix: str) -> str | Path:
 
 
 def near(path: str | Path, suffix: str) -> str:
-    """`; did you mean 'x'?` with the names of files of this suffix that are like that of `path`, or nothing."""
+    """`; did you mean 'x'?` with similar names of files with this suffix, or nothing."""
     *folder, name = PurePath(path).parts or ("",)
     names = {file.stem for _, place in _places() for file in place.glob(f"*{suffix}")}
     close = difflib.get_close_matches(name.removesuffix(suffix)[:60], sorted(names), n=3)
@@ -50,18 +50,18 @@ def near(path: str | Path, suffix: str) -> str:
 
 
 def is_name(path: str | Path) -> bool:
-    """Whether it is a name alone, such as `yolov2`: without a folder, without a suffix, and no file here."""
+    """Whether this is only a name, such as `yolov2`: without folder and suffix, and not a file."""
     name = str(path)
     return bool(name) and PurePath(name).name == name and "." not in name and not _is_file(path)
 
 
 def _is_file(path: str | Path) -> bool:
-    """Whether something is there that can be opened, or could be if it were a file: anything but a folder."""
+    """Whether the path exists and is not a folder."""
     return os.path.exists(path) and not os.path.isdir(path)  # noqa: PTH110, PTH112 - never raise
 
 
 def _places() -> Iterator[tuple[str, Path]]:
-    """The folders with files that have names, and how a path names them."""
+    """The folders whose files have names, and the prefix of each in a path."""
     yield from (("cfg", ROOT / "cfg"), ("weights", ROOT / "weights"))
     try:
         folder = cache_folder()

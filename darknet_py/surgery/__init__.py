@@ -1,4 +1,4 @@
-"""Darknet's surgery on weights: what its commands partial, average, rescale, rgbgr, oneoff, ... do.
+"""Darknet's surgery on weights: its commands partial, average, rescale, rgbgr, oneoff, ...
 
 >>> from darknet_py import surgery, weights
 >>> surgery.rgbgr(network)

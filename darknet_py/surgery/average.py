@@ -13,10 +13,10 @@ from darknet_py.network.module import Network
 
 @torch.no_grad()
 def average(network: Network, others: Iterable[Network]) -> None:
-    """Give a network the mean of itself and others of the same cfg: (a + b + ...) / n of every stored value.
+    """Set a network to the mean of itself and others of the same cfg: (a + b + ...) / n of every stored value.
 
-    The C program (average in darknet.c) leaves all but convolutions, and weights and biases of connected layers, as
-    the first network has them; here every tensor of a weights file counts. `others` are looked at one at a time.
+    The C program (average in darknet.c) averages only convolutions and the weights and biases of connected layers; here
+    every tensor of a weights file is averaged. `others` are read one at a time.
     """
     shapes = _shapes(network)
     count = 1

@@ -1,4 +1,4 @@
-"""Other inputs for the first convolution: another range of values, another order of colours."""
+"""Adapts the first convolution to another range of input values or another order of colours."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from darknet_py.network.module import Network
 
 @torch.no_grad()
 def rescale(network: Network) -> None:
-    """Let a network trained on values from -1 to 1 take those from 0 to 1: W(2x - 1) + b = (2W)x + b - sum(W).
+    """Make a network trained on values from -1 to 1 take values from 0 to 1: W(2x - 1) + b = (2W)x + b - sum(W).
 
-    rescale_weights in convolutional_layer.c moves the bias also where batch normalization comes before it, which
-    gives another network; here the running mean then takes the sum. Padding stays zero, which was the middle of the
-    old range and is the end of the new one, so values at the border do change.
+    rescale_weights in convolutional_layer.c changes the bias even if batch normalization comes before it, which makes
+    another network; here the running mean takes the sum then. Padding stays zero, which was the middle of the old range
+    and is the end of the new one, so values at the border do change.
     """
     module, weight = _first(network)
     moved = weight.sum((1, 2, 3))
@@ -29,13 +29,13 @@ def rescale(network: Network) -> None:
 
 @torch.no_grad()
 def rgbgr(network: Network) -> None:
-    """Let a network trained on RGB take BGR, or the other way: W[:, 0] and W[:, 2] change places (rgbgr_weights)."""
+    """Make a network trained on RGB take BGR, or vice versa, by swapping W[:, 0] and W[:, 2] (rgbgr_weights)."""
     _, weight = _first(network)
     weight.copy_(weight.flip(1))
 
 
 def _first(network: Network) -> tuple[ConvolutionalModule, Tensor]:
-    """The first convolution and its weights; raises `DarknetError` where it takes no three colours."""
+    """The first convolution and its weights; raises `DarknetError` if it does not take three colours."""
     found = (module for module in network.layers if isinstance(module, ConvolutionalModule))
     module = next(found, None)
     if module is None:

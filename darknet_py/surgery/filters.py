@@ -1,4 +1,4 @@
-"""Filters of a convolution as a picture."""
+"""Draws the filters of a convolution."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ MOST: Final = 1 << 26  # values of a picture
 
 @torch.no_grad()
 def filters_picture(network: Network, layer: int | None = None) -> Tensor:
-    """The filters of a convolution, each from its own least to its own largest value; (3, H, W) or (1, H, W), 0 to 1.
+    """The filters of a convolution, each scaled from its smallest to its largest value: (3, H, W) or (1, H, W), 0 to 1.
 
-    Filters of three channels are in colour, the channels of others stand side by side in a row a filter, as in
-    visualize of darknet.c. `layer` None is the first convolution. Raises `DarknetError` where there is none.
+    Filters of three channels are in colour; other filters take one row each, with their channels side by side, as in
+    visualize of darknet.c. `layer` None is the first convolution. Raises `DarknetError` if there is none.
     """
     filters = _filters(network, layer)  # (n, c, k, k)
     low, high = (bound[:, None, None, None] for bound in filters.flatten(1).aminmax(dim=1))
@@ -51,7 +51,7 @@ def _filters(network: Network, layer: int | None) -> Tensor:
 
 
 def _grid(tiles: Tensor, columns: int) -> Tensor:
-    """Tiles (n, c, k, k) in rows with a black line between them, enlarged where they are few."""
+    """Tiles (n, c, k, k) in rows with black lines between them, enlarged if they are small."""
     n, c, size, _ = tiles.shape
     rows = math.ceil(n / columns)
     tiles = F.pad(tiles, (0, 1, 0, 1, 0, 0, 0, rows * columns - n))

@@ -1,4 +1,4 @@
-"""Batch normalization: folded into the weights but kept, or put where there is none."""
+"""Folds batch normalization into the weights without removing it, or adds it where there is none."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ KEY = "batch_normalize"
 
 @torch.no_grad()
 def reset(network: Network) -> None:
-    """Fold batch normalization into the weights, s = scale / sqrt(variance + 1e-5): W s, bias - mean s.
+    """Fold batch normalization into the weights: W s and bias - mean s, with s = scale / sqrt(variance + 1e-5).
 
-    It stays there with scale 1, mean 0, variance 1 (denormalize_convolutional_layer), so the file still fits its cfg.
-    Every product with batch normalization is meant, those of recurrent layers too.
+    It stays, with scale 1, mean 0, variance 1 (denormalize_convolutional_layer), so the file still fits its cfg. This
+    covers every layer with batch normalization, recurrent ones too.
     """
     folded = fold(network)
     for name, product, bn in _normalized(network):
@@ -37,8 +37,8 @@ def reset(network: Network) -> None:
 def normalize(network: Network) -> Network:
     """A network with batch normalization in every layer that can have it: scale 1, mean 0, variance 1, the old bias.
 
-    Outputs stay, but for the 1e-5 that is added to each variance. normalize_net in darknet.c sets the variance to 0,
-    which makes them 300 times larger; and it leaves out all but convolutional and connected layers.
+    Outputs stay the same, except for the 1e-5 that is added to each variance. normalize_net in darknet.c sets the
+    variance to 0, which makes them 300 times larger, and only handles convolutional and connected layers.
     """
     graph = network.graph
     layers = [_with_key(node) for node in graph.nodes]
@@ -54,7 +54,7 @@ def normalize(network: Network) -> Network:
 
 
 def _normalized(network: Network) -> Iterator[tuple[str, nn.Module, nn.BatchNorm1d | nn.BatchNorm2d]]:
-    """Every product that batch normalization follows: its name, itself, the normalization."""
+    """The name and module of every product that batch normalization follows, with the normalization."""
     for name, part in network.named_modules():
         bn = getattr(part, "bn", None)
         if isinstance(bn, (nn.BatchNorm1d, nn.BatchNorm2d)):

@@ -1,4 +1,4 @@
-"""Weights for a part of a network, or from one."""
+"""Weights for a part of a network, or from a part of one."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from darknet_py.network.module import Network
 
 
 def partial(network: Network, path: str | Path, layers: int) -> None:
-    """Save the first layers alone, with `seen` 0: `.conv.N` files are made so (partial in darknet.c)."""
+    """Save only the first layers, with `seen` 0, as a `.conv.N` file (partial in darknet.c)."""
     weights.save(network, path, cutoff=layers, header=Header.of(network.graph.dialect))
 
 
 @torch.no_grad()
 def oneoff(network: Network, path: str | Path) -> None:
-    """Make a detector of a classifier's weights; `seen` becomes 0.
+    """Load a classifier's weights into a detector; `seen` becomes 0.
 
     The classifier is the network without its head, whose last convolution has a filter a class. Those filters go to
     the classes of every anchor. The others, for the box and objectness, keep a tenth of their weights and no bias;
@@ -48,7 +48,7 @@ def oneoff(network: Network, path: str | Path) -> None:
 
 
 def classifier_of(graph: Graph) -> Graph:
-    """The classifier that `oneoff` makes a detector of; raises `DarknetError` for a graph with another ending."""
+    """The classifier that `oneoff` starts from; raises `DarknetError` for a graph with another ending."""
     layer, head = _ending(graph)
     layers = [*(node.layer for node in graph.nodes[:-2]), replace(layer, filters=head.classes)]
     nodes = connect(graph.input_shape, layers)
@@ -56,7 +56,7 @@ def classifier_of(graph: Graph) -> Graph:
 
 
 def check_classifier(graph: Graph, path: str | Path) -> None:
-    """Raise what `oneoff` would for a detector's graph and a file; no memory is taken."""
+    """Raise what `oneoff` would raise for a detector's graph and a file; allocates no memory."""
     classifier = classifier_of(graph)
     loaded = weights.verify(classifier, path)
     if loaded.layers < max((node.index + 1 for node in classifier.nodes if node.blobs), default=0):
@@ -64,7 +64,7 @@ def check_classifier(graph: Graph, path: str | Path) -> None:
 
 
 def _ending(graph: Graph) -> tuple[Convolutional, GridHead]:
-    """The last two layers, which have to be a convolution and the head it feeds."""
+    """The last two layers, which must be a convolution and a head."""
     layers = [node.layer for node in graph.nodes[-2:]]
     if len(layers) == 2 and isinstance(layers[0], Convolutional) and isinstance(layers[1], GridHead):
         if not layers[0].batch_normalize:
@@ -74,9 +74,9 @@ def _ending(graph: Graph) -> tuple[Convolutional, GridHead]:
 
 
 def oneoff2(network: Network, path: str | Path, layer: int) -> None:
-    """Load a file into the layers from the first on, and once more into those from `layer` on; `seen` becomes 0.
+    """Load a file into the layers from the first on, and again into those from `layer` on; `seen` becomes 0.
 
-    For networks that hold another one twice. As in darknet.c the file may end early or go on.
+    For networks that contain another one twice. As in darknet.c the file may be shorter or longer.
     """
     count = len(network.layers)
     if not 0 <= layer < count:

@@ -1,4 +1,4 @@
-"""How much a network computes, and how fast."""
+"""Counts the operations of a network and times it."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ class Speed:
 
     @property
     def per_second(self) -> float:
-        """Evaluations a second."""
+        """Evaluations per second."""
         return self.evaluations / self.seconds
 
     @property
     def flops(self) -> float:
-        """Floating point operations a second."""
+        """Floating point operations per second."""
         return self.operations * self.per_second
 
 
 def operations(graph: Graph) -> int:
-    """Floating point operations of one picture, or of one step: 2 a multiplication with addition.
+    """Floating point operations of one picture, or of one time step: 2 per multiplication and addition.
 
-    Those of every layer with weights; numops in darknet.c leaves out local, deconvolutional and crnn layers.
+    They include every layer with weights; numops in darknet.c leaves out local, deconvolutional and crnn layers.
     """
     return sum(node.operations for node in graph.nodes)
 
 
 def speed(network: Network, evaluations: int = 1000, engine: Engine | None = None) -> Speed:
-    """Time so many passes of one black picture on the network's device (speed in darknet.c), by an engine if given.
+    """Time passes of one black picture on the network's device (speed in darknet.c), by an engine if given.
 
-    One pass before them is not counted: it is the one in which memory is taken and kernels are chosen.
+    A first pass, which allocates memory and chooses kernels, is not counted.
     """
     steps = network.graph.net.time_steps if network.graph.recurrent else 1
     x = torch.zeros(steps, *network.input_shape.dims, device=network.device, dtype=network.dtype)
@@ -63,6 +63,6 @@ def speed(network: Network, evaluations: int = 1000, engine: Engine | None = Non
 
 
 def _wait(device: torch.device) -> None:
-    """Until the device has done what it was given."""
+    """Wait until the device has finished."""
     if device.type != "cpu":
         torch.get_device_module(device).synchronize()

@@ -1,4 +1,4 @@
-"""Weights in numbers."""
+"""Statistics of stored weights."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Statistics:
 def statistics(network: Network) -> Iterator[Statistics]:
     """Mean, variance and root of the mean square of every tensor of a weights file (print_statistics in utils.c).
 
-    statistics_net in darknet.c knows connected layers with batch normalization alone, and of their weights looks at
-    as many as there are outputs.
+    statistics_net in darknet.c only handles connected layers with batch normalization, and reads only as many of their
+    weights as there are outputs.
     """
     for node in network.graph.nodes:
         for blob in node.blobs:
@@ -44,9 +44,9 @@ def statistics(network: Network) -> Iterator[Statistics]:
 
 
 def matrices(network: Network, layer: int) -> list[Tensor]:
-    """The weights of a layer as matrices, a row a filter or output; recurrent layers have several.
+    """The weights of a layer as matrices, one row per filter or output; recurrent layers have several.
 
-    Raises `DarknetError` where there is no such layer, or it has no weights.
+    Raises `DarknetError` if there is no such layer or it has no weights.
     """
     count = len(network.layers)
     if not 0 <= layer < count:

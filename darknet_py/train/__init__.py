@@ -1,4 +1,4 @@
-"""Training as the cfg says."""
+"""Trains a network as its cfg says."""
 
 from darknet_py.train.checkpoint import Checkpoint, Saver, base_name, check_place, resume_beside
 from darknet_py.train.distributed import ALONE, Share, World, joined, share_of

@@ -36,7 +36,7 @@ class World:
         return self.rank == 0
 
     def total(self, values: Tensor) -> Tensor:
-        """The sum over the processes; every one gets it."""
+        """The sum of a tensor of any shape over the processes, in each of them."""
         if self.size > 1:
             values = values.to(self.device, copy=True)
             dist.all_reduce(values)

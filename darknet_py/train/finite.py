@@ -1,4 +1,4 @@
-"""Where values stop being finite."""
+"""Finds the layer where NaN or infinity begins."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from darknet_py.network.module import Network
 
 
 class _FoundError(Exception):
-    """Ends a forward pass at the layer that was looked for."""
+    """Ends a forward pass at the first layer whose output is not finite."""
 
     def __init__(self, index: int) -> None:
         self.index = index
 
 
 def blame_output(network: Network, images: Tensor, amp: torch.dtype | None = None) -> str:
-    """Say which layer is the first whose output for these images is not finite, in the mode the network is in."""
+    """Name the first layer whose output for images (N, C, H, W) is not finite, in the network's current mode."""
     hooks = [module.register_forward_hook(_raising(index)) for index, module in enumerate(network.layers)]
     device = network.device
     try:
@@ -36,13 +36,13 @@ def blame_output(network: Network, images: Tensor, amp: torch.dtype | None = Non
 
 
 def blame_weights(network: Network) -> str | None:
-    """Say which weights are not finite, if some are; gradients come from the end, so that the last layer is named."""
+    """Name the weights that are not finite, if any; gradients flow from the end, so the last such layer is named."""
     bad = _layers(network)
     return bad and f"the last update made the weights of {bad} infinite or NaN"
 
 
 def check_start(network: Network) -> None:
-    """Raise `DarknetError` for weights that are not finite before the first update."""
+    """Raise `DarknetError` if weights are not finite before the first update."""
     if (bad := _layers(network)) is not None:
         raise DarknetError(
             f"the weights of {bad} are infinite or NaN before the first update: the file they come from is damaged, "
@@ -51,7 +51,7 @@ def check_start(network: Network) -> None:
 
 
 def _layers(network: Network) -> str | None:
-    """The layers with weights that are not finite, the last of them by name."""
+    """The last layer with weights that are not finite, and how many there are before it."""
     bad = network.not_finite()
     if not bad:
         return None
@@ -59,7 +59,7 @@ def _layers(network: Network) -> str | None:
 
 
 def diverged(when: str, cause: str, kept: Path | None) -> DarknetError:
-    """The error that ends a run; `kept` is what was saved last."""
+    """The error that ends a run; `kept` is the file that was saved last."""
     saved = f"{kept} is the last that was saved" if kept else "nothing was saved yet"
     return DarknetError(
         f"the loss is no longer finite {when}: {cause}; {saved}; "

@@ -1,4 +1,4 @@
-"""A process a GPU: starting them, passing signals on, waiting for them."""
+"""Starts one process per GPU, passes signals on and waits for the end."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import torch
 
 from darknet_py.errors import DarknetError
 
-STOPPED: Final = 130  # the exit code of a run that a signal stopped after it had saved
+STOPPED: Final = 130  # exit code of a run that saved and ended after a signal
 PATIENCE: Final = 0.1  # seconds between two looks at each process
 
 
 def check_gpus(devices: Sequence[int]) -> None:
-    """Raise `DarknetError` where there are no such GPUs."""
+    """Raise `DarknetError` if a GPU does not exist."""
     count = torch.cuda.device_count()
     if devices and max(devices) >= count:
         there = f"GPUs are counted from 0, and there are {count}" if count else "there is no GPU that torch can use"
@@ -29,9 +29,9 @@ def check_gpus(devices: Sequence[int]) -> None:
 
 
 def launch(devices: Sequence[int], argv: Sequence[str]) -> int:
-    """Run `python -m darknet_py ARGV` in a process a GPU, and give back the exit code.
+    """Run `python -m darknet_py ARGV` in one process per GPU; returns the exit code.
 
-    Signals go on to these processes. Where one fails the others are ended, as they would wait for it for ever.
+    Signals are passed on to the processes. If one fails, the others are ended, because they would wait for it for ever.
     """
     port, size = str(_free_port()), str(len(devices))
     common = {
@@ -54,14 +54,14 @@ def launch(devices: Sequence[int], argv: Sequence[str]) -> int:
 
 
 def _visible(devices: Sequence[int]) -> str:
-    """What CUDA_VISIBLE_DEVICES has to say for these of the GPUs that it lets this process see."""
+    """The value of CUDA_VISIBLE_DEVICES for a choice from the GPUs that it shows to this process."""
     seen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     return ",".join(seen[device] if device < len(seen) and seen[device] else str(device) for device in devices)
 
 
 @contextmanager
 def _passing_on(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """Send the signals that this process gets to others."""
+    """Pass the signals of this process on to others."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -82,7 +82,7 @@ def _passing_on(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
 
 
 def _waited_for(processes: Sequence[subprocess.Popen[bytes]]) -> int:
-    """The exit code of processes that all end well, or of the first that does not."""
+    """The exit code of the processes: 0, or that of the first that fails."""
     running = list(processes)
     while running:
         for process in running:
@@ -97,7 +97,7 @@ def _waited_for(processes: Sequence[subprocess.Popen[bytes]]) -> int:
 
 
 def _free_port() -> int:
-    """A port of this machine that nothing uses now."""
+    """A free port of this machine."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         port: int = server.getsockname()[1]

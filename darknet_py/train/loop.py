@@ -1,4 +1,4 @@
-"""The loop around the updates: samples and sizes, losses, and when to save, to measure and to end."""
+"""The training loop: samples and sizes, updates, and when to save, to measure and to end."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from darknet_py.train.step import Stepper
 
 @dataclass(frozen=True)
 class Result:
-    """How a training ended."""
+    """How a run ended."""
 
-    batch: int  # updates there are
-    updates: int  # updates that this run did
+    batch: int  # updates in all
+    updates: int  # updates of this run
     average: float  # the smoothed loss
-    stopped: bool  # by `stop`
-    complete: bool  # there are max_batches updates
+    stopped: bool  # whether `stop` ended it
+    complete: bool  # whether max_batches was reached
     saved: Path | None  # the last weights
 
 
@@ -53,12 +53,12 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     world: World = ALONE,
 ) -> Result:
-    """Train a network, on the device it is on, until there are the cfg's max_batches updates.
+    """Train a network on its device until the cfg's max_batches.
 
-    It goes on from `network.seen`, or with `resumed` exactly where that run was. After an update for which `stop` says
-    so it saves and ends. Of several processes each calls this; the first alone saves and tells `observers` and
-    `on_update`. Raises `DarknetError` where the network cannot be trained, and as soon as a loss or the weights are no
-    longer finite; what was saved last is still good then.
+    It continues from `network.seen`, or with `resumed` exactly where that run was. It saves and ends after an update
+    for which `stop` returns true. Every process of a distributed run calls this; only the first saves and calls
+    `observers` and `on_update`. Raises `DarknetError` if the network cannot be trained, and as soon as a loss or the
+    weights are not finite; the last saved file is still good then.
     """
     settings, history = settings or TrainSettings(), History() if history is None else history
     run = _Run(network, data, settings, world, history)
@@ -74,7 +74,7 @@ def train(
 
 
 class _Run:
-    """A training that is going on."""
+    """A run in progress."""
 
     def __init__(
         self, network: Network, data: PictureData, settings: TrainSettings, world: World, history: History
@@ -92,10 +92,10 @@ class _Run:
         self.saver: Saver | None = None
         if world.is_first and settings.folder is not None:
             self.saver = Saver(settings.folder, settings.name or base_name(network.graph), settings.manner.final)
-        self.rows = self.stepper.share.count * self.stepper.share.rows * world.size  # pictures an update
+        self.rows = self.stepper.share.count * self.stepper.share.rows * world.size  # pictures per update
 
     def restore(self, checkpoint: Checkpoint | None) -> None:
-        """Put everything where a run was, and plan the rest."""
+        """Restore the state of a run, and plan the rest of it."""
         if checkpoint is not None:
             checkpoint.restore(self.network)
             self.stepper.load_state_dict(checkpoint.values["stepper"])
@@ -107,7 +107,7 @@ class _Run:
         self.plan = Plan.of(self.settings, self.network.graph, self.stepper.batch, resumed=checkpoint is not None)
 
     def go(self, stop: Callable[[], bool]) -> Result:
-        """Update until the end."""
+        """Run all batches."""
         if self.saver is not None:
             self.saver.prepare()
         self.observers.started(self.stepper.batch, self.plan.last)
@@ -128,7 +128,7 @@ class _Run:
         return Result(batch, batch - self.plan.start, self.average, stopped=False, complete=True, saved=self._end())
 
     def _update(self, samples: Iterator[tuple[Tensor, Tensor]], stop: Callable[[], bool]) -> tuple[Update, bool]:
-        """Do one batch: what happened, and whether some process was told to stop."""
+        """Run one batch; returns its update, and whether a process wants to stop."""
         batch, seen, start, waited = self.stepper.batch, self.network.seen, time.perf_counter(), 0.0
         size, resized = self.plan.size(batch), self.plan.resizes(batch)
         if resized:
@@ -139,7 +139,7 @@ class _Run:
             images, truth = next(samples)
             waited += time.perf_counter() - asked
             losses = self.stepper.accumulate(images, truth)
-            found.append(replace(losses, objective=losses.objective.detach()))  # so that its graph is not kept
+            found.append(replace(losses, objective=losses.objective.detach()))  # frees its graph
         cost, stopped, lines = self._fetch(found, stop())
         if not math.isfinite(cost):
             raise self._blame(batch, seen, found)
@@ -163,7 +163,7 @@ class _Run:
         return update, stopped
 
     def _fetch(self, found: Sequence[Losses], stop: bool) -> tuple[float, bool, tuple[str, ...]]:
-        """The cost of the batch, whether to stop, and the lines of this process; this waits for the device, once."""
+        """The cost of the batch, whether to stop, and the lines of this process; waits for the device once."""
         own = torch.stack([losses.cost for losses in found])
         common = self.world.total(torch.stack((own.sum(), torch.full_like(own[0], float(stop)))))
         statistics = [values for losses in found for values in losses.statistics]
@@ -176,7 +176,7 @@ class _Run:
         return cost, stopped > 0, tuple(lines)
 
     def _fit(self, width: int, height: int) -> None:
-        """Make the network take an input size; most take any as they are."""
+        """Resize the network, unless it takes any input size as it is."""
         if not self.network.input_shape.is_image:
             return
         old, new = self.network.graph.nodes, self.network.graph.resized(width, height).nodes
@@ -185,7 +185,7 @@ class _Run:
             self.network.to(self.network.device)
 
     def _measure(self, batch: int, stop: Callable[[], bool]) -> bool:
-        """Measure the network at the cfg's size; gives whether that was cut short because of `stop`."""
+        """Measure the network at the cfg's size; returns whether `stop` cut that short."""
         size = self.network.input_shape.w, self.network.input_shape.h
         self._fit(*self.plan.own_size)
         try:
@@ -196,12 +196,12 @@ class _Run:
         finally:
             self._fit(*size)
         if scores is None:
-            return self.world.size == 1  # the others hear of it with the next batch
+            return self.world.size == 1  # the other processes learn of it with the next batch
         self.observers.measured(batch, scores)
         return False
 
     def _save(self, update: Update, *, ending: bool) -> None:
-        """Save what is due after an update; an error of that ends a run that ends anyway."""
+        """Save what is due after an update; errors are fatal only at the end of the run."""
         number, backs_up = self.plan.number(update), ending or self.plan.backs_up(update.batch)
         if self.saver is None or (number is None and not backs_up):
             return
@@ -217,7 +217,7 @@ class _Run:
             self.observers.failed(f"{error}; training goes on")
 
     def _end(self) -> Path | None:
-        """Save the weights of a run that is complete."""
+        """Save the weights of a complete run."""
         if self.saver is None:
             return None
         self._check_weights()
@@ -235,12 +235,12 @@ class _Run:
             raise diverged(f"after batch {self.stepper.batch}", cause, self.saver.last if self.saver else None)
 
     def _blame(self, batch: int, seen: int, found: Sequence[Losses]) -> DarknetError:
-        """The error of a loss that is not finite: where it comes from."""
+        """The error about a loss that is not finite, with its cause."""
         kept = self.saver.last if self.saver else None
         bad = [place for place, losses in enumerate(found) if not math.isfinite(losses.cost)]
         cause = blame_weights(self.network)
         if cause is None and bad:
             keys = self.plan.mini_batch(batch, self.stepper.share, bad[0], seen)
-            images, _ = next(batches(self.data, [keys]))  # the same ones again: they follow from the keys
+            images, _ = next(batches(self.data, [keys]))  # the same pictures as before: they follow from the keys
             cause = blame_output(self.network, images, self.settings.amp)
         return diverged(f"in batch {batch + 1}", cause or "in another process", kept)

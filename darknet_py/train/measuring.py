@@ -1,4 +1,4 @@
-"""Measuring in the middle of a training, which may be told to stop meanwhile."""
+"""Measures during a run, which may be stopped meanwhile."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from darknet_py.train.settings import TrainSettings
 
 
 class _StoppedError(Exception):
-    """Measuring was cut short."""
+    """Ends measuring early."""
 
 
 def measure_until(stop: Callable[[], bool], network: Network, settings: TrainSettings) -> Scores | None:
-    """The scores on the pictures of `settings.valid`, or None as soon as `stop` says so."""
+    """The scores on the pictures of `settings.valid`, or None if `stop` returns true meanwhile."""
 
     def progress(_done: int, _total: int) -> None:
         if stop():

@@ -1,4 +1,4 @@
-"""How a network lies in memory while it trains on the CPU."""
+"""Reuses memory and orders weights for training on the CPU."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from darknet_py.network.module import Network
 
 
 def arrange(network: Network, rows: int) -> None:
-    """Let layers use their memory anew in every step, and choose the order of each convolution; CPU only.
+    """Let layers reuse their memory in every step, and choose the memory format of each convolution; CPU only.
 
-    `rows` are those of a mini-batch. A convolution brings its input into the order of its weights.
+    `rows` is the size of a mini-batch. A convolution converts its input to the memory format of its weights.
     """
     _keep(network, on=True)
     for node, module in zip(network.graph.nodes, network.layers, strict=True):
@@ -22,7 +22,7 @@ def arrange(network: Network, rows: int) -> None:
 
 
 def release(network: Network) -> None:
-    """Give the memory back that `arrange` lets layers keep."""
+    """Free the memory that `arrange` lets layers keep."""
     _keep(network, on=False)
 
 
@@ -33,10 +33,10 @@ def _keep(network: Network, *, on: bool) -> None:
 
 
 def _order(node: Node, rows: int) -> torch.memory_format:
-    """The order of a convolution's weights; those of 1 x 1 have both at once, and any input is good for them.
+    """The memory format of a convolution's weights; those of 1 x 1 have both formats at once.
 
-    channels_last is the faster one. But then torch reorders the gradient of the weights, which takes longer than it
-    gains where there are more of them than values in the mini-batch.
+    channels_last is the faster one. But with it torch reorders the gradient of the weights, which costs more than it
+    gains if there are more weights than values in the mini-batch.
     """
     heavy = node.parameters > rows * (node.inputs[0].size + node.shape.size)
     return torch.contiguous_format if heavy else torch.channels_last

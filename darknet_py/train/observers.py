@@ -1,4 +1,4 @@
-"""What a run tells those who watch it, and what it remembers of its losses."""
+"""Observers, which a run calls with updates, measurements and files; `History` remembers the losses."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from darknet_py.errors import DarknetError
 if TYPE_CHECKING:
     from darknet_py.evaluate import Scores
 
-POINTS: Final = 1 << 14  # updates that a history keeps; of longer runs every second, fourth, ...
+POINTS: Final = 1 << 14  # points that a history keeps; of longer runs every second, fourth, ... update
 
 
 @dataclass(frozen=True)
 class Update:
     """One update of the weights."""
 
-    batch: int  # updates done, with this one
-    loss: float  # of a picture
-    average: float  # .9 of the average before and .1 of the loss
+    batch: int  # updates so far, including this one
+    loss: float  # per picture
+    average: float  # .9 of the previous average plus .1 of the loss
     rate: float
     seconds: float  # without waiting for pictures
     loaded: float  # seconds of waiting for pictures
-    pictures: int  # in this update
+    pictures: int  # of this update
     seen: int  # pictures in all
     listed: int  # pictures in the list
     size: tuple[int, int]  # width and height of the input
-    resized: bool  # whether the size was drawn for this update
+    resized: bool  # whether the size was drawn anew for this update
     lines: tuple[str, ...] = ()  # Darknet's lines of the layers with a loss, mini-batch by mini-batch
 
     @property
     def epoch(self) -> float:
-        """How often the list was gone through."""
+        """How many times the list was gone through."""
         return self.seen / self.listed
 
     @property
@@ -50,19 +50,19 @@ class Update:
 
 
 class Observer:
-    """Is told what happens in a run; derived classes do something with it."""
+    """Called by a run; derived classes override what they want to know."""
 
     def started(self, batch: int, end: int | None) -> None:
-        """The run starts, or goes on, after so many updates; with `end` it is over, if it has an end."""
+        """The run starts or continues after `batch` updates, and ends at `end`, if it has an end."""
 
     def updated(self, update: Update) -> None:
-        """The weights were updated."""
+        """The weights have been updated."""
 
     def measured(self, batch: int, scores: Scores) -> None:
-        """The network was measured on the validation list."""
+        """The network has been measured on the validation list."""
 
     def saved(self, path: Path) -> None:
-        """Weights were saved."""
+        """Weights have been saved."""
 
     def failed(self, message: str) -> None:
         """Something went wrong that does not end the run."""
@@ -72,7 +72,7 @@ class Observer:
 
 
 class Observers(Observer):
-    """Several of them, told one after the other; `on_update` is told of updates."""
+    """Several observers, called in order; `on_update` is called for updates."""
 
     def __init__(self, observers: Sequence[Observer], on_update: Callable[[Update], None] | None = None) -> None:
         self.observers, self.on_update = observers, on_update
@@ -105,7 +105,7 @@ class Observers(Observer):
 
 
 class History(Observer):
-    """The losses and the mean average precision of a run so far."""
+    """The losses and the mean average precisions of a run so far."""
 
     def __init__(self) -> None:
         self.every = 1  # batches between two points
@@ -123,7 +123,7 @@ class History(Observer):
 
     @property
     def scores(self) -> torch.Tensor:  # (n, 2) of float64
-        """Batch and mean average precision (IoU .5, area under the curve) of each time it was measured."""
+        """Batch and mean average precision (IoU .5, area under the curve) of each measurement."""
         return _table(self._scores, 2)
 
     def updated(self, update: Update) -> None:
@@ -138,11 +138,11 @@ class History(Observer):
         self._scores.extend((batch, scores.mean_average_precision()))
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it as plain tensors and numbers."""
+        """The history as plain tensors and numbers."""
         return {"every": self.every, "losses": self.losses, "scores": self.scores}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state_dict`; raises `DarknetError` for what is none."""
+        """Restore a `state_dict`; raises `DarknetError` if it is not one of a history."""
         try:
             self.every = max(int(state["every"]), 1)
             self._losses = array("d", state["losses"].view(-1, 4).flatten().tolist())

@@ -1,4 +1,4 @@
-"""Darknet's two ways to update weights (update_*_layer_gpu and adam_update_gpu)."""
+"""Darknet's two optimizers (update_*_layer_gpu and adam_update_gpu)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class DarknetSGD(torch.optim.Optimizer):
     """Momentum: v = momentum v - gradient - decay batch w, then w += rate / batch v.
 
     Gradients are sums over the `batch` rows of an update. A parameter without a gradient still moves: decay and
-    momentum act on it, as they do in the C program on layers that `stopbackward` cuts off.
+    momentum act on it, as in the C program on layers that `stopbackward` cuts off.
     """
 
     def __init__(self, network: Network) -> None:
-        """Take over a network's parameters, in groups of those that are updated alike."""
+        """The parameters of a network, grouped by how they are updated."""
         net = network.graph.net
         defaults = {
             "lr": net.learning_rate, "momentum": net.momentum, "decay": net.decay, "clip": net.clip,
@@ -73,12 +73,12 @@ class DarknetSGD(torch.optim.Optimizer):
         torch._foreach_add_(weights, velocity, alpha=rate)
 
     def _buffers(self, group: dict[str, Any], name: str) -> list[Tensor]:
-        """A tensor a parameter, zeros at first."""
+        """One tensor per parameter, zeros at first."""
         states = [self.state[weight] for weight in group["params"]]
         for state, weight in zip(states, group["params"], strict=True):
             if name not in state:
                 state[name] = torch.zeros_like(weight)
-            elif not _alike(state[name], weight):  # of a run that had the weights in another order
+            elif not _alike(state[name], weight):  # from a run with another memory format of the weights
                 state[name] = torch.empty_like(weight).copy_(state[name])
         return [state[name] for state in states]
 
@@ -120,7 +120,7 @@ def optimizer_of(network: Network) -> DarknetSGD:
 
 
 def cpu_optimizer_of(network: Network) -> DarknetSGD:
-    """The optimizer of the CPU build, which knows neither adam nor clip."""
+    """The optimizer of the CPU build, which has neither adam nor clip."""
     optimizer = DarknetSGD(network)
     for group in optimizer.param_groups:
         group["clip"] = 0.0
@@ -129,9 +129,9 @@ def cpu_optimizer_of(network: Network) -> DarknetSGD:
 
 @dataclass(frozen=True)
 class _Kind:
-    """What tells one way to update from another."""
+    """How a group of parameters is updated."""
 
-    scale: float  # factor on the rate
+    scale: float  # factor of the learning rate
     decays: bool
     clips: bool
     adam: bool
@@ -145,7 +145,7 @@ def _kinds(network: Network) -> dict[_Kind, list[Tensor]]:
 
 
 def _parameters(network: Network) -> Iterator[tuple[_Kind, Tensor]]:
-    """All that is learned, in the order of the layers."""
+    """All trained parameters, in the order of the layers."""
     for node in network.graph.nodes:
         if node.layer.update.trained:
             for blob in node.blobs:
@@ -170,14 +170,14 @@ def _group(kind: _Kind, members: list[Tensor]) -> dict[str, Any]:
 
 
 def _fits_one_pass(weights: Sequence[Tensor], momentum: float) -> bool:
-    """Whether torch's fused SGD can do an update: it reads all memory in order, and without momentum keeps none."""
+    """Whether torch's fused SGD can do an update: it needs one memory order, and keeps no state without momentum."""
     if not momentum or any(weight.device.type != "cpu" for weight in weights):
         return False
     return all(weight.grad is not None and _alike(weight.grad, weight) for weight in weights)
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors of one shape have their values in the same order in memory."""
+    """Whether two tensors of one shape have the same order in memory."""
     sides = zip(one.shape, one.stride(), other.stride(), strict=True)
     return all(mine == theirs for size, mine, theirs in sides if size > 1)
 

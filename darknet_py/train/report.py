@@ -1,4 +1,4 @@
-"""What a run leaves to look at: a table, TensorBoard's files, a chart."""
+"""Observers that write a table, TensorBoard's files or a chart."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ PAUSE: Final = 30.0  # seconds between two drawings of a chart
 
 
 class CsvLog(Observer):
-    """A row an update, and a row with `map` alone each time the network was measured.
+    """Writes one row per update, and one with only `map` per measurement.
 
-    Rows that are there already stay up to the batch that the run starts from, so that none is there twice. Raises
-    `DarknetError` for a file that holds something else.
+    Existing rows stay up to the batch that the run starts from, so that none appears twice. Raises `DarknetError` for a
+    file that holds something else.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -73,7 +73,7 @@ class CsvLog(Observer):
 
 
 def _rows(path: Path) -> list[list[str]]:
-    """The whole rows of a log that is there."""
+    """The complete rows of an existing log."""
     if not path.exists():
         return []
     try:
@@ -92,7 +92,7 @@ def _line(row: Iterable[object]) -> str:
 
 
 class TensorBoard(Observer):
-    """Loss, rate and mean average precision for TensorBoard; raises `DarknetError` where it is not installed."""
+    """Loss, rate and mean average precision for TensorBoard; raises `DarknetError` if it is not installed."""
 
     def __init__(self, folder: str | Path) -> None:
         try:
@@ -103,7 +103,7 @@ class TensorBoard(Observer):
         self._folder, self._writer = str(folder), None
 
     def started(self, batch: int, end: int | None) -> None:
-        self._writer = self._new(self._folder, purge_step=batch + 1)  # hides what came after, in a run that was killed
+        self._writer = self._new(self._folder, purge_step=batch + 1)  # hides the later points of a killed run
 
     def updated(self, update: Update) -> None:
         values = {"loss": update.loss, "average": update.average, "rate": update.rate, "size": update.size[0]}
@@ -123,9 +123,9 @@ class TensorBoard(Observer):
 
 
 class Chart(Observer):
-    """Draws a history when weights are saved, now and then, and at the end.
+    """Draws a history when weights are saved, at intervals, and at the end.
 
-    Where that cannot be, `report` is told once; with `needed` it is an error before the run starts.
+    If it cannot be drawn, `report` is called once; with `needed` that is an error before the run starts.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class Chart(Observer):
     ) -> None:
         self.path, self.history, self.title = Path(path), history, title
         self._report, self._works, self._needed = report, True, needed
-        self._drawn, self._due = 0, 0.0  # points that are in it, and when it may be drawn again
+        self._drawn, self._due = 0, 0.0  # points in the chart, and when it may be drawn again
 
     def started(self, batch: int, end: int | None) -> None:
         clear_parts(self.path.parent)

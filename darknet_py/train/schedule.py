@@ -1,4 +1,4 @@
-"""The learning rate at a batch (get_current_rate in network.c)."""
+"""The learning rate of a batch (get_current_rate in network.c)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import torch
 from darknet_py.errors import CfgError
 from darknet_py.network.net import Net
 
-MAX_EXPONENT: Final = 700.0  # e to more than that is no double
+MAX_EXPONENT: Final = 700.0  # e to a larger power overflows a double
 
 
 def rate_at(net: Net, batch: int, generator: torch.Generator | None = None) -> float:
-    """The learning rate of [net] when `batch` updates are done; the C program's first update is made at batch 1.
+    """The learning rate of [net] after `batch` updates; the C program makes its first update at batch 1.
 
-    `generator` draws the rate of policy random. Raises `CfgError` where the policy lacks a key.
+    `generator` draws the rate of policy random. Raises `CfgError` if the policy lacks a key.
     """
     if batch < net.burn_in:
         return net.learning_rate * _power(batch / net.burn_in, net.power)
@@ -34,7 +34,7 @@ def _step(net: Net, batch: int) -> float:
 
 
 def _steps(net: Net, batch: int) -> float:
-    """Scales up to the first step that is ahead; the C program compares without a sign, so one below 0 always is."""
+    """Scales up to the first step ahead; the C program compares unsigned numbers, so a negative one is always ahead."""
     if len(net.scales) < len(net.steps):
         raise CfgError(f"[net] policy=steps has {len(net.steps)} steps and {len(net.scales)} scales", net.where)
     passed = next((count for count, step in enumerate(net.steps) if step > batch or step < 0), len(net.steps))
@@ -48,12 +48,12 @@ def _poly(net: Net, batch: int) -> float:
 
 
 def _sigmoid(net: Net, batch: int) -> float:
-    """A fall around `step`; the C program's difference has no sign, so that its rate is 0 before."""
+    """A fall around `step`; the C program subtracts unsigned numbers, so its rate is 0 before."""
     return 1 / (1 + math.exp(min(net.gamma * (batch - net.step), MAX_EXPONENT)))
 
 
 def _power(base: float, exponent: float) -> float:
-    """`base`, a float in the C program, to the power `exponent`; infinite where it is beyond a double."""
+    """`base`, a float in the C program, to the power `exponent`; infinite if a double overflows."""
     try:
         return math.pow(np.float32(base), exponent)
     except (OverflowError, ValueError):

@@ -1,4 +1,4 @@
-"""What can be chosen about a training beside the cfg, and what Darknet's commands do differently."""
+"""Settings of a run that are not in the cfg, and how Darknet's training commands differ."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from darknet_py.train.sizes import CLASSIFIER as CLASSIFIER_SIZES
 from darknet_py.train.sizes import DETECTOR as DETECTOR_SIZES
 from darknet_py.train.sizes import Sizes
 
-SMALL: Final = 1 << 18  # pixels of a mini-batch that are loaded faster here than in another process
+SMALL: Final = 1 << 18  # mini-batches of fewer pixels load faster in this process than in a worker
 
 
 @dataclass(frozen=True)
 class Manner:
-    """What tells `detector train`, `classifier train` and `yolo train` from each other."""
+    """The differences between `detector train`, `classifier train` and `yolo train`."""
 
-    sizes: Sizes  # those of random=1
+    sizes: Sizes  # the sizes of random=1
     draws_sizes: Callable[[Graph], bool]  # whether the cfg asks for them
     backup_every: int  # batches between two NAME.backup
-    number: Callable[[Update], int | None]  # the N where this update gets a NAME_N.weights
+    number: Callable[[Update], int | None]  # the N if this update gets a NAME_N.weights
     final: str  # added to the name at the end
-    endless: bool  # whether max_batches=0 is training without end
+    endless: bool  # whether max_batches=0 trains without end
 
 
 def _head_random(graph: Graph) -> bool:
@@ -51,7 +51,7 @@ def _by_hundreds(every: int) -> Callable[[Update], int | None]:
 
 
 def _epoch(update: Update) -> int | None:
-    """The number of an epoch where this update ends it."""
+    """The number of the epoch that ends with this update, if one does."""
     epochs = update.seen // update.listed
     return epochs if epochs > (update.seen - update.pictures) // update.listed else None
 
@@ -64,15 +64,15 @@ MANNERS: Final[Mapping[str, Manner]] = {"detector": DETECTOR, "classifier": CLAS
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How to train, beside what the cfg says."""
+    """How to train, in addition to the cfg."""
 
     folder: Path | None = None  # where weights go; None saves nothing
-    name: str = ""  # that they get; empty is the cfg's
+    name: str = ""  # the name of the weights; empty for the cfg's
     manner: Manner = DETECTOR
     seed: int = 0
-    batches: int | None = None  # updates of this run at most; rates follow the cfg's max_batches all the same
+    batches: int | None = None  # the most updates of this run; rates follow the cfg's max_batches all the same
     save_every: int | None = None  # batches between two NAME.backup, instead of the manner's
-    sizes: tuple[int, int] | None = None  # the smallest and the largest of random=1
+    sizes: tuple[int, int] | None = None  # the smallest and the largest size of random=1
     workers: int = 0  # processes that load pictures
     amp: torch.dtype | None = None  # autocast in this type
     compile: bool = False
@@ -80,10 +80,10 @@ class TrainSettings:
     deterministic: bool = False
     valid: Sequence[str] = ()  # pictures to measure on
     names: Sequence[str] = field(default=(), repr=False)
-    map_every: int = 0  # batches between two measurements; 0 is never
+    map_every: int = 0  # batches between two measurements; 0 for none
 
 
 def default_workers(device: str, values: int) -> int:
-    """Processes that load pictures where nothing else is said; `values` are the pixels of a mini-batch."""
+    """The default number of processes that load pictures; `values` are the pixels of a mini-batch."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return 0 if values < SMALL else min(cores, 2 if device == "cpu" else 8)

@@ -1,4 +1,4 @@
-"""The input sizes that random=1 trains at."""
+"""The input sizes of random=1."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from darknet_py.errors import DarknetError
 
 @dataclass(frozen=True)
 class Sizes:
-    """Which sizes are drawn, and when: one of `low`, `low + step`, ... `high` for so many batches."""
+    """Which sizes are drawn and when: one of `low`, `low + step`, ... `high` every `every` batches."""
 
     low: int = 320
     high: int = 608
     step: int = 32
     every: int = 10  # batches between two draws
-    last: int = 200  # so many batches before the end all are `high`; 0 for none
+    last: int = 200  # the last batches, which all have the size `high`; 0 for none
 
     def __post_init__(self) -> None:
-        """Raise `DarknetError` for a range that holds no size."""
+        """Raise `DarknetError` for a range without a size."""
         if not 0 < self.step <= self.low <= self.high or self.low % self.step or self.high % self.step:
             raise DarknetError(
                 f"sizes from {self.low} to {self.high}: both have to be multiples of {self.step}, the smaller first"
@@ -33,9 +33,9 @@ CLASSIFIER: Final = Sizes(low=128, high=448, every=40, last=0)  # examples/class
 
 
 def size_at(seed: int, batch: int, max_batches: int, sizes: Sizes = DETECTOR) -> int:
-    """Width and height of the input when `batch` updates are done.
+    """Width and height of the input after `batch` updates.
 
-    It depends on nothing else, so that a resumed run goes on as it would have.
+    They depend on nothing else, so a resumed run continues as it would have.
     """
     turn = batch // sizes.every
     if sizes.last and turn * sizes.every + sizes.last > max_batches:

@@ -1,4 +1,4 @@
-"""One update of the weights: mini-batches through the network, gradients added up, the optimizer's step."""
+"""Updates the weights: runs mini-batches, adds up gradients and takes the optimizer's step."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OPTIMIZERS = {"gpu": optimizer_of, "cpu": cpu_optimizer_of}
 
 
 class Stepper:
-    """Trains a network batch by batch, where it is.
+    """Trains a network batch by batch on its device.
 
     For every update `accumulate` is called for each of the `share.count` mini-batches, then `update`. `amp` is the
     type of autocast. What layers draw follows from `seed` and the number of pictures seen, so that a resumed run
@@ -50,7 +50,7 @@ class Stepper:
         seed: int = 0,
         build: Build = "gpu",
     ) -> None:
-        """Raise `DarknetError` where the cfg gives nothing to train, or a batch that cannot be shared."""
+        """Raise `DarknetError` if the cfg has nothing to train, or a batch that cannot be shared."""
         after_fork()
         self.network, self.world, self.amp, self.seed = network, world, amp, seed
         if compile:
@@ -73,21 +73,21 @@ class Stepper:
 
     @property
     def batch(self) -> int:
-        """How many updates the pictures seen so far make (get_current_batch)."""
+        """The updates so far, from the pictures seen (get_current_batch)."""
         return self.network.seen // self._total
 
     @property
     def _total(self) -> int:
-        """Rows of an update, of all processes."""
+        """Rows of an update over all processes."""
         return self.share.count * self.share.rows * self.world.size
 
     def rate_at(self, batch: int) -> float:
-        """The learning rate when `batch` updates are done; policy random draws the same for the same batch."""
+        """The learning rate after `batch` updates; policy random draws the same for the same batch."""
         generator = torch.Generator().manual_seed(_number(self.seed, batch))
         return rate_at(self.network.graph.net, batch, generator)
 
     def accumulate(self, images: Tensor, truth: Tensor) -> Losses:
-        """Forward and backward of one mini-batch; its gradients are added to those before it."""
+        """Run images (N, C, H, W) and truth (N, T) forward and backward; gradients add up until `update`."""
         device, last = self.network.device, self._done + 1 == self.share.count
         images, truth = images.to(device, non_blocking=True), truth.to(device, non_blocking=True)
         if self.channels_last and images.ndim == 4:
@@ -101,14 +101,14 @@ class Stepper:
             autocast = torch.autocast(device.type, self.amp, enabled=self.amp is not None)
             with self._drawing(seen), autocast, following(self.build, self._follow):
                 losses: Losses = self._run(images, truth, seen)
-            if not self._done:  # not before: memory of the old gradients serves the new ones
+            if not self._done:  # only now: the new gradients reuse the memory of the old ones
                 self.network.zero_grad(set_to_none=True)
             losses.objective.backward()
         self._done += 1
         return losses
 
     def update(self) -> None:
-        """Change the weights by the gradients added up, at the rate of this batch, and start anew."""
+        """Change the weights by the sum of the gradients, at the rate of this batch, and start a new sum."""
         if self.world.size > 1:
             self._statistics.combine()
             self.network.seen += self._done * self.share.rows * (self.world.size - 1)
@@ -121,16 +121,16 @@ class Stepper:
         self.optimizer.step()
 
     def close(self) -> None:
-        """Give back the memory that layers keep between steps; going on after that is only slower."""
+        """Free the memory that layers keep between steps; training can go on, only slower."""
         release(self.network)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs beside the network's own state: plain tensors and numbers."""
+        """The state that a resumed run needs besides the network's own, as plain tensors and numbers."""
         recurrent = [module.state for module in self.network.recurrent()]
         return {"optimizer": self.optimizer.state_dict(), "seen": self.network.seen, "recurrent": recurrent}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state_dict` of the same cfg; raises `DarknetError` where it does not fit."""
+        """Restore a `state_dict` of the same cfg; raises `DarknetError` if it does not fit."""
         try:
             self.optimizer.load_state_dict(state["optimizer"])
             self.network.seen = int(state["seen"])
@@ -141,12 +141,12 @@ class Stepper:
         self.rate = self.rate_at(self.batch)
 
     def _alone(self) -> AbstractContextManager[None]:
-        """Nothing is sent between processes for the gradients of this mini-batch."""
+        """Keep processes from exchanging the gradients of this mini-batch."""
         return self._run.no_sync() if isinstance(self._run, DistributedDataParallel) else nullcontext()
 
     @contextmanager
     def _drawing(self, seen: int) -> Iterator[None]:
-        """Random numbers that depend on nothing but the seed and `seen`; others' are left as they are."""
+        """Random numbers that depend only on the seed and `seen`; other generators keep their state."""
         if not self._draws:
             yield
             return
@@ -179,5 +179,5 @@ def _has_unused(network: Network) -> bool:
 
 
 def _number(seed: int, count: int) -> int:
-    """A seed for torch that follows from two numbers."""
+    """A seed for torch, made from two numbers."""
     return int(np.random.SeedSequence((seed, count)).generate_state(1)[0])

@@ -68,11 +68,11 @@ def other_outputs(graph: Graph, slots: Sequence[Slot], values: int) -> dict[int,
     sizes = {i: sum(slot.size for slot in slots if slot.node.index == i) // outputs_of(graph.nodes[i]) for i in feeds}
     if feeds and all(sizes.values()):
         fixed = slots[-1].end - sum(size * outputs_of(graph.nodes[i]) for i, size in sizes.items())
-        fixed += sum(size * _anchors(feeds[i]) * feeds[i].leading for i, size in sizes.items())
-        each = sum(size * _anchors(feeds[i]) for i, size in sizes.items())
+        fixed += sum(size * len(feeds[i].own_anchors) * feeds[i].leading for i, size in sizes.items())
+        each = sum(size * len(feeds[i].own_anchors) for i, size in sizes.items())
         classes, left = divmod(values - fixed, each)
         if 0 < classes < MOST_OUTPUTS and not left:
-            return {i: _anchors(head) * (head.leading + classes) for i, head in feeds.items()}
+            return {i: len(head.own_anchors) * (head.leading + classes) for i, head in feeds.items()}
     count = _outputs_of_last(slots, values)
     return {slots[-1].node.index: count} if count and len(feeds) < 2 else {}
 
@@ -87,7 +87,9 @@ def class_layers(graph: Graph) -> dict[int, GridHead]:
 def described(graph: Graph, outputs: Mapping[int, int]) -> str:
     """Such numbers of filters or outputs in words, with the number of classes that they are for."""
     feeds = class_layers(graph)
-    found = {count / _anchors(feeds[i]) - feeds[i].leading if i in feeds else 0.0 for i, count in outputs.items()}
+    found = {
+        count / len(feeds[i].own_anchors) - feeds[i].leading if i in feeds else 0.0 for i, count in outputs.items()
+    }
     classes = found.pop() if len(found) == 1 else 0.0
     of = f" (classes={classes:.0f})" if classes >= 1 and classes.is_integer() else ""
     named = (f"{graph.nodes[i].layer.counts}={count} in {graph.nodes[i]}" for i, count in outputs.items())
@@ -137,7 +139,3 @@ def _outputs_of_last(slots: Sequence[Slot], values: int) -> int | None:
         return None
     count, left = divmod(values - mine[0].start, each)
     return count if 0 < count < MOST_OUTPUTS and not left else None
-
-
-def _anchors(head: GridHead) -> int:
-    return len(head.anchor_boxes)

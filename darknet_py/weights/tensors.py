@@ -22,15 +22,15 @@ def opened(path: Path, *, whole: bool = False) -> StateDict:
         pass
     try:
         with safe_open(path, "pt") as file:
-            keys = file.keys()
+            keys, metadata = file.keys(), file.metadata() or {}
             if len(keys) > MOST:
                 raise WeightsError(f"it has {len(keys)} tensors; more than {MOST} are no network's")
             tensors = {key: file.get_tensor(key) for key in keys}
-            return StateDict(_in_memory(path, tensors) if whole else tensors, file.metadata() or {}, "safetensors")
     except SafetensorError as error:
         raise WeightsError(f"this is no whole safetensors file: {error}") from error
     except (TypeError, ValueError, RuntimeError) as error:  # of torch, for sizes beyond its integers
         raise WeightsError("this is no whole safetensors file: it has a shape that cannot be") from error
+    return StateDict(_in_memory(path, tensors) if whole else tensors, metadata, "safetensors")
 
 
 def _in_memory(path: Path, mapped: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import darknet_py
+from darknet_py.boxes.suppress import Nms
 from darknet_py.cfg import parse
 from darknet_py.cfg.dialect import DARKNET, Dialect, Fit
 from darknet_py.cfg.dialects import ALEXEYAB, DIALECTS, chosen
@@ -43,7 +44,7 @@ YOLO = "[convolutional]\nfilters=6\n[yolo]\nclasses=1\nanchors=1,1\n"
 def toy(monkeypatch: pytest.MonkeyPatch) -> Dialect:
     """A dialect with a section, keys, words and a `[net]` of its own, and something that is not built."""
     unbuilt = Unbuilt(frozenset({"later"}), frozenset(), {"route": {"swap": lambda _section, _value: True}}, {})
-    made = DARKNET.child("toy", "the toy program", unbuilt=unbuilt, fit=Fit.STRETCH, version=(0, 3, 1))
+    made = DARKNET.child("toy", "the toy program", unbuilt=unbuilt, fit=Fit.STRETCH, nms=0.6, version=(0, 3, 1))
     monkeypatch.setitem(DIALECTS, "toy", made)
 
     @made.register("convolutional")
@@ -172,6 +173,13 @@ def test_a_detector_fits_as_its_dialect_does(toy: Dialect) -> None:
     )
     assert letterboxed[:, 0].eq(0.5).all()
     assert not stretched.any()
+
+
+def test_boxes_suppress_each_other_as_in_the_dialect_where_nothing_else_is_asked_for(toy: Dialect) -> None:
+    darknets, toys = (Detector(Network(Graph.parse(NET + CONV + more + YOLO))) for more in ("", "wide=1\n"))
+    assert darknets.suppression() == Nms("class", 0.45)
+    assert toys.suppression() == Nms("class", 0.6)
+    assert toys.suppression(0) == Nms("class", 0)
 
 
 def test_weights_have_the_version_of_their_dialect(toy: Dialect, tmp_path: Path) -> None:

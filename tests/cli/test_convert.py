@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import torch
 
 from darknet_py.cli import convert as verbs
 from darknet_py.cli import main
+from darknet_py.convert.formats import MODULES
 from darknet_py.weights import Header
 from darknet_py.weights.projects import LAYOUTS
 from tests.support.places import GOLDEN
@@ -89,6 +91,11 @@ def test_a_failed_check_is_exit_code_1(tmp_path, monkeypatch, capsys):
 
 def test_the_layouts_offered_are_those_there_are():
     assert tuple(LAYOUTS) == verbs.LAYOUTS
+
+
+def test_the_help_names_every_suffix(capsys):
+    assert main(["convert", "--help"]) == 0
+    assert MODULES.keys() <= set(re.findall(r"\.\w+", capsys.readouterr().out))
 
 
 @pytest.mark.parametrize("verb", [["inspect"], ["convert", "--inspect"]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from PIL import Image
 
 from darknet_py.cli import main
-from darknet_py.engine import Engine
+from darknet_py.cli.options import engine_argument
+from darknet_py.engine import ENGINES, Engine
 from darknet_py.network import Network
 from tests.support.engines import AVAILABLE, needs_engine
 from tests.support.places import GOLDEN
@@ -45,12 +47,12 @@ def here(tmp_path, monkeypatch):
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_takes_it(verb, here, monkeypatch, capsys):
     names, plain, heads, calls = [], [], Engine.heads, Network.heads
-    monkeypatch.setattr(Engine, "heads", lambda self, x: names.append(self.name) or heads(self, x))
+    monkeypatch.setattr(Engine, "heads", lambda self, x: names.append(self._wanted) or heads(self, x))
     monkeypatch.setattr(Network, "heads", lambda self, x: plain.append(len(x)) or calls(self, x))
     command = [*verb.split(), *map(str, VERBS[verb])]
     for given in (None, "plain", *AVAILABLE):
         assert main(command + (["--engine", given] if given else [])) == 0
-    assert names == [[*AVAILABLE, "plain"][0], "plain", *AVAILABLE]
+    assert names == [None, "plain", *AVAILABLE]
     assert len(plain) == (1 if AVAILABLE else 2)
 
 
@@ -63,6 +65,13 @@ def test_it_makes_no_difference_to_what_is_printed(here, capsys):
     boxes = [np.array([row["box"] for row in record["objects"]]) for record in records]
     assert len(boxes[0])
     assert all(np.allclose(other, boxes[0], atol=1e-3) for other in boxes)
+
+
+def test_the_help_names_all_of_them():
+    """It is written there once more, since help waits for no torch."""
+    parser = argparse.ArgumentParser()
+    engine_argument(parser)
+    assert f"how to compute: {', '.join(ENGINES)} (" in " ".join(parser.format_help().split())
 
 
 def test_an_engine_that_there_is_not(here, capsys):

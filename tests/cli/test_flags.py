@@ -25,11 +25,8 @@ from darknet_py.cli import VERBS, main, train
 from darknet_py.cli.alexeyab import FLAGS
 from darknet_py.cli.results import detection_lines
 from darknet_py.predict.detections import Detections
+from tests.support.networks import TINY_REGION
 
-CFG = (
-    "[net]\nwidth=32\nheight=32\nchannels=3\n[convolutional]\nfilters=14\nsize=32\nstride=32\n"
-    "[region]\nclasses=2\nnum=2\nanchors=1,1,2,2\n"
-)
 TEST = ("detector", "test", "c.data", "tiny.cfg", "tiny.weights", "a.png", "-thresh", "0.1")
 TRAIN = ("detector", "train", "c.data", "tiny.cfg")
 USAGE = Path(__file__).parents[2] / "docs" / "usage.md"
@@ -38,7 +35,7 @@ USAGE = Path(__file__).parents[2] / "docs" / "usage.md"
 @pytest.fixture(scope="module")
 def kit(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("kit")
-    (folder / "tiny.cfg").write_text(CFG)
+    (folder / "tiny.cfg").write_text(TINY_REGION)
     (folder / "c.names").write_text("ant\nbee\n")
     (folder / "c.data").write_text("classes=2\nnames=c.names\n")
     network = darknet_py.Network.from_cfg(folder / "tiny.cfg", generator=torch.Generator().manual_seed(1))

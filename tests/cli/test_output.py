@@ -16,22 +16,19 @@ import darknet_py
 from darknet_py import weights
 from darknet_py.cli import main
 from darknet_py.cli.output import Plain, bar, plain_output, raw
+from tests.support.networks import TINY_REGION
 
 EVIL = "\x1b]0;PWNED\x07\x9b2J\x7f\u202e"  # the title of a window, a cleared screen, DEL, text from right to left
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-CFG = (
-    "[net]\nwidth=32\nheight=32\nchannels=3\n[convolutional]\nfilters=14\nsize=32\nstride=32\n"
-    "[region]\nclasses=2\nnum=2\nanchors=1,1,2,2\n"
-)
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a network, a picture and a tree whose names and contents have control characters."""
     monkeypatch.chdir(tmp_path)
-    Path("tiny.cfg").write_text(CFG, encoding="utf-8")
-    Path("evil.cfg").write_text(CFG + f"[x{EVIL}]\ny=1\n", encoding="utf-8")
-    Path("key.cfg").write_text(CFG.replace("classes=2", f"classes=2{EVIL}\nx{EVIL}=1"), encoding="utf-8")
+    Path("tiny.cfg").write_text(TINY_REGION, encoding="utf-8")
+    Path("evil.cfg").write_text(TINY_REGION + f"[x{EVIL}]\ny=1\n", encoding="utf-8")
+    Path("key.cfg").write_text(TINY_REGION.replace("classes=2", f"classes=2{EVIL}\nx{EVIL}=1"), encoding="utf-8")
     Path("c.names").write_text(f"a{EVIL}\nb{EVIL}\n", encoding="utf-8")
     Path("c.data").write_text(f"classes=2\nnames=c.names\ntrain={EVIL}\nx{EVIL}=1\n", encoding="utf-8")
     Path("c.tree").write_text(f"a{EVIL} -1\nb{EVIL} 0\n", encoding="utf-8")

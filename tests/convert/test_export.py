@@ -10,13 +10,11 @@ from torch import Tensor
 
 from darknet_py import convert
 from darknet_py.convert import export, torchscript
-from darknet_py.convert.boxes import Walk
 from darknet_py.convert.formats import Options
 from darknet_py.convert.traceable import Traceable
 from darknet_py.errors import DarknetError
 from darknet_py.network import Network
 from darknet_py.network.graph import Graph
-from darknet_py.tree import TreeSoftmax, WordTree
 from tests.support.places import GOLDEN
 from tests.support.recordings import load_network
 from tests.support.rows import BOXES, candidates, dense_rows, golden_cases, recorded, rows_of
@@ -121,8 +119,7 @@ def test_boxes_in_the_graph_are_those_of_decode(suffix, name, tmp_path):
         assert len(found.box_index)
         torch.testing.assert_close(dense_rows(outputs, n, thresh), rows_of(found), rtol=0, atol=1e-5)
     if len(outputs) > 2:
-        tree = network.layers[-1].tree
-        assert torch.equal(tree.walk(outputs[3], 0.5), outputs[2])
+        assert torch.equal(network.layers[-1].walk(outputs[3], 0.5), outputs[2])
 
 
 def test_the_size_may_change_by_multiples_of_the_stride(suffix, tmp_path):
@@ -228,12 +225,3 @@ def test_what_torch_cannot_export_is_one_line(monkeypatch):
     network, *_ = recorded("boxes_yolo")
     with pytest.raises(DarknetError, match=r"boxes_yolo\.cfg: Constraints violated \(rows\)!$"):
         export.export(Traceable(network, Options()), Options())
-
-
-def test_the_walk_of_all_rows_is_that_of_the_tree():
-    tree = WordTree.read(GOLDEN / "train" / "tiny.tree")
-    logits = torch.randn(2000, len(tree.names), generator=torch.Generator().manual_seed(3)) * 3
-    absolute = tree.absolute(TreeSoftmax(tree)(logits, 1))
-    absolute[:50] = 0  # nothing above 0: the first of the top level
-    for threshold in (0.0, 0.1, 0.5, 1.0):
-        assert torch.equal(Walk(tree, threshold)(absolute), tree.walk(absolute, threshold))

@@ -12,14 +12,15 @@ import torch
 import torch.nn.functional as F
 
 from darknet_py import engine as engines
-from darknet_py.engine import CONVOLUTIONS, DEVICES, Engine, cuda
+from darknet_py.engine import Engine, cuda
 from darknet_py.engine import graphs as cuda_graphs
+from darknet_py.engine.convolution import Activated
+from darknet_py.engine.cpu import OnCpu
 from darknet_py.engine.memory import Memory
 from darknet_py.engine.plain import Folded
-from darknet_py.engine.steps import run
 from darknet_py.errors import DarknetError
 from darknet_py.network import Network
-from tests.support.engines import MIXED, difference, parsed, picture, sane
+from tests.support.engines import MIXED, changed, difference, parsed, picture, sane
 from tests.support.recordings import read_graph
 
 CFGS = sorted((Path(__file__).parents[2] / "cfg").glob("*.cfg"))
@@ -38,10 +39,8 @@ def test_without_a_gpu():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_its_steps_give_what_the_network_gives(dtype, monkeypatch):
-    monkeypatch.setattr(
-        engines, "CONVOLUTIONS", {**CONVOLUTIONS, "cuda": lambda half: lambda conv: cuda.Cudnn(conv, dtype)}
-    )
-    monkeypatch.setattr(engines, "DEVICES", {**DEVICES, "cuda": "cpu"})
+    on_cpu = {"device": "cpu", "runner": OnCpu, "make": lambda half: lambda conv: cuda.Cudnn(conv, dtype)}
+    monkeypatch.setattr(engines, "BACKENDS", changed("cuda", **on_cpu))
     network = parsed()
     engine = Engine(network, "cuda")
     assert engine.name == "cuda"
@@ -50,7 +49,7 @@ def test_its_steps_give_what_the_network_gives(dtype, monkeypatch):
 
 def test_an_activation_that_is_no_leaky():
     x, weight, bias = torch.randn(1, 4, 5, 5), torch.randn(6, 4, 3, 3), torch.randn(6)
-    conv = cuda.Cudnn(Folded(weight, bias, (1, 1), (1, 1), 1, None, torch.sigmoid_))
+    conv = Activated(cuda.Cudnn(Folded(weight, bias, (1, 1), (1, 1), 1)), torch.sigmoid_)
     torch.testing.assert_close(conv(Memory(), x), F.conv2d(x, weight, bias, padding=1).sigmoid())
 
 
@@ -58,12 +57,10 @@ class Recorder:
     """Stands for a CUDA graph: computes anew what was captured."""
 
     def __init__(self, graphs: cuda_graphs.Graphs, x: torch.Tensor) -> None:
-        self.graphs, self.x, self.outputs = graphs, x, run(graphs.steps, x, graphs.outputs, Memory())
+        self.graphs, self.x, self.outputs = graphs, x, graphs.program.run(x, Memory())
 
     def replay(self) -> None:
-        for output, value in zip(
-            self.outputs, run(self.graphs.steps, self.x, self.graphs.outputs, Memory()), strict=True
-        ):
+        for output, value in zip(self.outputs, self.graphs.program.run(self.x, Memory()), strict=True):
             output.copy_(value)
 
 
@@ -88,7 +85,7 @@ def test_a_graph_a_shape(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device", torch.device)
     monkeypatch.setattr(torch.cuda, "Event", Mark)
     network = parsed()
-    graphs = cuda_graphs.Graphs(Engine(network)._steps(), network.graph.outputs)
+    graphs = cuda_graphs.Graphs(Engine(network)._preparation().program())
     sizes = [(32, 32 + 8 * n) for n in range(cuda_graphs.MOST_GRAPHS + 1)]
     for size in (*sizes, sizes[-1], sizes[0]):
         x = picture(network, 1, size)
@@ -105,13 +102,13 @@ def test_what_cannot_be_captured_runs_step_by_step(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device", torch.device)
     network = parsed()
     x = picture(network)
-    (found,) = cuda_graphs.Graphs(Engine(network)._steps(), network.graph.outputs).heads(x)
+    (found,) = cuda_graphs.Graphs(Engine(network)._preparation().program()).heads(x)
     torch.testing.assert_close(found, network.heads(x)[0], rtol=1e-3, atol=1e-4)
 
 
 INTERPRETED = """
 import torch, torch.nn.functional as F
-from darknet_py.engine.cuda_kernels import epilogue, stem, stem_weight
+from darknet_py.kernels.triton import epilogue, stem, stem_weight
 from darknet_py.errors import DarknetError
 
 def finished(y, pool):

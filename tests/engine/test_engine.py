@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ import torch
 import darknet_py
 from darknet_py import engine as engines
 from darknet_py.boxes.suppress import Nms
-from darknet_py.engine import CONVOLUTIONS, ENGINES, Engine
+from darknet_py.engine import BACKENDS, ENGINES, Engine
 from darknet_py.errors import DarknetError, ImageError
 from darknet_py.model import Model
 from darknet_py.network import Network
@@ -25,6 +26,7 @@ from tests.support.engines import (
     HEAD,
     MIXED,
     all_engines,
+    changed,
     difference,
     every_engine,
     needs_engine,
@@ -200,16 +202,16 @@ def test_a_shortcut_that_comes_to_fit_is_added_with_its_activation(name):
         assert difference(picture(network), engine) < CLOSE
 
 
-def nothing(*, half: bool = False) -> None:
+def nothing(half: bool = False) -> None:
     """A back end that this machine does not have."""
 
 
 def test_the_default_is_the_fastest_that_there_is(monkeypatch):
     network = parsed()
     assert Engine(network).name == [*AVAILABLE, "plain"][0]
-    monkeypatch.setattr(engines, "CONVOLUTIONS", {**CONVOLUTIONS, "winograd": nothing})
+    monkeypatch.setattr(engines, "BACKENDS", changed("winograd", make=nothing))
     assert Engine(network).name == ("fused" if "fused" in AVAILABLE else "plain")
-    monkeypatch.setattr(engines, "CONVOLUTIONS", dict.fromkeys(CONVOLUTIONS, nothing))
+    monkeypatch.setattr(engines, "BACKENDS", tuple(replace(backend, make=nothing) for backend in BACKENDS))
     engine = Engine(network)
     assert engine.name == "plain"
     assert difference(picture(network), engine) == 0
@@ -296,7 +298,7 @@ def test_the_layers_of_a_user():
         network.layers[7] = torch.nn.Sequential(torch.nn.Conv2d(64, 48, 3, padding=1), torch.nn.Softplus())
         torch.nn.utils.parametrizations.weight_norm(network.layers[5].conv)
         assert difference(picture(network), engine) < CLOSE
-        assert engine.name == AVAILABLE[0]
+        assert engine.name == "fused"  # the kernels suit none of those that are left
 
 
 @needs_engine

@@ -236,7 +236,7 @@ def test_looking_for_changes_takes_no_time():
     """Even with a picture of 64 x 64 it is a small share of a call."""
     network = parsed(MIXED + HEAD)
     engine, x = Engine(network), picture(network)
-    call, look = (min(timed(f) for _ in range(20)) for f in (lambda: engine.heads(x), engine._steps))
+    call, look = (min(timed(f) for _ in range(20)) for f in (lambda: engine.heads(x), engine._preparation().program))
     assert look < call / 10
 
 

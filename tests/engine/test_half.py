@@ -15,6 +15,7 @@ from tests.support.engines import (
     AVAILABLE,
     HEAD,
     MIXED,
+    changed,
     difference,
     every_engine,
     needs_winograd,
@@ -61,7 +62,7 @@ def test_plain_has_none():
 @pytest.mark.skipif(len(AVAILABLE) < 2, reason="there is one engine")
 def test_the_fastest_depends_on_the_processor(monkeypatch):
     for fast, name in ((True, "fused"), (False, "winograd")):
-        monkeypatch.setattr(engines.native, "has_amx", lambda fast=fast: fast)
+        monkeypatch.setattr(engines, "BACKENDS", changed("fused", leads_in_half=lambda fast=fast: fast))
         assert fastest(half=True) == name
         assert fastest() == "winograd"
 
@@ -85,7 +86,7 @@ def test_processors(flags, maker, fast, amx, monkeypatch):
 @pytest.mark.parametrize("fast", [True, False])
 def test_pictures_are_of_16_bits_where_that_is_multiplied_faster(fast, monkeypatch):
     monkeypatch.setattr(native, "multiplies_bfloat16", lambda: fast)
-    monkeypatch.setitem(engines.CONVOLUTIONS, "winograd", winograd.convolutions.__wrapped__)
+    monkeypatch.setattr(engines, "BACKENDS", changed("winograd", make=winograd.convolutions.__wrapped__))
     network = parsed()
     engine = Engine(network, "winograd", half=True)
     assert difference(picture(network, 2), engine) < 0.05

@@ -54,7 +54,7 @@ def test_what_is_joined_is_given_back():
     engine = Engine(network, AVAILABLE[-1])
     assert difference(picture(network), engine) < CLOSE
     live, most = set(), 0
-    for step in engine._steps():
+    for step in engine._preparation().program().steps:
         live.add(step.index)
         most = max(most, len(live))
         live.difference_update(step.done)
@@ -66,10 +66,10 @@ def test_an_engine_uses_it_again_from_call_to_call():
     engine = Engine(parsed(), "winograd")
     x = picture(engine.network)
     engine.heads(x)
-    (memory,) = engine._memories
+    (memory,) = engine._prepared._runner.memories
     places = sorted(block.data_ptr() for block in memory._free)
     assert places
     engine.heads(x)
     assert sorted(block.data_ptr() for block in memory._free) == places
     engine.forget()
-    assert engine._memories == []
+    assert engine._prepared is None

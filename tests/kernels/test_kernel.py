@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from darknet_py.engine import narrow, winograd
+from darknet_py.engine.convolution import Activated, add
 from darknet_py.engine.memory import Memory
-from darknet_py.engine.plain import Folded, add
+from darknet_py.engine.plain import Folded
 from darknet_py.kernels import compiled, native
 from tests.support.engines import needs_winograd
 
@@ -190,7 +191,9 @@ def test_any_channels_with_the_operation_that_suits(n, h, w, c, k, slope, sums, 
     x, weight, bias = drawn(seed, n, c, h, w), drawn(seed + 1, k, c, 3, 3), drawn(seed + 2, k)
     other = drawn(seed + 3, n, k, h, w) if sums else None
     make = winograd.convolutions()
-    operation = make(Folded(weight, bias, (1, 1), (1, 1), 1, slope, torch.sigmoid_))
+    operation = make(Folded(weight, bias, (1, 1), (1, 1), 1, 1.0 if slope is None else slope))
+    if slope is None:
+        operation = Activated(operation, torch.sigmoid_)
     if last:
         x = x.contiguous(memory_format=torch.channels_last)
     pool = pool and operation.pools and not sums
@@ -207,7 +210,7 @@ def test_any_channels_with_the_operation_that_suits(n, h, w, c, k, slope, sums, 
 def test_sizes_of_real_layers(c, k):
     """Weights that are kept transformed, and weights that are not."""
     weight, bias, x = drawn(0, k, c, 3, 3), drawn(1, k), drawn(2, 2, c, 13, 15)
-    conv = Folded(weight, bias, (1, 1), (1, 1), 1, 0.1, F.leaky_relu)
+    conv = Folded(weight, bias, (1, 1), (1, 1), 1, 0.1)
     assert winograd.suits(conv, 32) == (c % 16 == 0 and k % 32 == 0)
     operation = winograd.convolutions()(conv)
     assert isinstance(operation, winograd.Winograd)
@@ -216,11 +219,11 @@ def test_sizes_of_real_layers(c, k):
 
 
 def test_what_does_not_suit():
-    conv = Folded(torch.empty(64, 64, 3, 3), torch.empty(64), (1, 1), (1, 1), 1, 0.1, F.leaky_relu)
+    conv = Folded(torch.empty(64, 64, 3, 3), torch.empty(64), (1, 1), (1, 1), 1, 0.1)
     assert winograd.suits(conv, 32)
     shapes = ((64, 64, 1, 1), (64, 8, 3, 3), (64, 40, 3, 3), (33, 64, 3, 3))
     others = [conv.__class__(**{**vars(conv), "weight": torch.empty(shape)}) for shape in shapes]
-    changes = ({"stride": (2, 2)}, {"padding": (0, 0)}, {"groups": 2}, {"slope": None})
+    changes = ({"stride": (2, 2)}, {"padding": (0, 0)}, {"groups": 2})
     others += [conv.__class__(**{**vars(conv), **change}) for change in changes]
     assert not any(winograd.suits(other, 32) for other in others)
     assert not any(narrow.suits(other, 16) for other in (conv, *others))

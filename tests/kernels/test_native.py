@@ -15,9 +15,9 @@ import torch.nn.functional as F
 
 from darknet_py import engine as engines
 from darknet_py import files, load
-from darknet_py.engine import CONVOLUTIONS, Engine, fused, winograd
+from darknet_py.engine import Engine, fused, winograd
 from darknet_py.kernels import compiled, native
-from tests.support.engines import needs_engine, needs_winograd, parsed, picture
+from tests.support.engines import changed, needs_engine, needs_winograd, parsed, picture
 
 FIRST_USE = """
 import torch
@@ -306,7 +306,7 @@ def test_a_kernel_or_operators_that_give_something_else(monkeypatch):
     assert winograd.convolutions.__wrapped__() is None
 
 
-def nothing(*, half: bool = False) -> None:
+def nothing(half: bool = False) -> None:
     """No back end."""
 
 
@@ -325,7 +325,7 @@ def raising(error: type[Exception]):
 @needs_engine
 def test_without_the_kernel_the_rest_works(monkeypatch):
     monkeypatch.setattr(winograd, "library", lambda: None)
-    monkeypatch.setattr(engines, "CONVOLUTIONS", {**CONVOLUTIONS, "winograd": winograd.convolutions.__wrapped__})
+    monkeypatch.setattr(engines, "BACKENDS", changed("winograd", make=winograd.convolutions.__wrapped__))
     engine = Engine(parsed())
     assert engine.name == "fused"
     assert engine.heads(picture(engine.network))[0].shape == (1, 33, 16, 16)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from darknet_py.loss.base import UNLABELLED
+from darknet_py.loss.truths import UNLABELLED
 from tests.support.losses import delta_of, first_step, loss_of
 from tests.support.recordings import relative_difference
 

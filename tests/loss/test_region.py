@@ -187,7 +187,7 @@ def test_logistic_classes_at_an_anchor_add_up_even_if_the_first_class_is_certain
     with torch.no_grad():
         raw[:, 5] = 100.0
     learns = delta_of(loss, raw, truth)[0, 0, 5:, 1, 1]
-    classes = loss.decode(raw)[0, 5:, 1, 1]
+    classes = loss.head(raw)[0, 5:, 1, 1]
     torch.testing.assert_close(learns, torch.tensor([1.0, 0.0, 1.0]) - classes)
 
 
@@ -195,7 +195,7 @@ def test_a_mask_is_learnt_from_the_values_between_box_and_class(folder: Path) ->
     rules = replace(KINDS["softmax"], anchors=ANCHORS[:1], coords=6, mask_scale=2.5)
     loss = make_loss(rules, folder)
     raw, truth = picture(rules, (0.5, 0.5, 0.3, 0.3, 0.25, 0.75, 1))
-    mask = loss.decode(raw)[0, 4:6, 1, 1]
+    mask = loss.head(raw)[0, 4:6, 1, 1]
     wanted = 2.5 * (torch.tensor([0.25, 0.75]) - mask) * mask * (1 - mask)
     torch.testing.assert_close(delta_of(loss, raw, truth)[0, 0, 4:6, 1, 1], wanted)
 

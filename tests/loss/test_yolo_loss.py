@@ -194,3 +194,11 @@ def test_half_precision_in_is_float32_inside():
     assert head.cost.dtype == torch.float32
     assert float(head.cost) == float(head32.cost)
     torch.testing.assert_close(delta, exact.bfloat16())
+
+
+def test_no_value_is_fetched_from_the_device():
+    loss = loss_of("[yolo]\nclasses=2\nanchors=1,1", 7, (2, 2)).to("meta")  # tensors that have no values to fetch
+    raw = torch.empty(2, 7, 2, 2, device="meta", requires_grad=True)
+    head = loss(raw, torch.zeros(2, 450, device="meta"), 1)
+    head.objective.backward()
+    assert (head.cost.shape, head.statistics.shape, raw.grad.shape) == ((), (7,), raw.shape)

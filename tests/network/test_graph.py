@@ -311,7 +311,7 @@ def test_a_route_to_a_layer_that_does_not_exist():
         ([conv(4), "[region]\nclasses=1\nnum=1\ncoords=2"], "[region] coords=2 is below 4"),
         (
             [conv(84), "[yolo]\nclasses=80\nnum=9\nmask=0"],
-            "[yolo] needs num*(classes+5) = 1*(80+5) = 85 channels, but the layer before it gives 84: set",
+            "[yolo] needs len(mask)*(classes+5) = 1*(80+5) = 85 channels, but the layer before it gives 84: set",
         ),
         ([conv(85), "[yolo]\nclasses=80\nnum=3\nmask=3"], "[yolo] mask=3 names an anchor beyond num=3"),
         ([conv(5), "[iseg]\nclasses=2\nids=2"], "[iseg] needs classes+ids = 4 channels, but the layer before it"),

@@ -22,7 +22,7 @@ from darknet_py.network.graph import Graph
 from darknet_py.predict.candidates import Candidates
 from darknet_py.predict.decode import Settings, decode, decode_detection, decode_region, decode_yolo
 from darknet_py.predict.detector import Detector
-from darknet_py.tree import WordTree
+from darknet_py.tree import TreeWalk, WordTree
 from tests.support.places import GOLDEN
 from tests.support.recordings import read_graph
 
@@ -175,17 +175,17 @@ def test_region(case, h, w, seed, nms):
     layer, tree, how = case
     raw = torch.randn(1, layer.num * layer.entries, h, w, generator=torch.Generator().manual_seed(seed))
     output = RegionModule(layer, tree)(raw)
-    mine = decode_region(layer, output, (w * 32, h * 32), how, tree)
+    mine = decode_region(layer, output, (w * 32, h * 32), how, None if tree is None else TreeWalk(tree))
     slow = slow_region(layer, output[0].numpy(), how, tree)
     assert_same(mine, slow)
     assert_same(mine.suppressed(Nms(threshold=nms)), slow_nms(slow, nms))
 
 
 def test_an_objectness_at_the_threshold_is_not_above_it():
-    tree = WordTree(("a",), (-1,))
+    walk = TreeWalk(WordTree(("a",), (-1,)))
     output = torch.tensor([0.5, 0.5, 0, 0, 0.5, 1]).view(1, 6, 1, 1)
     layer = Region(num=1, classes=1)
-    assert [len(decode_region(layer, output, (32, 32), Settings(t), tree).box_index) for t in (0.5, 0.4999)] == [0, 1]
+    assert [len(decode_region(layer, output, (32, 32), Settings(t), walk).box_index) for t in (0.5, 0.4999)] == [0, 1]
     assert [len(decode_region(layer, output, (32, 32), Settings(t), None).box_index) for t in (0.5, 0.4999)] == [0, 1]
 
 
@@ -227,7 +227,7 @@ def test_the_parent_is_the_answer_where_no_child_is_sure_enough():
     tree = WordTree(("a", "b", "c", "d"), (-1, -1, 0, 0))
     layer = Region(num=1, classes=4)
     output = torch.tensor([0.5, 0.5, 0, 0, 0.9, 0.9, 0.1, 0.55, 0.45]).view(1, 9, 1, 1)
-    deep, shallow = (decode_region(layer, output, (32, 32), Settings(0.5, hier), tree) for hier in (0.4, 0.5))
+    deep, shallow = (decode_region(layer, output, (32, 32), Settings(0.5, hier), TreeWalk(tree)) for hier in (0.4, 0.5))
     assert (deep.label.tolist(), shallow.label.tolist()) == ([2], [0])  # the way to c is worth .9 * (.9 * .55)
     assert shallow.score.tolist() == pytest.approx([0.9])  # a score is the objectness, however sure the class
 
@@ -384,10 +384,10 @@ def test_values_that_are_no_numbers_are_not_found():
     output = torch.full((1, 8, 2, 2), torch.nan)
     layer = Region(num=1, classes=3)
     assert len(decode_region(layer, output, (64, 64), Settings(0), None).box_index) == 0
-    tree = WordTree(("a", "b", "c"), (-1, -1, 0))
+    walk = TreeWalk(WordTree(("a", "b", "c"), (-1, -1, 0)))
     output[:, 4] = 0.9  # sure of an object, and of no class
-    assert decode_region(layer, output, (64, 64), Settings(), tree).label.tolist() == [0] * 4
-    assert len(decode_region(layer, output, (64, 64), Settings(map=(2,)), tree).suppressed(Nms()).box_index) == 0
+    assert decode_region(layer, output, (64, 64), Settings(), walk).label.tolist() == [0] * 4
+    assert len(decode_region(layer, output, (64, 64), Settings(map=(2,)), walk).suppressed(Nms()).box_index) == 0
 
 
 @pytest.mark.parametrize("value", [-0.01, 1.01, math.nan, math.inf])
@@ -399,12 +399,12 @@ def test_thresholds_are_shares(name, value):
 
 @pytest.mark.parametrize("wrong", [3, -1])
 def test_a_map_names_classes_of_the_tree(wrong):
-    tree = WordTree(("a", "b", "c"), (-1, -1, 0))
+    walk = TreeWalk(WordTree(("a", "b", "c"), (-1, -1, 0)))
     with pytest.raises(DarknetError, match=f"no class {wrong} in the tree, which has 3"):
-        decode_region(Region(num=1, classes=3), torch.ones(1, 8, 1, 1), (32, 32), Settings(map=(0, wrong)), tree)
+        decode_region(Region(num=1, classes=3), torch.ones(1, 8, 1, 1), (32, 32), Settings(map=(0, wrong)), walk)
 
 
 def test_heads_without_boxes_are_refused():
     graph = read_graph(GOLDEN / "layers" / "avgpool_softmax.cfg")
-    with pytest.raises(DarknetError, match=r"layer 2 \[softmax\] gives no boxes: is this a classifier\?"):
+    with pytest.raises(DarknetError, match=r"\[softmax\] gives no boxes: is this a classifier\?"):
         decode(graph.heads, [torch.rand(1, 10)], (13, 11), Settings())

@@ -126,11 +126,11 @@ def test_candidates_have_the_order_that_they_have_alone(networks, name, chosen):
     _, h, w = network.input_shape
     heads = random_heads(network, 4, 1, coarse=False, empty=[2])
     how, graph_heads = Settings(0.2, map=chosen), network.graph.heads
-    together = decode(graph_heads, heads, (w, h), how, detector.tree)
+    together = decode(graph_heads, heads, (w, h), how, detector.walk)
     assert together.picture_count == 4
     counts = []
     for n in range(4):
-        alone = decode(graph_heads, [head[n : n + 1] for head in heads], (w, h), how, detector.tree)
+        alone = decode(graph_heads, [head[n : n + 1] for head in heads], (w, h), how, detector.walk)
         assert alone.picture_count == 1
         assert not alone.picture_index.any()
         for mine, wanted in zip(rows_of(together, n), rows_of(alone, 0), strict=True):

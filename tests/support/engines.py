@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from darknet_py.engine import CONVOLUTIONS, DEVICES, Engine
+from darknet_py.engine import BACKENDS, Engine
+from darknet_py.engine.backend import Backend
 from darknet_py.network import Network
 from darknet_py.network.graph import Graph
 
-AVAILABLE = [name for name, make in CONVOLUTIONS.items() if DEVICES[name] == "cpu" and make() is not None]
+AVAILABLE = [backend.name for backend in BACKENDS if backend.device == "cpu" and backend.make() is not None]
 needs_winograd = pytest.mark.skipif("winograd" not in AVAILABLE, reason="there is no compiler for the kernel")
 needs_engine = pytest.mark.skipif(not AVAILABLE, reason="this torch has no oneDNN")
 every_engine = pytest.mark.parametrize("name", AVAILABLE)
@@ -154,11 +157,17 @@ def difference(x: torch.Tensor, *engines: Engine) -> float:
     return max(float((found - wanted).abs().max() / (wanted.max() - wanted.min())) for found, wanted in pairs)
 
 
+def changed(name: str, **changes: object) -> tuple[Backend, ...]:
+    """The table of back ends with other values in one of them."""
+    return tuple(replace(backend, **changes) if backend.name == name else backend for backend in BACKENDS)
+
+
 def all_engines(network: Network) -> list[Engine]:
     return [Engine(network, name) for name in AVAILABLE]
 
 
 def own_bytes(engine: Engine) -> int:
     """The memory of the tensors that an engine holds beside those of the network."""
-    tensors = [value for made in engine._prepared._made.values() for value in vars(made).values()]
+    made = [getattr(one, "convolution", one) for one in engine._prepared._made.values()]
+    tensors = [value for one in made for value in vars(one).values()]
     return sum(value.nbytes for value in tensors if isinstance(value, torch.Tensor))

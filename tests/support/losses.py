@@ -22,7 +22,7 @@ def loss_of(text: str, channels: int, size: tuple[int, int]) -> Loss:
     """The loss of the last section of a cfg text without [net], whose input are `channels` of `size` (w, h)."""
     width, height = size
     graph = Graph.parse(f"[net]\nwidth={width}\nheight={height}\nchannels={channels}\n{text}\n")
-    return LOSSES[type(graph.nodes[-1].layer)](graph.nodes[-1], graph)
+    return LOSSES[graph.nodes[-1].layer](graph.nodes[-1], graph)
 
 
 def delta_of(loss: Loss, raw: Tensor, truth: Tensor, seen: int = 1) -> tuple[Tensor, HeadLoss]:

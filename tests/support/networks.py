@@ -1,4 +1,4 @@
-"""Small networks to train, and batches for them."""
+"""Small networks, and batches to train some of them with."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ ALL = (
     "[deconvolutional]\nfilters=3\nsize=2\nstride=2\nactivation=leaky\nbatch_normalize=1\n"
     "[local]\nfilters=2\nsize=3\nstride=3\nactivation=leaky\nlearning_rate=2\n"
     "[connected]\noutput=6\nactivation=leaky\n[connected]\noutput=5\nactivation=linear\n[softmax]\n"
+)
+
+TINY_REGION = (
+    "[net]\nwidth=32\nheight=32\nchannels=3\n[convolutional]\nfilters=14\nsize=32\nstride=32\n"
+    "[region]\nclasses=2\nnum=2\nanchors=1,1,2,2\n"
 )
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from darknet_py.errors import CfgError, DarknetError
-from darknet_py.tree import TreeSoftmax, WordTree, read_map
+from darknet_py.tree import TreeSoftmax, TreeWalk, WordTree, read_map
 from darknet_py.tree.wordtree import MAX_DEPTH
 from tests.support.places import GOLDEN, OFFICIAL
 
@@ -92,8 +92,7 @@ def test_tiny_tree() -> None:
     assert TINY.group_offsets == (0, 3, 6, 8)
     assert TINY.group == (0, 0, 0, 1, 1, 1, 2, 2, 3, 3)
     assert TINY.children == (1, 2, -1, 3, -1, -1, -1, -1, -1, -1)
-    assert TINY.leaves.dtype == torch.bool  # it chooses columns
-    assert TINY.leaves.tolist() == [False, False, True, False, True, True, True, True, True, True]
+    assert list(TINY.leaves) == [False, False, True, False, True, True, True, True, True, True]
     assert TINY.depths == (0, 0, 0, 1, 1, 1, 1, 1, 2, 2)
     assert TINY.depth == 3
     assert TINY.path(8) == [0, 3, 8]
@@ -134,26 +133,29 @@ def test_softmax_along_any_dimension_and_of_large_values() -> None:
 def test_softmax_differentiates() -> None:
     logits = torch.randn(2, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: TreeSoftmax(TINY)(x, 1, 2.0), logits)
-    assert torch.autograd.gradcheck(TINY.absolute, logits)
+    assert torch.autograd.gradcheck(TreeWalk(TINY).absolute, logits)
 
 
 class Head(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.tree = WordTree.read(BOXES / "tiny.tree")  # never used before the export
-        self.softmax = TreeSoftmax(self.tree)
+        tree = WordTree.read(BOXES / "tiny.tree")  # never used before the export
+        self.softmax, self.walk = TreeSoftmax(tree), TreeWalk(tree)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.tree.absolute(self.softmax(x, 2).movedim(2, -1))
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        absolute = self.walk.absolute(self.softmax(x, 2).movedim(2, -1))
+        return absolute, self.walk(absolute, 0.5)
 
 
-def test_softmax_and_absolute_can_be_exported() -> None:
+def test_softmax_absolute_and_walk_can_be_exported() -> None:
     head = Head()
     batch = {"x": {0: torch.export.Dim("batch")}}
     program = torch.export.export(head, (torch.randn(2, 3, 10, 4, 4),), dynamic_shapes=batch)
     x = torch.randn(5, 3, 10, 4, 4)
-    torch.testing.assert_close(program.module()(x), head(x))
+    for found, wanted in zip(program.module()(x), head(x), strict=True):
+        torch.testing.assert_close(found, wanted)
     assert not head.state_dict()
+    assert not program.state_dict
 
 
 @no_deadline
@@ -161,12 +163,12 @@ def test_softmax_and_absolute_can_be_exported() -> None:
 def test_absolute_multiplies_the_ancestors_bit_for_bit(tree: WordTree, seed: int) -> None:
     rows = values(tree, seed, 3, 2)
     before = rows.clone()
-    found = tree.absolute(rows)
+    found = TreeWalk(tree).absolute(rows)
     expected = [slow_absolute(tree, row) for row in rows.flatten(0, 1).numpy()]
     assert torch.equal(found.flatten(0, 1), torch.tensor(np.stack(expected)))
     assert torch.equal(rows, before)
-    label = seed % len(tree.names)
-    torch.testing.assert_close(tree.probability(rows, label), found[..., label])
+    leaves = torch.tensor([float(leaf) for leaf in tree.leaves])
+    assert torch.equal(TreeWalk(tree).leaves(rows), found * leaves)
 
 
 @settings(max_examples=300, deadline=None)
@@ -174,51 +176,59 @@ def test_absolute_multiplies_the_ancestors_bit_for_bit(tree: WordTree, seed: int
 def test_walk_is_the_loop_of_the_c_program(
     tree: WordTree, seed: int, coarse: bool, threshold: float, multiplied: bool
 ) -> None:
-    rows = values(tree, seed, 4, 2, coarse=coarse)
-    rows = tree.absolute(rows) if multiplied else rows
+    walk, rows = TreeWalk(tree), values(tree, seed, 4, 2, coarse=coarse)
+    rows = walk.absolute(rows) if multiplied else rows
     expected = [slow_walk(tree, row, threshold) for row in rows.flatten(0, 1).numpy()]
-    found = tree.walk(rows, threshold)
+    found = walk(rows, threshold)
     assert found.dtype == torch.int64
     assert found.shape == (4, 2)
     assert found.flatten().tolist() == expected
 
 
 @settings(max_examples=100, deadline=None)
-@given(trees(), st.integers(0, 99), st.sampled_from([0.0, 0.25, 0.9]), st.booleans(), st.booleans())
-def test_walk_of_some_places_alone(
-    tree: WordTree, seed: int, threshold: float, conditional: bool, multiplied: bool
+@given(trees(), st.integers(0, 99), st.sampled_from([0.0, 0.25, 0.9]), st.sampled_from([0.25, 1.0, 2.0]))
+def test_walk_of_some_places_is_that_of_absolute_values_there(
+    tree: WordTree, seed: int, threshold: float, scale: float
 ) -> None:
-    rows = values(tree, seed, 4, 6, coarse=True).unflatten(1, (2, 3)).transpose(0, 2)  # (3, 2, 4, C)
-    rows = tree.absolute(rows) if multiplied else rows
-    whole = tree.walk(rows, threshold, conditional=conditional)
+    walk = TreeWalk(tree)
+    rows = values(tree, seed, 4, 6, coarse=True) * scale
+    rows.view(-1)[seed % rows.numel()] = torch.tensor([torch.nan, torch.inf, -1.0])[seed % 3]
+    rows = rows.unflatten(1, (2, 3)).transpose(0, 2)  # (3, 2, 4, C)
+    whole = walk(walk.absolute(rows), threshold)
     assert whole.shape == (3, 2, 4)
     for n in range(3):
-        assert torch.equal(tree.walk(rows[n], threshold, conditional=conditional), whole[n])
-    at = (torch.rand(3, 2, 4, generator=torch.Generator().manual_seed(seed)) < 0.4).nonzero(as_tuple=True)
-    assert torch.equal(tree.walk(rows, threshold, conditional=conditional, at=at), whole[at])
-    nowhere = tuple(index[:0] for index in at)
-    assert tree.walk(rows, threshold, conditional=conditional, at=nowhere).shape == (0,)
+        assert torch.equal(walk(walk.absolute(rows[n]), threshold), whole[n])
+    where = (torch.rand(3, 2, 4, generator=torch.Generator().manual_seed(seed)) < 0.4).nonzero(as_tuple=True)
+    assert torch.equal(walk.at(rows, where, threshold), whole[where])
+    assert walk.at(rows, tuple(index[:0] for index in where), threshold).shape == (0,)
 
 
 def test_walk_of_one_row_of_no_rows_and_of_nan() -> None:
-    row = torch.tensor([0.9, 0.1, 0, 0.6, 0.3, 0.1, 1, 0, 0.9, 0.1])
-    assert TINY.walk(row, 0.5).tolist() == 3
-    assert TINY.walk(row, 0.4).tolist() == 8
-    assert TINY.walk(row, 0.95).tolist() == 0
-    assert TINY.walk(torch.zeros(0, 10), 0.5).shape == (0,)
-    assert TINY.walk(torch.full((10,), torch.nan), 0.5).tolist() == 0
+    walk, row = TreeWalk(TINY), torch.tensor([0.9, 0.1, 0, 0.6, 0.3, 0.1, 1, 0, 0.9, 0.1])
+    assert walk(row, 0.5).tolist() == 3
+    assert walk(row, 0.4).tolist() == 8
+    assert walk(row, 0.95).tolist() == 0
+    assert walk(torch.zeros(0, 10), 0.5).shape == (0,)
+    assert walk(torch.full((10,), torch.nan), 0.5).tolist() == 0
     row[1], row[5] = torch.nan, -1
-    assert TINY.walk(row, 0.4).tolist() == 8
+    assert walk(row, 0.4).tolist() == 8
 
 
 def test_a_tree_read_in_inference_mode_can_train() -> None:
     with torch.inference_mode():
         tree = WordTree.read(BOXES / "tiny.tree")
-        softmax = TreeSoftmax(tree)
-        tree.absolute(torch.rand(2, 10))
+        softmax, walk = TreeSoftmax(tree), TreeWalk(tree)
+        walk.absolute(torch.rand(2, 10))
     x = torch.randn(2, 10, requires_grad=True)
-    (tree.absolute(softmax(x, 1)) * tree.leaves).sum().backward()
+    walk.leaves(softmax(x, 1)).sum().backward()
     assert x.grad is not None
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_tables_stay_whole_numbers_and_follow_their_module(dtype: torch.dtype) -> None:
+    walk = TreeWalk(TINY).to(dtype).to("meta")
+    assert {(table.dtype, table.device.type) for table in walk.buffers()} == {(torch.int64, "meta")}
+    assert not walk.state_dict()
 
 
 @pytest.mark.parametrize("name", ["boxes_tree", "boxes_tree_bold"])
@@ -229,7 +239,7 @@ def test_decoding_chooses_the_recorded_classes(name: str) -> None:
     entries = head.view(3, 15, -1).permute(2, 0, 1).flatten(0, 1)  # (cells * anchors, 15)
     conditional = entries[:, 5:]
     torch.testing.assert_close(conditional[:, 3:6].sum(1), torch.ones(len(entries)))
-    label = TINY.walk(TINY.absolute(conditional), hier)
+    label = TreeWalk(TINY)(TreeWalk(TINY).absolute(conditional), hier)
     sure = entries[:, 4] > thresh
     scores = torch.zeros(len(entries), 10)
     scores[sure, label[sure]] = entries[sure, 4]
@@ -243,8 +253,6 @@ def test_decoding_chooses_the_recorded_classes(name: str) -> None:
 def test_a_class_outside_the_tree_is_refused(label: int) -> None:
     with pytest.raises(DarknetError, match=f"no class {label} "):
         TINY.path(label)
-    with pytest.raises(DarknetError, match="which has 10 nodes"):
-        TINY.probability(torch.rand(10), label)
 
 
 @given(trees(), st.sampled_from(["\n", "\r\n"]), st.booleans(), st.booleans())
@@ -342,9 +350,9 @@ def test_official_tree() -> None:
     conditional = TreeSoftmax(tree)(logits, 1)
     sums = torch.zeros(3, 1846).index_add(1, torch.tensor(tree.group), conditional)
     torch.testing.assert_close(sums, torch.ones_like(sums))
-    absolute = tree.absolute(conditional)
-    torch.testing.assert_close(absolute[:, tree.leaves].sum(1), torch.ones(3))
-    assert tree.walk(absolute, 0.1).shape == (3,)
+    walk = TreeWalk(tree)
+    torch.testing.assert_close(walk.leaves(conditional).sum(1), torch.ones(3))
+    assert walk(walk.absolute(conditional), 0.1).shape == (3,)
 
 
 @official

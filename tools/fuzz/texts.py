@@ -12,7 +12,7 @@ import torch
 from darknet_py.cfg import read_data, read_list, read_names
 from darknet_py.check import check
 from darknet_py.data.labels import MOST, label_path, read_labels
-from darknet_py.tree import WordTree, read_map
+from darknet_py.tree import TreeWalk, WordTree, read_map
 from darknet_py.tree.hypernyms import Kinds
 from darknet_py.tree.merge import merge
 from tools.fuzz.changes import changed, one_of
@@ -90,10 +90,11 @@ def _labels(path: Path) -> None:
 def _tree(path: Path) -> None:
     tree = tried(WordTree.read, path)
     if tree is not None and len(tree.names) < 10_000:
-        absolute = tree.absolute(torch.ones(2, len(tree.names), dtype=torch.float32))
+        walk = TreeWalk(tree)
+        absolute = walk.absolute(torch.ones(2, len(tree.names), dtype=torch.float32))
         if not bool((absolute == 1).all()):
             raise AnswerError("products of ones are not 1")
-        tree.walk(absolute, 0.5)
+        walk(absolute, 0.5)
 
 
 def _map(path: Path) -> None:

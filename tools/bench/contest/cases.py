@@ -13,13 +13,19 @@ from torch import Tensor, nn
 
 from darknet_py import weights
 from darknet_py.convert.fold import resized, sharing
+from darknet_py.engine import BACKENDS
 from darknet_py.network import Network
 from darknet_py.network.graph import Graph
 from tools.bench.measuring import BenchError
 
 CHECKED = 8  # pictures of a batch whose outputs are compared
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-HALVES = {"cpu": ("bf16",), "cuda": ("fp16", "bf16")}  # what our engines compute in 16 bits; the usual one first
+
+
+def halves(kind: str) -> list[str]:
+    """What our engines compute in 16 bits on such a device, the usual one first."""
+    types = [dtype for backend in BACKENDS if backend.device == kind for dtype in backend.halves]
+    return [name for dtype in dict.fromkeys(types) for name, known in DTYPES.items() if known == dtype]
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class Task:
     @property
     def half(self) -> torch.dtype | None:
         """The type of 16 bits, if it is one that our engines compute there."""
-        return DTYPES[self.dtype] if self.dtype in HALVES[self.kind] else None
+        return DTYPES[self.dtype] if self.dtype in halves(self.kind) else None
 
     @property
     def is_plain(self) -> bool:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from darknet_py.engine import DEVICES, ENGINES
-from tools.bench.contest.cases import DTYPES, HALVES
+from darknet_py.engine import BACKENDS, ENGINES, PLAIN
+from tools.bench.contest.cases import DTYPES, halves
 from tools.bench.options import UsageError, add_darknet, positive
 from tools.bench.peers import cpu, cuda
 from tools.bench.peers.runner import Build
@@ -63,8 +63,8 @@ def complete(args: Namespace) -> None:
     args.size = args.size or (TABLE_SIZES if args.table else SIZES)
     args.batch = args.batch or (TABLE_BATCHES if args.table else CUDA_BATCHES if on_cuda else BATCHES)
     usual = list(DTYPES) if on_cuda else ["fp32"]
-    args.dtype = [HALVES[kind(args)][0]] if args.half else args.dtype or usual
-    args.engines = args.engines or [name for name in ENGINES if DEVICES.get(name, kind(args)) == kind(args)]
+    args.dtype = [halves(kind(args))[0]] if args.half else args.dtype or usual
+    args.engines = args.engines or [PLAIN, *(backend.name for backend in BACKENDS if backend.device == kind(args))]
     if args.peers is None:
         args.peers = [] if args.table else list(PEERS[kind(args)])
     if wrong := [name for name in args.peers if name not in PEERS[kind(args)]]:

@@ -1,0 +1,78 @@
+"""What computes a convolution together with what follows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from darknet_py.engine.memory import Memory
+from darknet_py.engine.plain import Folded
+
+Function = Callable[[Tensor], Tensor]
+
+
+class Convolution(Protocol):
+    """A convolution with bias, leaky activation, and one thing that follows."""
+
+    engine: str  # the name of the back end that it is of
+    pools: bool  # whether it can take the largest of each 2 x 2
+
+    def __call__(
+        self, memory: Memory, x: Tensor, other: Tensor | None = None, *, slope: float = 1.0, pool: bool = False
+    ) -> Tensor:
+        """(N, C, H, W) -> (N, K, H', W'): plus `other`, then leaky with this slope; or the largest of each 2 x 2."""
+
+
+Convolutions = Callable[[Folded], Convolution]
+
+
+class Activated:
+    """A convolution with an activation that is no leaky one, which follows in place where it can.
+
+    A shortcut is added after that. It does not pool, since the largest sum need not give the largest output.
+    """
+
+    pools = False
+
+    def __init__(self, convolution: Convolution, activate: Function) -> None:
+        self.convolution, self.activate, self.engine = convolution, activate, convolution.engine
+
+    def __call__(
+        self, memory: Memory, x: Tensor, other: Tensor | None = None, *, slope: float = 1.0, pool: bool = False
+    ) -> Tensor:
+        sums = self.convolution(memory, x)
+        y = self.activate(sums)
+        if y is not sums:
+            memory.give_back(sums)
+        return add(y, other, slope)
+
+
+def add(y: Tensor, other: Tensor | None, slope: float) -> Tensor:
+    """`y` plus `other` of the same shape if there is one, then leaky with this slope; in place."""
+    if other is None:
+        return y
+    y += other
+    return y if slope == 1 else F.leaky_relu_(y, slope)
+
+
+@torch.inference_mode()
+def agrees(make: Convolutions, weight: tuple[int, int, int], *, padding: int, close: float) -> bool:
+    """Whether convolutions give what torch gives, for a small picture; `weight` is (K, C, side).
+
+    `close` is the largest difference in float32; outputs of 16 bits may be off by a half.
+    """
+    k, c, side = weight
+    generator = torch.Generator().manual_seed(0)
+    shapes = (1, c, 9, 10), (k, c, side, side), (k,)
+    x, kernel, bias = (torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu") for shape in shapes)
+    whole = F.leaky_relu(F.conv2d(x, kernel, bias, padding=padding), 0.1)
+    convolution = make(Folded(kernel, bias, (1, 1), (padding, padding), 1, slope=0.1))
+    x = x.contiguous(memory_format=torch.channels_last)
+    pairs = [(convolution(Memory(), x), whole)]
+    if convolution.pools:
+        pairs.append((convolution(Memory(), x, pool=True), F.max_pool2d(whole, 2, 2, ceil_mode=True)))
+    return all(torch.allclose(y.float(), e, atol=close if y.dtype == e.dtype else 0.5) for y, e in pairs)
