@@ -42,6 +42,10 @@ def key(parse: Parser[Any], default: Any = dataclasses.MISSING, doc: str = "", *
     return dataclasses.field(default=default, metadata={"parse": parse, "doc": doc, "name": name})
 
 
+def quiet(_problem: str, _where: Location) -> None:
+    """Keep what Darknet accepts without a word to itself, as it does."""
+
+
 def _quiet(_problem: str) -> None:
     """Report nothing."""
 

@@ -49,7 +49,7 @@ def _rebuild(name: str, args: Namespace) -> int:
     _save(network, args.out)
     if args.new_cfg:
         with replacing(args.new_cfg, "w", encoding="utf-8") as file:
-            file.write(dumps(network.graph.sections))
+            file.write(dumps(network.graph.to_sections()))
     return 0
 
 

@@ -156,7 +156,7 @@ def to_torchscript(network: Network, path: str | Path, *, check: bool = True, **
 
 def to_python(network: Network, path: str | Path, *, check: bool = True, **options: Any) -> Report:
     """Write a Python module in plain torch, which takes the state dict that `to_torch` writes."""
-    return _to("source", network, path, check, options)
+    return _to("python", network, path, check, options)
 
 
 def _to(module: str, network: Network, path: str | Path, check: bool, options: dict[str, Any]) -> Report:
@@ -177,7 +177,7 @@ def _write(
     before: Network | None = None,
     beside: Path | None = None,
 ) -> Report:
-    text = dumps(network.graph.sections)
+    text = dumps(network.graph.to_sections())
     if beside is not None and beside.exists() and read_text(beside) != text:
         raise DarknetError(f"{beside} is another cfg, and the folded network's goes there: name {target} otherwise")
     proof = None

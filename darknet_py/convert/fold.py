@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from darknet_py.cfg import Section
 from darknet_py.errors import DarknetError
 from darknet_py.layers.base import Layer
 from darknet_py.network.graph import Graph, Node, connect
@@ -30,7 +29,7 @@ def beginning(network: Network, layers: int) -> Network:
         raise DarknetError(f"there are {len(graph.nodes)} layers in {graph.source}, so upto={layers} cannot be")
     if layers == len(graph.nodes):
         return network
-    return sharing(network, replace(graph, nodes=graph.nodes[:layers], sections=graph.sections[: layers + 1]))
+    return sharing(network, replace(graph, nodes=graph.nodes[:layers]))
 
 
 def resized(network: Network, width: int, height: int) -> Network:
@@ -48,8 +47,7 @@ def fold(network: Network) -> Network:
     """
     graph = network.graph
     layers = [_plain(node) for node in graph.nodes]
-    sections = (graph.sections[0], *map(_without_normalization, graph.sections[1:]))
-    plain = replace(graph, nodes=connect(graph.input_shape, layers), sections=sections)
+    plain = replace(graph, nodes=connect(graph.input_shape, layers))
     folded = Network(plain, initialize=False).train(network.training)
     folded.header = network.header
     for node, layer in zip(graph.nodes, layers, strict=True):
@@ -64,10 +62,6 @@ def _plain(node: Node) -> Layer:
     """The layer without batch normalization."""
     layer: Any = node.layer
     return replace(layer, batch_normalize=False) if getattr(layer, "batch_normalize", False) else layer
-
-
-def _without_normalization(section: Section) -> Section:
-    return replace(section, entries=tuple(entry for entry in section.entries if entry.key != "batch_normalize"))
 
 
 def _fold_layer(source: nn.Module, target: nn.Module) -> None:

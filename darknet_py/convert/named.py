@@ -21,7 +21,7 @@ def note_of(network: Network, options: Options) -> dict[str, str]:
     """The note that is written beside the tensors."""
     header = network.header
     return {
-        "cfg": dumps(network.graph.sections),
+        "cfg": dumps(network.graph.to_sections()),
         "version": f"{header.major}.{header.minor}.{header.revision}",
         "seen": str(header.seen),
         "layers": str(len(network.layers)),

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from torch import nn
 
 from darknet_py.cfg.keys import key
-from darknet_py.layers.base import Layer, Shape, register
-from darknet_py.layers.parts.activations import Activate, activation_name
+from darknet_py.layers.base import Layer, Place, Shape, register
+from darknet_py.layers.parts.activations import Activate, activated, activation_name
+from darknet_py.layers.parts.text import Lines
 
 
 @register("activation")
@@ -25,3 +26,6 @@ class ActivationLayer(Layer):
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         return Activate(self.activation, owned=False)
+
+    def text(self, place: Place, *xs: str) -> Lines:
+        return [activated(self.activation, *xs)]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from darknet_py.layers.base import Layer, Reach, Shape, register
+from darknet_py.layers.base import Layer, Place, Reach, Shape, register
+from darknet_py.layers.parts.text import Lines, call
 
 
 @register("avgpool", "avg")
@@ -20,6 +21,9 @@ class AvgPool(Layer):
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         return nn.AdaptiveAvgPool2d(1)
+
+    def text(self, place: Place, *xs: str) -> Lines:
+        return [call("F.adaptive_avg_pool2d", *xs, 1)]
 
     def reach(self) -> Reach:
         return Reach(None)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, Literal, NamedTuple
 
-import torch
 from torch import nn
 
 from darknet_py.cfg.dialect import DARKNET, Augment, Fit
@@ -77,6 +76,20 @@ class Reach(NamedTuple):
     stride: float = 1.0
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a layer stands in a network."""
+
+    index: int
+    inputs: tuple[Shape, ...]
+    shape: Shape
+
+    @property
+    def module(self) -> str:
+        """Source text of the layer's module, in a method of the network's."""
+        return f'self.layers["{self.index}"]'
+
+
 class Update(NamedTuple):
     """How the C program updates the tensors of a layer."""
 
@@ -84,14 +97,6 @@ class Update(NamedTuple):
     scaled: bool = True  # by the layer's own key learning_rate
     clipped: bool = False  # weights stay within [net] clip
     adam: bool = True  # by Adam where [net] asks for it
-
-
-@runtime_checkable
-class Drawn(Protocol):
-    """A module whose weights start at random."""
-
-    def initialize(self, generator: torch.Generator | None) -> None:
-        """Draw the weights as the C program does; the same generator state gives the same weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,6 +210,27 @@ class Layer:
     def resized(self, old: Sequence[Shape], new: Sequence[Shape]) -> Layer:
         """The layer to use instead of this one when the shapes of its inputs change from `old` to `new`."""
         return self
+
+    def module_text(self, place: Place) -> str | None:
+        """Source text that makes its module, where it has parameters."""
+        return None
+
+    def text(self, place: Place, *xs: str) -> list[str]:
+        """Source text that computes it from inputs with these names: statements, and last the output's expression.
+
+        Raises `CfgError` where it cannot be written so.
+        """
+        raise self.error(f"layer {place.index} cannot be written as source code")
+
+    @property
+    def meaning(self) -> str:
+        """What its output holds, in a sentence or two for people, if it is a head."""
+        return ""
+
+    @property
+    def box_formulas(self) -> tuple[str, str] | None:
+        """What centre and size of a box are as shares of the input, as source text, if it gives boxes."""
+        return None
 
     def error(self, message: str) -> CfgError:
         """A `CfgError` about this section."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from darknet_py.layers.base import Blob, Layer, Shape, Update, register
+from darknet_py.layers.base import Blob, Layer, Place, Shape, Update, register
 from darknet_py.layers.parts.batchnorm import batch_norm_2d, norm_blobs
+from darknet_py.layers.parts.text import Lines, call
 
 
 @register("batchnorm")
@@ -23,6 +24,12 @@ class BatchNorm(Layer):
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         return batch_norm_2d(self.image(inputs).c)
+
+    def module_text(self, place: Place) -> str:
+        return call("nn.BatchNorm2d", place.shape.c, eps="1e-5", momentum="0.01")
+
+    def text(self, place: Place, *xs: str) -> Lines:
+        return [call(place.module, *xs)]
 
     def blobs(self, inputs: Sequence[Shape]) -> tuple[Blob, ...]:
         return tuple(blob._replace(name=blob.name.removeprefix(".")) for blob in norm_blobs(self.image(inputs).c, ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darknet_py.cfg.keys import flag, integer, key, number, positive
-from darknet_py.layers.base import Blob, Layer, Reach, Shape, Update, register
-from darknet_py.layers.parts.activations import Activate, activation_name
+from darknet_py.layers.base import Blob, Layer, Place, Reach, Shape, Update, register
+from darknet_py.layers.parts.activations import Activate, activated, activation_name
 from darknet_py.layers.parts.batchnorm import batch_norm_2d, norm_blobs
 from darknet_py.layers.parts.builds import FollowsBuild
+from darknet_py.layers.parts.text import Lines, call, helper, other_than
 from darknet_py.layers.parts.training_memory import KeepsMemory, norm_activate
 from darknet_py.layers.parts.uninitialized import Conv2d
 
@@ -60,6 +62,18 @@ class Convolutional(Layer):
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         return ConvolutionalModule(self, self.image(inputs).c)
+
+    def module_text(self, place: Place) -> str:
+        options = other_than(1, stride=self.stride) | other_than(0, padding=self.total_padding)
+        options |= other_than(1, groups=self.groups)
+        name = "conv_bn" if self.batch_normalize else "conv"
+        return call(name, place.inputs[0].c, self.filters, self.size, **options)
+
+    def text(self, place: Place, *xs: str) -> Lines:
+        (x,) = xs
+        x = call("signs", x) if self.xnor else x
+        binary = self.binary or self.xnor
+        return [activated(self.activation, call("binary", place.module, x) if binary else call(place.module, x))]
 
     def blobs(self, inputs: Sequence[Shape]) -> tuple[Blob, ...]:
         weight = (self.filters, self.image(inputs).c // self.groups, self.size, self.size)
@@ -170,3 +184,55 @@ def sign_of_inputs(x: Tensor) -> Tensor:
     """1 if x > 0, else -1, of any shape; gradients pass where x is between -1 and 1 (the gradient of hardtan)."""
     clipped = F.hardtanh(x)
     return torch.ones_like(x).where(x > 0, -1) + (clipped - clipped.detach())
+
+
+@helper
+def conv(
+    inputs: int,
+    filters: int,
+    size: int,
+    stride: int = 1,
+    padding: int = 0,
+    groups: int = 1,
+) -> nn.Sequential:
+    """Convolution with a bias."""
+    layer = nn.Conv2d(inputs, filters, size, stride, padding, groups=groups)
+    return nn.Sequential(OrderedDict(conv=layer))
+
+
+@helper
+def conv_bn(
+    inputs: int,
+    filters: int,
+    size: int,
+    stride: int = 1,
+    padding: int = 0,
+    groups: int = 1,
+) -> nn.Sequential:
+    """Convolution, then batch normalization with Darknet's constants."""
+    layer = nn.Conv2d(
+        inputs,
+        filters,
+        size,
+        stride,
+        padding,
+        groups=groups,
+        bias=False,
+    )
+    norm = nn.BatchNorm2d(filters, eps=1e-5, momentum=0.01)
+    return nn.Sequential(OrderedDict(conv=layer, bn=norm))
+
+
+@helper
+def binary(block: nn.Sequential, x: Tensor) -> Tensor:
+    """A convolution whose weights count as plus or minus their filter's mean size."""
+    weight = block.get_parameter("conv.weight")
+    mean = weight.abs().mean((1, 2, 3), keepdim=True)
+    signed = torch.where(weight > 0, mean, -mean)
+    return torch.func.functional_call(block, {"conv.weight": signed}, (x,))
+
+
+@helper
+def signs(x: Tensor) -> Tensor:
+    """1 where x > 0, else -1."""
+    return torch.where(x > 0, 1.0, -1.0).to(x.dtype)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from darknet_py.cfg.keys import key, number, one_of
-from darknet_py.layers.base import Layer, Shape, register
+from darknet_py.layers.base import Layer, Place, Shape, register
+from darknet_py.layers.parts.text import Lines, flat
 
 COSTS = ("seg", "sse", "masked", "smooth", "L1", "wgan")
 
@@ -33,6 +34,10 @@ class Cost(Layer):
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         return nn.Flatten()
+
+    def text(self, place: Place, *xs: str) -> Lines:
+        (x,) = xs
+        return [flat(place, x)]
 
     def label(self, index: int) -> str:
         return f"cost  {self.kind}"

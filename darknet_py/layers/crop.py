@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.cfg.keys import flag, key, number, positive
-from darknet_py.layers.base import Layer, Shape, register
+from darknet_py.layers.base import Layer, Place, Shape, register
+from darknet_py.layers.parts.text import Lines
 
 
 @register("crop")
@@ -37,6 +38,12 @@ class Crop(Layer):
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         return CropModule(self)
+
+    def text(self, place: Place, *xs: str) -> Lines:
+        (x,), (shape,) = xs, place.inputs
+        top, left = (shape.h - self.crop_height) // 2, (shape.w - self.crop_width) // 2
+        part = f"{x}[:, :, {top}:{top + self.crop_height}, {left}:{left + self.crop_width}]"
+        return [part if self.noadjust else f"{part} * 2 - 1"]
 
     def resized(self, old: Sequence[Shape], new: Sequence[Shape]) -> Crop:
         """The same layer for another input size: the part keeps its fraction of the height (resize_crop_layer)."""

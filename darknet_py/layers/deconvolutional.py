@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.cfg.keys import flag, key, natural, positive
-from darknet_py.layers.base import Blob, Layer, Shape, register
-from darknet_py.layers.parts.activations import Activate, activation_name
+from darknet_py.layers.base import Blob, Layer, Place, Shape, register
+from darknet_py.layers.parts.activations import Activate, activated, activation_name
 from darknet_py.layers.parts.batchnorm import batch_norm_2d, norm_blobs, normalize
+from darknet_py.layers.parts.text import Lines, call, helper, other_than
 from darknet_py.layers.parts.uninitialized import ConvTranspose2d
 
 
@@ -45,6 +47,14 @@ class Deconvolutional(Layer):
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         return DeconvolutionalModule(self, self.image(inputs).c)
+
+    def module_text(self, place: Place) -> str:
+        options = other_than(1, stride=self.stride) | other_than(0, padding=self.total_padding)
+        name = "deconv_bn" if self.batch_normalize else "deconv"
+        return call(name, place.inputs[0].c, self.filters, self.size, **options)
+
+    def text(self, place: Place, *xs: str) -> Lines:
+        return [activated(self.activation, call(place.module, *xs))]
 
     def blobs(self, inputs: Sequence[Shape]) -> tuple[Blob, ...]:
         weight = (self.image(inputs).c, self.filters, self.size, self.size)
@@ -91,3 +101,30 @@ class DeconvolutionalModule(nn.Module):
             self.conv.weight.normal_(0, 0.02 * growth, generator=generator)
             if self.conv.bias is not None:
                 self.conv.bias.zero_()
+
+
+@helper
+def deconv(
+    inputs: int,
+    filters: int,
+    size: int,
+    stride: int = 1,
+    padding: int = 0,
+) -> nn.Sequential:
+    """Transposed convolution with a bias."""
+    layer = nn.ConvTranspose2d(inputs, filters, size, stride, padding)
+    return nn.Sequential(OrderedDict(conv=layer))
+
+
+@helper
+def deconv_bn(
+    inputs: int,
+    filters: int,
+    size: int,
+    stride: int = 1,
+    padding: int = 0,
+) -> nn.Sequential:
+    """Transposed convolution, then batch normalization with Darknet's constants."""
+    layer = nn.ConvTranspose2d(inputs, filters, size, stride, padding, bias=False)
+    norm = nn.BatchNorm2d(filters, eps=1e-5, momentum=0.01)
+    return nn.Sequential(OrderedDict(conv=layer, bn=norm))

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from darknet_py.boxes.coder import PLAIN, SQUARE, BoxCoder
 from darknet_py.cfg.dialect import Augment, Fit
 from darknet_py.cfg.keys import flag, integer, key, number, positive
-from darknet_py.layers.base import Shape, register
-from darknet_py.layers.heads import Head
+from darknet_py.layers.base import Place, Shape, register
+from darknet_py.layers.heads import Head, formulas_of
+from darknet_py.layers.parts.text import Lines
 
 
 @register("detection")
@@ -66,6 +67,28 @@ class Detection(Head):
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         return DetectionModule(self)
+
+    def text(self, place: Place, *xs: str) -> Lines:
+        flat = f"{xs[0]}.flatten(1)"
+        if not self.softmax:
+            return [flat]
+        count = self.side**2 * self.classes
+        return [
+            f"classes, boxes = {flat}.split(({count}, {place.shape.size - count}), 1)",
+            f"classes = classes.unflatten(1, (-1, {self.classes})).softmax(2).flatten(1)",
+            "torch.cat((classes, boxes), 1)",
+        ]
+
+    @property
+    def meaning(self) -> str:
+        return (
+            f"For each of {self.side} x {self.side} cells {self.classes} classes, then for each "
+            f"{self.num} times objectness, then for each {self.num} times x, y, w, h."
+        )
+
+    @property
+    def box_formulas(self) -> tuple[str, str]:
+        return formulas_of(self.coder, (str(self.side),), (str(self.side),))
 
 
 class DetectionModule(nn.Module):

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from darknet_py.cfg.keys import key, number
-from darknet_py.layers.base import Layer, Shape, register
+from darknet_py.layers.base import Layer, Place, Shape, register
+from darknet_py.layers.parts.text import Lines, call
 
 
 @register("dropout")
@@ -28,6 +29,9 @@ class Dropout(Layer):
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         return nn.Dropout(self.probability)
+
+    def text(self, place: Place, *xs: str) -> Lines:
+        return [call("F.dropout", *xs, self.probability, "self.training")]
 
     def label(self, index: int) -> str:
         return f"dropout       p = {self.probability:.2f}"

@@ -14,6 +14,8 @@ from darknet_py.layers.base import Layer, Shape
 from darknet_py.tree.wordtree import read_map
 
 DEFAULT_ANCHOR: Final = 0.5
+UNITS: Final = {"cells": "cells", "pixels": "pixels of the input"}  # of anchors, for people
+JOINED: Final = "torch.cat(parts, 2).flatten(1, 2)"  # source text: the parts of an anchor, as channels again
 MOST_TRUTHS: Final = 10_000  # the most truths that are learnt per picture
 
 
@@ -118,6 +120,21 @@ class GridHead(Head):
         """The message about an anchor that does not exist."""
         return None
 
+    @property
+    def meaning(self) -> str:
+        mask = f"{self.leading - 5} mask values, " if self.leading > 5 else ""
+        tree = ", each among its siblings in a tree" if self.word_tree else ""
+        anchors = ", ".join(f"{w:g}x{h:g}" for w, h in self.anchor_boxes)
+        return (
+            f"For each of {len(self.own_anchors)} anchors x, y, w, h, {mask}objectness and {self.classes} "
+            f"classes{tree}. The anchors, in {UNITS[self.coder.unit]}, are {anchors}."
+        )
+
+    @property
+    def box_formulas(self) -> tuple[str, str]:
+        units = self.coder.units(("columns", "rows"), ("input width", "input height"))
+        return formulas_of(self.coder, ("columns", "anchor width", units[0]), ("rows", "anchor height", units[1]))
+
     def out_shape(self, inputs: Sequence[Shape]) -> Shape:
         shape = self.image(inputs)
         if self.beyond is not None:
@@ -126,3 +143,10 @@ class GridHead(Head):
             before = f"the layer before it gives {shape.c}"
             raise self.error(f"needs {self.formula} channels, but {before}: set its filters")
         return shape
+
+
+def formulas_of(coder: BoxCoder, across: tuple[str, ...], down: tuple[str, ...]) -> tuple[str, str]:
+    """The source text of a box's centre and size; for each axis what is called cells, anchor and units."""
+    x, w = coder.formulas("x", "w", "column", *across)
+    y, h = coder.formulas("y", "h", "row", *down)
+    return f"{x}, {y}", f"{w}, {h}"

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.cfg.keys import key, natural
-from darknet_py.layers.base import Shape, register
+from darknet_py.layers.base import Place, Shape, register
 from darknet_py.layers.heads import Head
+from darknet_py.layers.parts.text import Lines
 
 
 @register("iseg")
@@ -33,6 +34,14 @@ class Iseg(Head):
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         return IsegModule(self.classes)
+
+    def text(self, place: Place, *xs: str) -> Lines:
+        (x,), c = xs, self.classes
+        return [f"torch.cat((torch.sigmoid({x}[:, :{c}]), {x}[:, {c}:]), 1)"]
+
+    @property
+    def meaning(self) -> str:
+        return f"For each pixel {self.classes} classes and {self.ids} values that tell instances apart."
 
 
 class IsegModule(nn.Module):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from darknet_py.layers.base import Layer, Shape, register
+from darknet_py.layers.base import Layer, Place, Shape, register
+from darknet_py.layers.parts.text import Lines
 
 
 @register("l2norm")
@@ -20,6 +21,10 @@ class L2Norm(Layer):
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         return L2NormModule()
+
+    def text(self, place: Place, *xs: str) -> Lines:
+        (x,) = xs
+        return [f"{x} / {x}.square().sum(1, keepdim=True).sqrt()"]
 
 
 class L2NormModule(nn.Module):

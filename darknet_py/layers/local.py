@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darknet_py.cfg.keys import key, natural, positive
-from darknet_py.layers.base import Blob, Layer, Reach, Shape, Update, register
-from darknet_py.layers.parts.activations import Activate, activation_name
+from darknet_py.layers.base import Blob, Layer, Place, Reach, Shape, Update, register
+from darknet_py.layers.parts.activations import Activate, activated, activation_name
+from darknet_py.layers.parts.text import Lines, call, helper
 
 
 @register("local")
@@ -42,6 +43,12 @@ class Local(Layer):
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         return LocalModule(self, self.image(inputs), self.out_shape(inputs))
+
+    def module_text(self, place: Place) -> str:
+        return call("local_weights", *place.shape, place.inputs[0].c * self.size**2)
+
+    def text(self, place: Place, *xs: str) -> Lines:
+        return [activated(self.activation, call("local", place.module, *xs, self.size, self.stride, self.pad))]
 
     def blobs(self, inputs: Sequence[Shape]) -> tuple[Blob, ...]:
         n, h, w = self.out_shape(inputs)
@@ -85,3 +92,31 @@ class LocalModule(nn.Module):
             bound = math.sqrt(2 / self.weight.shape[2])
             self.weight.uniform_(-bound, bound, generator=generator)
             self.bias.zero_()
+
+
+@helper
+def local_weights(
+    filters: int,
+    height: int,
+    width: int,
+    values: int,
+) -> nn.ParameterDict:
+    """The kernels of a convolution that has others at every place."""
+    weight = torch.zeros(height * width, filters, values)
+    bias = torch.zeros(filters, height, width)
+    return nn.ParameterDict({"weight": weight, "bias": bias})
+
+
+@helper
+def local(
+    kernels: nn.ParameterDict,
+    x: Tensor,
+    size: int,
+    stride: int,
+    padding: int,
+) -> Tensor:
+    """Convolution with other kernels at every place."""
+    weight, bias = kernels["weight"], kernels["bias"]
+    columns = F.unfold(x, size, padding=padding, stride=stride)
+    out = torch.bmm(weight, columns.permute(2, 1, 0))  # (places, filters, N)
+    return out.permute(2, 1, 0).unflatten(2, bias.shape[1:]) + bias

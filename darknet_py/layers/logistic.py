@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from darknet_py.layers.base import Layer, Shape, register
+from darknet_py.layers.base import Layer, Place, Shape, register
+from darknet_py.layers.parts.text import Lines, call
 
 
 @register("logistic")
@@ -23,3 +24,6 @@ class Logistic(Layer):
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         return nn.Sigmoid()
+
+    def text(self, place: Place, *xs: str) -> Lines:
+        return [call("torch.sigmoid", *xs)]

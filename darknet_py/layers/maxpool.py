@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darknet_py.cfg.keys import key, natural, positive
-from darknet_py.layers.base import Layer, Reach, Shape, register
+from darknet_py.layers.base import Layer, Place, Reach, Shape, register
+from darknet_py.layers.parts.text import Lines, call, helper
 from darknet_py.layers.parts.training_memory import KeepsMemory, MaxPooled
 
 WIDE: Final = 256  # larger windows are cut down to the part that their input can use
@@ -63,6 +64,16 @@ class MaxPool(Layer):
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         return MaxPoolModule(self, self.image(inputs))
+
+    def text(self, place: Place, *xs: str) -> Lines:
+        (x,), pool = xs, MaxPoolModule(self, place.inputs[0])  # it knows what torch can pad itself
+        if self.window > WIDE:
+            padded = call("F.pad", x, pool.sides, value="torch.finfo(x.dtype).min")
+            return [call("F.max_pool2d", padded, pool.kernel, pool.stride)]
+        if not pool.pads_itself:
+            return [call("max_pool", x, pool.size, pool.stride, pool.before, pool.after)]
+        options = {"ceil_mode": True} if pool.ceil_mode else {}
+        return [call("F.max_pool2d", x, pool.size, pool.stride, *([pool.before] if pool.before else []), **options)]
 
     def resized(self, old: Sequence[Shape], new: Sequence[Shape]) -> MaxPool:
         """A new layer, with a new module, if a wide window is cut down in another way."""
@@ -116,3 +127,10 @@ class MaxPoolModule(KeepsMemory):
             return F.max_pool2d(x, self.size, self.stride, self.before, ceil_mode=self.ceil_mode)
         x = F.pad(x, self.sides, value=torch.finfo(x.dtype).min)
         return F.max_pool2d(x, self.kernel, self.stride)
+
+
+@helper
+def max_pool(x: Tensor, size: int, stride: int, before: int, after: int) -> Tensor:
+    """Max pooling with padding, which never wins, that differs between the sides."""
+    sides = (before, after, before, after)
+    return F.max_pool2d(F.pad(x, sides, value=torch.finfo(x.dtype).min), size, stride)

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darknet_py.cfg.keys import key, number, positive
-from darknet_py.layers.base import Layer, Shape, register
+from darknet_py.layers.base import Layer, Place, Shape, register
+from darknet_py.layers.parts.text import Lines, call, helper
 
 
 @register("normalization", "lrn")
@@ -27,6 +28,9 @@ class Normalization(Layer):
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         return NormalizationModule(self)
+
+    def text(self, place: Place, *xs: str) -> Lines:
+        return [call("normalize_channels", *xs, self.size, self.alpha, self.beta, self.kappa)]
 
 
 class NormalizationModule(nn.Module):
@@ -51,3 +55,20 @@ class NormalizationModule(nn.Module):
         window = F.avg_pool2d(padded, (before + 1 + after, 1), stride=1, divisor_override=1).view_as(x)
         norms = self.layer.kappa + self.layer.alpha * (window - (missed if missed.shape[1] else 0))
         return x * norms.pow(-self.layer.beta)
+
+
+@helper
+def normalize_channels(
+    x: Tensor,
+    size: int,
+    alpha: float,
+    beta: float,
+    kappa: float,
+) -> Tensor:
+    """Normalization across channels; one is missing in the sums, as in Darknet."""
+    before, after = (size - 1) // 2, size // 2
+    squares = x.square()
+    padded = F.pad(squares.flatten(2), (0, 0, before, after))
+    sums = F.avg_pool2d(padded, (size, 1), stride=1, divisor_override=1)
+    missing = squares[:, after : after + 1].sum(1, keepdim=True)
+    return x * (kappa + alpha * (sums.reshape(x.shape) - missing)).pow(-beta)

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from darknet_py.boxes.coder import BoxCoder
 from darknet_py.cfg.keys import file_name, flag, integer, key, list_of, number, positive
-from darknet_py.layers.base import Shape, register
-from darknet_py.layers.heads import GridHead
-from darknet_py.layers.parts.trees import tree_named
+from darknet_py.layers.base import Place, Shape, register
+from darknet_py.layers.heads import JOINED, GridHead
+from darknet_py.layers.parts.text import Lines, call, parts_of
+from darknet_py.layers.parts.trees import groups_name, tree_named
 from darknet_py.tree.softmax import TreeSoftmax
 from darknet_py.tree.walk import TreeWalk
 from darknet_py.tree.wordtree import WordTree
@@ -77,6 +78,31 @@ class Region(GridHead):
         if tree is not None and len(tree.names) != self.classes:
             raise self.error(f"{self.tree} has {len(tree.names)} nodes, but classes={self.classes}")
         return RegionModule(self, tree)
+
+    def text(self, place: Place, *xs: str) -> Lines:
+        parts = [("xy", 2, "xy.sigmoid()"), ("wh", 2, "wh")]
+        if self.coords > 4:
+            parts.append(("mask", self.coords - 4, "mask.sigmoid()"))
+        if self.softmax and self.background and self.tree is None:
+            parts.append(("classes", 1 + self.classes, "classes.softmax(2)"))
+        else:
+            parts.append(("objectness", 1, "objectness" if self.background else "objectness.sigmoid()"))
+            parts.append(("classes", self.classes, self._classes_text))
+        names, sizes, results = zip(*parts, strict=True)
+        tree = f"classes = {call('tree_softmax', 'classes', groups_name(place), 2)}"
+        return [
+            f"entries = {xs[0]}.unflatten(1, ({self.num}, {self.entries}))",
+            f"{', '.join(names)} = entries.split({sizes}, 2)",
+            *([] if self.tree is None else [tree]),
+            *parts_of(results),
+            JOINED,
+        ]
+
+    @property
+    def _classes_text(self) -> str:
+        if self.tree is not None:
+            return "classes"
+        return "classes.softmax(2)" if self.softmax else "classes.sigmoid()"
 
 
 class RegionModule(nn.Module):

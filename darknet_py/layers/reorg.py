@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darknet_py.cfg.keys import flag, key, natural, positive
-from darknet_py.layers.base import Layer, Reach, Shape, register
+from darknet_py.layers.base import Layer, Place, Reach, Shape, register
+from darknet_py.layers.parts.text import Lines, call, flat, helper
 
 
 @register("reorg")
@@ -62,6 +63,15 @@ class Reorg(Layer):
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         return ReorgModule(self)
+
+    def text(self, place: Place, *xs: str) -> Lines:
+        (x,) = xs
+        if self.extra:
+            return [call("F.pad", flat(place, x), (0, self.extra))]
+        if place.inputs[0].c % self.stride**2 and not self.flatten:
+            return [call("reorg_uneven", x, self.stride, self.reverse)]
+        name = "reorg" + "_flatten" * self.flatten + "_reverse" * self.reverse
+        return [call(name, x, self.stride)]
 
     def reach(self) -> Reach:
         return Reach(1, 1 / self.stride) if self.reverse else Reach(self.stride, self.stride)
@@ -120,3 +130,54 @@ def uneven(x: Tensor, stride: int, *, reverse: bool) -> Tensor:
         written = torch.zeros(depth * stride**2 * h * w, dtype=places.dtype, device=x.device)
         places = written.scatter_reduce(0, places, torch.arange(places.shape[0], device=x.device), "amax")
     return x.flatten(1)[:, places]
+
+
+@helper
+def reorg(x: Tensor, stride: int) -> Tensor:
+    """Pixels into channels in Darknet's order, which is not that of pixel_unshuffle."""
+    n, c, h, w = x.shape
+    x = x.reshape(n, c // stride**2, h, stride, w, stride).permute(0, 3, 5, 1, 2, 4)
+    return x.reshape(n, c * stride**2, h // stride, w // stride)
+
+
+@helper
+def reorg_reverse(x: Tensor, stride: int) -> Tensor:
+    """Channels into pixels in Darknet's order."""
+    n, c, h, w = x.shape
+    x = x.reshape(n, stride, stride, c // stride**2, h, w).permute(0, 3, 4, 1, 5, 2)
+    return x.reshape(n, c // stride**2, h * stride, w * stride)
+
+
+@helper
+def reorg_uneven(x: Tensor, stride: int, reverse: bool) -> Tensor:
+    """The same, place by place, where channels are no multiple of stride * stride."""
+    n, c, h, w = x.shape
+    depth = c // stride**2
+    channel, row, column = (torch.arange(size, device=x.device) for size in (c, h, w))
+    offset = channel // depth
+    rows = row * stride + (offset // stride + h * stride * (channel % depth))[:, None]
+    columns = column * stride + (offset % stride)[:, None]
+    places = (rows[:, :, None] * w * stride + columns[:, None]).flatten()
+    shape = n, c * stride**2, h // stride, w // stride
+    if reverse:
+        shape = n, depth, h * stride, w * stride
+        order = torch.arange(len(places), device=x.device)
+        start = order.new_zeros(depth * stride**2 * h * w)
+        places = start.scatter_reduce(0, places, order, "amax")
+    return x.flatten(1)[:, places].reshape(shape)
+
+
+@helper
+def reorg_flatten(x: Tensor, stride: int) -> Tensor:
+    """All channels of a pixel side by side, seen as a smaller picture."""
+    n, c, h, w = x.shape
+    rows = x.flatten(2).transpose(1, 2)
+    return rows.reshape(n, c * stride**2, h // stride, w // stride)
+
+
+@helper
+def reorg_flatten_reverse(x: Tensor, stride: int) -> Tensor:
+    """The channels of a pixel, which lie side by side, seen as a larger picture."""
+    n, c, h, w = x.shape
+    rows = x.reshape(n, h * w, c).transpose(1, 2)
+    return rows.reshape(n, c // stride**2, h * stride, w * stride)

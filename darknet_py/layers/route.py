@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.cfg.keys import integer, key, list_of
-from darknet_py.layers.base import Layer, Shape, register
+from darknet_py.layers.base import Layer, Place, Shape, register
+from darknet_py.layers.parts.text import Lines, parts_of
 
 
 @register("route")
@@ -31,6 +32,12 @@ class Route(Layer):
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         return RouteModule(len(inputs))
+
+    def text(self, place: Place, *xs: str) -> Lines:
+        if len(xs) == 1:
+            return [xs[0]]
+        joined = ", ".join(xs)
+        return [f"torch.cat(({joined}), 1)"] if len(joined) < 48 else [*parts_of(xs), "torch.cat(parts, 1)"]
 
     def label(self, index: int) -> str:
         return f"route  {' '.join(map(str, self.sources(index)))}"

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.cfg.keys import integer, key, number
-from darknet_py.layers.base import Layer, Shape, register
-from darknet_py.layers.parts.activations import Activate, activation_name
+from darknet_py.layers.base import Layer, Place, Shape, register
+from darknet_py.layers.parts.activations import Activate, activated, activation_name
+from darknet_py.layers.parts.text import Lines, call, helper, other_than
 
 
 @register("shortcut")
@@ -47,6 +48,16 @@ class Shortcut(Layer):
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         return ShortcutModule(self, *inputs)
+
+    def text(self, place: Place, *xs: str) -> Lines:
+        (x, other), (mine, its) = xs, place.inputs
+        if mine == its:
+            factors = ((x, self.alpha), (other, self.beta))
+            both = " + ".join(name if factor == 1 else f"{factor} * {name}" for name, factor in factors)
+            return [activated(self.activation, both)]
+        function = "add_channels" if mine[1:] == its[1:] else "add_sizes"
+        mixed = call(function, x, other, **other_than(1, alpha=self.alpha, beta=self.beta))
+        return [mixed] if self.activation == "linear" else [f"mixed = {mixed}", activated(self.activation, "mixed")]
 
     def label(self, index: int) -> str:
         return f"res  {self.earlier(self.source, index):3d}"
@@ -85,3 +96,33 @@ class ShortcutModule(nn.Module):
     def mix(self, x: Tensor, other: Tensor) -> Tensor:
         x = x if self.alpha == 1 else self.alpha * x
         return torch.add(x, other, alpha=self.beta)
+
+
+@helper
+def add_channels(
+    x: Tensor,
+    other: Tensor,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+) -> Tensor:
+    """The sum in the channels that both have; the others of x stay."""
+    c = min(x.shape[1], other.shape[1])
+    return torch.cat((alpha * x[:, :c] + beta * other[:, :c], x[:, c:]), 1)
+
+
+@helper
+def add_sizes(
+    x: Tensor,
+    other: Tensor,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+) -> Tensor:
+    """The sum where two sizes overlap: the larger counts at every so many pixels."""
+    c, h, w = (min(sizes) for sizes in zip(x.shape[1:], other.shape[1:], strict=True))
+    read = max(other.shape[3] // x.shape[3], 1)
+    write = max(x.shape[3] // other.shape[3], 1)
+    added = other[:, :c, : h * read : read, : w * read : read]
+    mixed = x.clone()
+    part = mixed[:, :c, : h * write : write, : w * write : write]
+    part.copy_(alpha * part + beta * added)
+    return mixed

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.cfg.keys import file_name, flag, key, number, positive
-from darknet_py.layers.base import Layer, Shape, register
-from darknet_py.layers.parts.trees import tree_named
+from darknet_py.layers.base import Layer, Place, Shape, register
+from darknet_py.layers.parts.text import Lines, call, flat
+from darknet_py.layers.parts.trees import groups_name, tree_named
 from darknet_py.tree.softmax import TreeSoftmax
 from darknet_py.tree.walk import TreeWalk
 from darknet_py.tree.wordtree import WordTree
@@ -52,6 +53,19 @@ class Softmax(Layer):
         if len(tree.names) != shape.size:
             raise self.error(f"{self.tree} has {len(tree.names)} nodes, but there are {shape.size} values")
         return TreeModule(tree, self.temperature)
+
+    def text(self, place: Place, *xs: str) -> Lines:
+        (x,) = xs
+        if self.spatial and self.tree is None:
+            return [f"{x}.softmax(1).flatten(1)"]
+        row = flat(place, x)
+        scaled = row if self.temperature == 1 else f"{row} / {self.temperature}"
+        if self.tree is not None:
+            return [call("tree_softmax", scaled, groups_name(place), 1)]
+        row = row if self.temperature == 1 else f"({scaled})"
+        if self.groups == 1:
+            return [f"{row}.softmax(1)"]
+        return [f"{row}.unflatten(1, ({self.groups}, -1)).softmax(2).flatten(1)"]
 
     @property
     def skips_loss(self) -> bool:

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darknet_py.cfg.keys import integer, key, number
-from darknet_py.layers.base import Layer, Reach, Shape, register
+from darknet_py.layers.base import Layer, Place, Reach, Shape, register
+from darknet_py.layers.parts.text import Lines, call
 
 
 @register("upsample")
@@ -33,6 +34,13 @@ class Upsample(Layer):
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         return UpsampleModule(self)
+
+    def text(self, place: Place, *xs: str) -> Lines:
+        if self.stride > 0:
+            larger = call("F.interpolate", *xs, scale_factor=float(self.stride))
+        else:
+            larger = call("F.avg_pool2d", *xs, -self.stride, divisor_override=1)
+        return [larger if self.scale == 1 else f"{self.scale} * {larger}"]
 
     def reach(self) -> Reach:
         return Reach(1, 1 / self.stride) if self.stride > 0 else Reach(-self.stride, -self.stride)

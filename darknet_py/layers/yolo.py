@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.cfg.keys import key, list_of, natural, number
-from darknet_py.layers.base import Shape, register
-from darknet_py.layers.heads import GridHead
+from darknet_py.layers.base import Place, Shape, register
+from darknet_py.layers.heads import JOINED, GridHead
+from darknet_py.layers.parts.text import Lines
 
 
 @register("yolo")
@@ -42,6 +43,14 @@ class Yolo(GridHead):
 
     def build(self, inputs: Sequence[Shape]) -> nn.Module:
         return YoloModule(self)
+
+    def text(self, place: Place, *xs: str) -> Lines:
+        return [
+            f"entries = {xs[0]}.unflatten(1, ({len(self.own_anchors)}, {self.entries}))",
+            f"xy, wh, scores = entries.split((2, 2, {self.entries - 4}), 2)",
+            "parts = (xy.sigmoid(), wh, scores.sigmoid())",
+            JOINED,
+        ]
 
 
 class YoloModule(nn.Module):

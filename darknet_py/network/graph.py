@@ -13,6 +13,7 @@ from darknet_py.cfg.dialect import DARKNET, Augment, Dialect, Fit
 from darknet_py.cfg.dialects import chosen, named
 from darknet_py.cfg.keys import Gathered, refuse
 from darknet_py.cfg.section import Section
+from darknet_py.cfg.writer import updated
 from darknet_py.errors import CfgError
 from darknet_py.layers.base import Blob, Layer, Shape
 from darknet_py.layers.heads import GridHead
@@ -162,6 +163,12 @@ class Graph:
         net = self.net.resized(width, height)
         layers = [node.layer for node in self.nodes]
         return replace(self, net=net, nodes=connect(net.input_shape, layers, self.nodes))
+
+    def to_sections(self) -> tuple[Section, ...]:
+        """The sections of a cfg that says what the graph is: those it was read from, with all that changed since."""
+        first, *rest = self.sections
+        layers = zip(rest, self.nodes, strict=False)
+        return updated(first, self.net), *(updated(section, node.layer) for section, node in layers)
 
     def needed(self, outputs: Collection[int]) -> frozenset[int]:
         """The layers that some outputs need."""

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from darknet_py.devices import after_fork
 from darknet_py.devices.memory import require
 from darknet_py.errors import CfgError, DarknetError, ImageError
-from darknet_py.layers.base import Blob, Drawn, Shape
+from darknet_py.layers.base import Blob, Shape
 from darknet_py.layers.parts.recurrent import Recurrent
+from darknet_py.layers.parts.uninitialized import Drawn
 from darknet_py.network.graph import INPUT, Graph, Node
 from darknet_py.network.header import Header
 from darknet_py.network.modes import is_finite

@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from darknet_py.cfg import Entry, Section
-from darknet_py.cfg.dialect import Dialect
 from darknet_py.convert.fold import fold
 from darknet_py.layers.base import Layer
 from darknet_py.network.graph import Node, connect
@@ -44,9 +42,8 @@ def normalize(network: Network) -> Network:
     """
     graph = network.graph
     layers = [_with_key(node) for node in graph.nodes]
-    sections = tuple(_with_entry(section, graph.dialect) for section in graph.sections)
-    with_keys = replace(graph, nodes=connect(graph.input_shape, layers), sections=sections)
-    normalized = Network(with_keys, initialize=False).train(network.training)
+    other = replace(graph, nodes=connect(graph.input_shape, layers))
+    normalized = Network(other, initialize=False).train(network.training)
     normalized.header = network.header
     normalized.load_state_dict(network.state_dict(), strict=False)
     for name, _, bn in _normalized(normalized):
@@ -68,10 +65,3 @@ def _normalized(network: Network) -> Iterator[tuple[str, nn.Module, nn.BatchNorm
 def _with_key(node: Node) -> Layer:
     layer: Any = node.layer
     return replace(layer, batch_normalize=True) if hasattr(layer, KEY) else layer
-
-
-def _with_entry(section: Section, dialect: Dialect) -> Section:
-    if not dialect.has_key(section.type, KEY):
-        return section
-    others = tuple(entry for entry in section.entries if entry.key != KEY)
-    return replace(section, entries=(Entry(KEY, "1", section.where), *others))

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import inspect
 import os
 import re
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
+from darknet_py import weights
+from darknet_py.cli import main
 from darknet_py.convert.formats import Options
 from darknet_py.convert.python import FORMAT, class_name, generate, load
-from darknet_py.convert.python.helpers import HELPERS
-from darknet_py.errors import DarknetError
+from darknet_py.errors import CfgError, DarknetError
+from darknet_py.layers import REGISTRY, Layer, Shape
 from darknet_py.layers.parts.activations import ACTIVATIONS
+from darknet_py.layers.parts.text import HELPERS, helper
 from darknet_py.network import Network
 from darknet_py.network.graph import Graph
 from tests.support.places import GOLDEN, OFFICIAL, needs_official
@@ -239,11 +245,19 @@ def test_only_the_helpers_that_are_used_are_there():
 
 
 def test_helpers_need_torch_alone_and_name_no_builtin():
-    for name, function in HELPERS.items():
+    for name, function in (HELPERS | {row.name: row.helper for row in ACTIVATIONS.values() if row.helper}).items():
         assert name == function.__name__
-        assert not hasattr(__builtins__, name)
+        assert not hasattr(builtins, name)
         assert "darknet_py" not in inspect.getsource(function)
         assert max(map(len, inspect.getsource(function).splitlines())) <= 88
+
+
+def test_two_helpers_have_two_names():
+    def reorg() -> None:
+        """Another function of this name."""
+
+    with pytest.raises(ValueError, match=r"another reorg\(\) already"):
+        helper(reorg)
 
 
 def test_training_the_module_is_possible(tmp_path):
@@ -292,10 +306,35 @@ def test_a_hostile_file_name_stays_text():
     compile(text, "hostile", "exec")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Untold(Layer):
+    """A layer of somebody who has no use for source code."""
+
+    type = "untold"
+
+    def out_shape(self, inputs: Sequence[Shape]) -> Shape:
+        return self.image(inputs)
+
+    def build(self, inputs: Sequence[Shape]) -> torch.nn.Module:
+        return torch.nn.Identity()
+
+
+def test_a_layer_without_source_text_is_one_line_and_no_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(REGISTRY, "untold", Untold)
+    (tmp_path / "a.cfg").write_text(f"{NET}{CONV}[untold]\n")
+    network = Network.from_cfg(tmp_path / "a.cfg")
+    weights.save(network, tmp_path / "a.weights")
+    files = [str(tmp_path / name) for name in ("a.cfg", "a.weights", "a.py")]
+    assert main(["convert", *files]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("a.cfg:10: [untold] layer 1 cannot be written as source code")
+    assert not (tmp_path / "a.py").exists()
+
+
 @pytest.mark.parametrize("name", sorted(RECURRENT))
 def test_recurrent_networks_are_refused(name, tmp_path):
     cfg = GOLDEN / f"layers/{name}.cfg"
-    with pytest.raises(DarknetError, match=r"layer \d \[\w+\] is recurrent"):
+    with pytest.raises(CfgError, match=r"\[\w+\] layer \d cannot be written as source code"):
         FORMAT.write(load_network(cfg, cfg.with_suffix(".weights")), tmp_path / "net.py", Options())
     assert not list(tmp_path.iterdir())
 

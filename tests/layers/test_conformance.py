@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from darknet_py.errors import CfgError
 from darknet_py.layers import REGISTRY, Layer, Shape
 from darknet_py.layers.activation import ActivationLayer
 from darknet_py.layers.avgpool import AvgPool
+from darknet_py.layers.base import Place
 from darknet_py.layers.batchnorm import BatchNorm
 from darknet_py.layers.connected import Connected
 from darknet_py.layers.convolutional import Convolutional
@@ -36,6 +38,9 @@ from darknet_py.layers.logistic import Logistic
 from darknet_py.layers.lstm import Lstm
 from darknet_py.layers.maxpool import MaxPool
 from darknet_py.layers.normalization import Normalization
+from darknet_py.layers.parts import activations
+from darknet_py.layers.parts.text import HELPERS
+from darknet_py.layers.parts.trees import groups_name
 from darknet_py.layers.region import Region
 from darknet_py.layers.reorg import Reorg
 from darknet_py.layers.rnn import Rnn
@@ -239,6 +244,26 @@ def test_torch_compile_takes_it_whole(example):
     with torch.no_grad():
         compiled = torch.compile(module, fullgraph=True, backend="eager")
         assert_near(compiled(*inputs), module(*inputs))
+
+
+@each_plain_example
+def test_source_text_computes_what_the_module_does(example):
+    layer, inputs, module = example.layer, inputs_of(example, 2), build(example)
+    place = Place(0, example.inputs, example.shape)
+    names = {f"x{n}": x for n, x in enumerate(inputs)}
+    layers = {}
+    scope = vars(activations) | HELPERS | names | {"nn": nn, "self": SimpleNamespace(training=False, layers=layers)}
+    if layer.word_tree is not None:
+        scope[groups_name(place)] = layer.word_tree.group_sizes
+    made = layer.module_text(place)
+    assert (made is None) == (not module.state_dict())
+    if made is not None:
+        layers["0"] = eval(made, scope).eval()
+        layers["0"].load_state_dict(module.state_dict())
+    *statements, result = layer.text(place, *names)
+    exec("\n".join(statements), scope)
+    with torch.no_grad():
+        assert_near(eval(result, scope), module(*inputs))
 
 
 @each_example

@@ -22,7 +22,7 @@ __all__ = ["FORMAT", "class_name", "generate", "load", "run", "write"]
 
 
 def write(network: Network, path: Path, options: Options) -> None:
-    """Write the source code of a network; raises `DarknetError` for one with recurrent layers."""
+    """Write the source code of a network; raises `CfgError` for a layer that has no source text."""
     if options.dtype != torch.float32:
         raise DarknetError("source code holds no values, so it has no type of them: model.half() does that later")
     text = generate(network.graph)

@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Final
 
-from darknet_py.convert.python.heads import Lines, boxes, groups_name, meaning
-from darknet_py.convert.python.helpers import used_in
-from darknet_py.convert.python.layers import LINES, MODULES
-from darknet_py.errors import DarknetError
-from darknet_py.layers.base import Shape
+from darknet_py.convert.python.helpers import definitions
+from darknet_py.layers.base import Place, Shape
+from darknet_py.layers.parts.text import Lines
+from darknet_py.layers.parts.trees import groups_name
 from darknet_py.network.graph import INPUT, Graph, Node
 
 WIDTH: Final = 88  # of a line; formatters keep shorter lines
@@ -31,15 +30,12 @@ IMPORTS: Final = {  # the imports of a file whose code has the word
 def generate(graph: Graph) -> str:
     """The text of a file with a module that computes a graph; it needs only torch.
 
-    The module has the state dict of `Network`. Raises `DarknetError` for a network with recurrent layers.
+    The module has the state dict of `Network`. Raises `CfgError` for a layer that has no source text.
     """
-    recurrent = next((node for node in graph.nodes if node.layer.recurrent), None)
-    if recurrent is not None:
-        raise DarknetError(f"{graph.source}: {recurrent} is recurrent; such networks cannot be written as source code")
-    body = "\n".join(_class(graph))
-    helpers = used_in(body)
-    helpers = used_in("\n".join([body, *helpers]))
-    parts = [*helpers, *_groups(graph), f"{body}\n"]
+    init, forward = list(_init(graph)), list(_forward(graph))
+    body = [*_heading(graph), *init, *forward]
+    helpers = definitions("\n".join(init), "\n".join(forward))
+    parts = [*helpers, *_groups(graph), "\n".join([*body, ""])]
     code = "\n\n".join(parts)
     return f'"""{_head(graph)}\n"""\n\n{_imports(code)}\n\n{code}'
 
@@ -59,7 +55,7 @@ def _head(graph: Graph) -> str:
     paragraphs = [f"The network of {source} in plain PyTorch.", _input(graph)]
     paragraphs += [_output(node) for node in graph.heads]
     filled = [textwrap.fill(text, WIDTH, break_on_hyphens=False) for text in paragraphs]
-    formulas = dict.fromkeys(filter(None, map(boxes, graph.heads)))
+    formulas = dict.fromkeys(filter(None, map(_boxes, graph.heads)))
     usage = (
         f"The weights are those of the .pt file that `darknet-py convert` writes:\n\n"
         f"    model = {class_name(graph)}().eval()\n"
@@ -80,7 +76,15 @@ def _input(graph: Graph) -> str:
 
 
 def _output(node: Node) -> str:
-    return f"Output: {_shape(node.shape)}, of layer {node.index} [{node.layer.type}]. {meaning(node)}".rstrip()
+    return f"Output: {_shape(node.shape)}, of layer {node.index} [{node.layer.type}]. {node.layer.meaning}".rstrip()
+
+
+def _boxes(node: Node) -> str:
+    """How values become a box, or nothing."""
+    if node.layer.box_formulas is None:
+        return ""
+    centre, size = node.layer.box_formulas
+    return f"Boxes, as shares of the input:\n\n    centre = {centre}\n    size = {size}"
 
 
 def _imports(code: str) -> str:
@@ -98,41 +102,42 @@ def _groups(graph: Graph) -> Iterator[str]:
             sizes = ", ".join(map(str, tree.group_sizes)) + ","
             numbers = textwrap.indent(textwrap.fill(sizes, WIDTH - 4), "    ")
             comment = f"# Classes in each group of siblings of the tree of layer {node.index}."
-            yield f"{comment}\n{groups_name(node)} = (\n{numbers}\n)  # fmt: skip\n"
+            yield f"{comment}\n{groups_name(_place(node))} = (\n{numbers}\n)  # fmt: skip\n"
 
 
-def _class(graph: Graph) -> Iterator[str]:
+def _heading(graph: Graph) -> Iterator[str]:
+    """The first lines of the class."""
     several = len(graph.heads) > 1
     output = f"a tuple of {len(graph.heads)} outputs" if several else _shape(graph.heads[0].shape)
     yield f"class {class_name(graph)}(nn.Module):"
     yield f'    """{_shape(graph.input_shape)} -> {output}."""'
-    if any(type(node.layer) in MODULES for node in graph.nodes):
-        yield ""
-        yield from _init(graph)
-    yield ""
-    yield from _forward(graph)
 
 
 def _init(graph: Graph) -> Iterator[str]:
+    """The method that makes the modules, where there are any."""
+    made = {node.index: node.layer.module_text(_place(node)) for node in graph.nodes}
+    if not any(made.values()):
+        return
+    yield ""
     yield "    def __init__(self) -> None:"
     yield "        super().__init__()"
     yield "        self.layers = nn.ModuleDict("
     yield "            {"
-    for node in graph.nodes:
-        if type(node.layer) in MODULES:
-            yield f'                "{node.index}": {MODULES[type(node.layer)](node, node.layer)},'
+    yield from (f'                "{index}": {text},' for index, text in made.items() if text)
     yield "            }"
     yield "        )"
 
 
 def _forward(graph: Graph) -> Iterator[str]:
+    """The method that computes the outputs, after an empty line."""
     names = _names(graph)
     returned = [names[index] for index in graph.outputs]
     kind = "Tensor" if len(returned) == 1 else "tuple[Tensor, ...]"
+    yield ""
     yield f"    def forward(self, x: Tensor) -> {kind}:"
     for index in sorted(graph.needed(graph.outputs)):
         node = graph.nodes[index]
-        lines = LINES[type(node.layer)](node, node.layer, *(names[source] for source in node.sources))
+        lines = node.layer.text(_place(node), *(names[source] for source in node.sources))
         yield from (f"        {line}" for line in _assigned(names[index], lines, f"# {index}: {_shape(node.shape)}"))
     yield f"        return {', '.join(returned)}"
 
@@ -156,6 +161,10 @@ def _names(graph: Graph) -> dict[int, str]:
         kind = graph.nodes[index].layer.type
         names[index] = "x" if passed_on and index not in named else f"{SHORT.get(kind, kind)}{index}"
     return names
+
+
+def _place(node: Node) -> Place:
+    return Place(node.index, node.inputs, node.shape)
 
 
 def _shape(shape: Shape) -> str:

@@ -5,7 +5,18 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
+import torch
 from torch import nn
+
+
+@runtime_checkable
+class Drawn(Protocol):
+    """A module whose weights start at random."""
+
+    def initialize(self, generator: torch.Generator | None) -> None:
+        """Draw the weights as the C program does; the same generator state gives the same weights."""
 
 
 class Conv2d(nn.Conv2d):

@@ -6,7 +6,6 @@ Each gets the number of threads that torch has, and what makes it fast for one f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ import numpy as np
 import torch
 
 from darknet_py import weights
-from darknet_py.cfg.section import Entry, Section
 from darknet_py.cfg.writer import dumps
 from darknet_py.convert import onnx
 from darknet_py.convert.formats import Options
@@ -71,7 +69,7 @@ def opencv(case: Case) -> Runner:
     cv2.setNumThreads(torch.get_num_threads())
     cfg_file, weights_file = case.file(".cfg"), case.file(".weights")
     if not weights_file.exists():
-        cfg_file.write_text(dumps(_sections(case)), encoding="utf-8")
+        cfg_file.write_text(dumps(case.network.graph.to_sections()), encoding="utf-8")
         weights.save(case.network, weights_file)
     net = cv2.dnn.readNetFromDarknet(str(cfg_file), str(weights_file))
     net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
@@ -85,15 +83,6 @@ def opencv(case: Case) -> Runner:
         return found
 
     return Runner(call)
-
-
-def _sections(case: Case) -> list[Section]:
-    """The network's sections with its size of now."""
-    first, *rest = case.network.graph.sections
-    sides = dict(zip(("width", "height"), case.task.size, strict=True))
-    entries = [entry for entry in first.entries if entry.key not in sides]
-    entries += [Entry(key, str(value), first.where) for key, value in sides.items()]
-    return [replace(first, entries=tuple(entries)), *rest]
 
 
 def ncnn(case: Case, *, bf16: bool = False) -> Runner:
