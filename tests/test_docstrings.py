@@ -16,10 +16,10 @@ import darknet_py
 
 PACKAGE = Path(darknet_py.__file__).parent
 SOURCES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))}
-# (N, C, H, W), (..., 4), (M, classes + 1), (N,), (N), or words for what has no dimensions or any
-SIZE = r"(?:[A-Z](?:_\w)?|[a-z_]+|\d+)"
+# (N, C, H, W), (..., 4), (M, classes + 1), (N,), (...), or words for any shape and for one value
+SIZE = r"(?:[A-Z](?:_\w)?|[a-z_]+|\d+|\([a-z_]+ \+ \d\))"
 DIMENSION = rf"(?:\.\.\.|{SIZE}(?: ?[-+*/] ?{SIZE})*)"
-SHAPE = re.compile(rf"\({DIMENSION}(?:, ?{DIMENSION})+\)|\([A-Z0-9],?\)|of any shape|of one value")
+SHAPE = re.compile(rf"\({DIMENSION}(?:, ?{DIMENSION})+\)|\((?:[A-Z0-9],?|\.\.\.)\)|of any shape|of one value")
 TENSOR = re.compile(r"\bTensor\b")
 CALLABLE = re.compile(r"Callable\[\[.*?\], [^\]]*\]")  # which takes its tensor itself
 

@@ -89,7 +89,7 @@ class DetectionDraw:
         moved = float(-Float(self.dx) / x), float(-Float(self.dy) / y)
         return Frame(*moved, float(Float(self.width) / x), float(Float(self.height) / y), self.flip)
 
-    def apply(self, pixels: Tensor) -> Tensor:
+    def apply(self, pixels: Tensor) -> Tensor:  # (H, W, C) uint8 -> (C, height, width)
         h, w, channels = pixels.shape
         grey = self.colours.apply(torch.full((channels, 1, 1), GREY, dtype=torch.float32))
         canvas = grey.repeat(1, self.canvas.height, self.canvas.width)
@@ -135,7 +135,7 @@ class CropDraw:
         )
         return Frame(float(dx / sx), float(dy / sy), float(1 / sx), float(1 / sy), self.flip)
 
-    def apply(self, pixels: Tensor) -> Tensor:
+    def apply(self, pixels: Tensor) -> Tensor:  # (H, W, C) uint8 -> (C, height, width)
         columns = Axis.resized(self.picture.width, self.left, self.kept.width, self.canvas.width)
         rows = Axis.resized(self.picture.height, self.top, self.kept.height, self.canvas.height, rows=True)
         return self.colours.apply(resample(pixels, columns.mirrored() if self.flip else columns, rows))
@@ -178,7 +178,7 @@ class ClassifierDraw:
             canvas, float(radians), float(scale), float(aspect), float(dx), float(dy), colours=colours, flip=flip
         )
 
-    def apply(self, pixels: Tensor) -> Tensor:
+    def apply(self, pixels: Tensor) -> Tensor:  # (H, W, C) uint8 -> (C, height, width)
         h, w, _ = pixels.shape
         if self.center:
             side = min(w, h)

@@ -212,13 +212,13 @@ class Layer:
         return self
 
     def module_text(self, place: Place) -> str | None:
-        """Source text that makes its module, where it has parameters."""
+        """Source text that makes its module, if it has parameters."""
         return None
 
     def text(self, place: Place, *xs: str) -> list[str]:
-        """Source text that computes it from inputs with these names: statements, and last the output's expression.
+        """Source text that computes it from inputs with these names: statements, and then the expression of the output.
 
-        Raises `CfgError` where it cannot be written so.
+        Raises `CfgError` if it cannot be written as source.
         """
         raise self.error(f"layer {place.index} cannot be written as source code")
 

@@ -225,7 +225,7 @@ def conv_bn(
 
 @helper
 def binary(block: nn.Sequential, x: Tensor) -> Tensor:
-    """A convolution whose weights count as plus or minus their filter's mean size."""
+    """(N, C, H, W) through weights of plus or minus their filter's mean size."""
     weight = block.get_parameter("conv.weight")
     mean = weight.abs().mean((1, 2, 3), keepdim=True)
     signed = torch.where(weight > 0, mean, -mean)
@@ -234,5 +234,5 @@ def binary(block: nn.Sequential, x: Tensor) -> Tensor:
 
 @helper
 def signs(x: Tensor) -> Tensor:
-    """1 where x > 0, else -1."""
+    """1 where x, of any shape, is above 0, else -1."""
     return torch.where(x > 0, 1.0, -1.0).to(x.dtype)

@@ -115,7 +115,7 @@ def local(
     stride: int,
     padding: int,
 ) -> Tensor:
-    """Convolution with other kernels at every place."""
+    """Convolution of (N, C, H, W) with other kernels at every place."""
     weight, bias = kernels["weight"], kernels["bias"]
     columns = F.unfold(x, size, padding=padding, stride=stride)
     out = torch.bmm(weight, columns.permute(2, 1, 0))  # (places, filters, N)

@@ -131,6 +131,6 @@ class MaxPoolModule(KeepsMemory):
 
 @helper
 def max_pool(x: Tensor, size: int, stride: int, before: int, after: int) -> Tensor:
-    """Max pooling with padding, which never wins, that differs between the sides."""
+    """Max pooling of (N, C, H, W); padding differs between the sides and never wins."""
     sides = (before, after, before, after)
     return F.max_pool2d(F.pad(x, sides, value=torch.finfo(x.dtype).min), size, stride)

@@ -65,7 +65,7 @@ def normalize_channels(
     beta: float,
     kappa: float,
 ) -> Tensor:
-    """Normalization across channels; one is missing in the sums, as in Darknet."""
+    """Normalize (N, C, H, W) over channels; one is not in the sums, as in Darknet."""
     before, after = (size - 1) // 2, size // 2
     squares = x.square()
     padded = F.pad(squares.flatten(2), (0, 0, before, after))

@@ -134,7 +134,7 @@ def uneven(x: Tensor, stride: int, *, reverse: bool) -> Tensor:
 
 @helper
 def reorg(x: Tensor, stride: int) -> Tensor:
-    """Pixels into channels in Darknet's order, which is not that of pixel_unshuffle."""
+    """Pixels of (N, C, H, W) into channels; the order is not pixel_unshuffle's."""
     n, c, h, w = x.shape
     x = x.reshape(n, c // stride**2, h, stride, w, stride).permute(0, 3, 5, 1, 2, 4)
     return x.reshape(n, c * stride**2, h // stride, w // stride)
@@ -142,7 +142,7 @@ def reorg(x: Tensor, stride: int) -> Tensor:
 
 @helper
 def reorg_reverse(x: Tensor, stride: int) -> Tensor:
-    """Channels into pixels in Darknet's order."""
+    """Channels of (N, C, H, W) into pixels, in Darknet's order."""
     n, c, h, w = x.shape
     x = x.reshape(n, stride, stride, c // stride**2, h, w).permute(0, 3, 4, 1, 5, 2)
     return x.reshape(n, c // stride**2, h * stride, w * stride)
@@ -150,7 +150,7 @@ def reorg_reverse(x: Tensor, stride: int) -> Tensor:
 
 @helper
 def reorg_uneven(x: Tensor, stride: int, reverse: bool) -> Tensor:
-    """The same, place by place, where channels are no multiple of stride * stride."""
+    """The same for C in (N, C, H, W) that is not a multiple of stride * stride."""
     n, c, h, w = x.shape
     depth = c // stride**2
     channel, row, column = (torch.arange(size, device=x.device) for size in (c, h, w))
@@ -169,7 +169,7 @@ def reorg_uneven(x: Tensor, stride: int, reverse: bool) -> Tensor:
 
 @helper
 def reorg_flatten(x: Tensor, stride: int) -> Tensor:
-    """All channels of a pixel side by side, seen as a smaller picture."""
+    """(N, C, H, W) with channels side by side, seen as a smaller picture."""
     n, c, h, w = x.shape
     rows = x.flatten(2).transpose(1, 2)
     return rows.reshape(n, c * stride**2, h // stride, w // stride)
@@ -177,7 +177,7 @@ def reorg_flatten(x: Tensor, stride: int) -> Tensor:
 
 @helper
 def reorg_flatten_reverse(x: Tensor, stride: int) -> Tensor:
-    """The channels of a pixel, which lie side by side, seen as a larger picture."""
+    """(N, C, H, W), whose channels lie side by side, seen as a larger picture."""
     n, c, h, w = x.shape
     rows = x.reshape(n, h * w, c).transpose(1, 2)
     return rows.reshape(n, c // stride**2, h * stride, w * stride)

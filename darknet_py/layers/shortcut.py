@@ -105,7 +105,7 @@ def add_channels(
     alpha: float = 1.0,
     beta: float = 1.0,
 ) -> Tensor:
-    """The sum in the channels that both have; the others of x stay."""
+    """The sum in the channels that two (N, C, H, W) share; the others of x stay."""
     c = min(x.shape[1], other.shape[1])
     return torch.cat((alpha * x[:, :c] + beta * other[:, :c], x[:, c:]), 1)
 
@@ -117,7 +117,7 @@ def add_sizes(
     alpha: float = 1.0,
     beta: float = 1.0,
 ) -> Tensor:
-    """The sum where two sizes overlap: the larger counts at every so many pixels."""
+    """The sum where two (N, C, H, W) overlap: the larger gives every n-th pixel."""
     c, h, w = (min(sizes) for sizes in zip(x.shape[1:], other.shape[1:], strict=True))
     read = max(other.shape[3] // x.shape[3], 1)
     write = max(x.shape[3] // other.shape[3], 1)

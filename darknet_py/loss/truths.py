@@ -26,7 +26,7 @@ class Truths:
 
     @classmethod
     def read(cls, rows: Tensor, most: int, coords: int = 4) -> Truths:
-        """The first `most` of the rows in (N, T * (coords + 1)); a single row of zeros where there is none."""
+        """The first `most` truths in rows (N, T * (coords + 1)); one row of zeros if there is none."""
         columns = coords + 1
         table = F.pad(rows, (0, columns)).unflatten(1, (-1, columns))
         table = table[:, : max(min(most, table.shape[1] - 1), 1)]

@@ -1,4 +1,4 @@
-"""The functions that a generated file has to define: those that layers and activations are written with."""
+"""The functions that a generated file must define: those that its layers and activations call."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _MARK: Final = f"@{helper.__name__}\n"
 
 
 def definitions(init: str, forward: str) -> list[str]:
-    """Source of what these two methods call: first what makes modules, by name, then what computes; activations last.
+    """Source of the functions that these two methods call: makers of modules by name, then others, activations last.
 
-    Only that gets into a file which its network uses.
+    A file gets only the functions that its network uses.
     """
     makers = sorted(HELPERS.keys() & _CALLED.findall(init))
     called = set(_CALLED.findall(forward))

@@ -1,4 +1,4 @@
-"""Darknet's activations: one row in `ACTIVATIONS` each, and a function if torch has none."""
+"""Darknet's activations of x, of any shape: one row in `ACTIVATIONS` each, and a function if torch has none."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class Activate(nn.Module):
         self.in_place = (owned and activation.in_place) or activation.function
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape."""
+        """`x` of any shape."""
         return self.function(x) if torch.is_grad_enabled() else self.in_place(x)
 
     def extra_repr(self) -> str:

@@ -31,7 +31,7 @@ class Limited(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, limit: float) -> Tensor:
-        """Any shape."""
+        """`x` of any shape."""
         ctx.limit = limit
         return x.view_as(x)
 

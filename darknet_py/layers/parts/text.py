@@ -1,4 +1,4 @@
-"""Source text: the phrases that layers are written down with, and the functions such text calls beside torch's."""
+"""Writes layers as source text, and registers the functions that this text calls besides torch's."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from darknet_py.layers.base import Place
 
 Lines = list[str]  # statements, and last the expression of the output
 F = TypeVar("F", bound=Callable[..., Any])
-HELPERS: Final[dict[str, Callable[..., Any]]] = {}  # by the names that text calls them by
+HELPERS: Final[dict[str, Callable[..., Any]]] = {}  # by name
 
 
 def helper(function: F) -> F:
-    """Let source text call a function.
+    """Register a function that source text may call.
 
-    Its definition is copied into generated files, so it may use torch alone, and lines of 88 characters at most.
-    Raises `ValueError` for a name that another one has.
+    Its definition is copied into generated files, so it may use only torch, and lines of 88 characters at most. Raises
+    `ValueError` for a name that is taken.
     """
     name = function.__name__
     if name in HELPERS:
@@ -36,12 +36,12 @@ def flat(place: Place, x: str) -> str:
 
 
 def other_than(default: float, **options: float) -> dict[str, float]:
-    """The options that have another value than the default."""
+    """The options whose value is not the default."""
     return {name: value for name, value in options.items() if value != default}
 
 
 def parts_of(expressions: Sequence[str]) -> Lines:
-    """Statements that make a tuple called `parts`, on one line where it fits."""
+    """Statements that make a tuple called `parts`, on one line if it fits."""
     joined = ", ".join(expressions)
     if len(joined) <= 68:
         return [f"parts = ({joined})"]

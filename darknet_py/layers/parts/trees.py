@@ -25,5 +25,5 @@ def groups_name(place: Place) -> str:
 
 @helper
 def tree_softmax(x: Tensor, groups: Sequence[int], dim: int) -> Tensor:
-    """Softmax inside each group of siblings of a tree of classes."""
+    """Softmax inside each group of siblings of a tree, of a tensor of any shape."""
     return torch.cat([group.softmax(dim) for group in x.split(groups, dim)], dim)
