@@ -1,4 +1,4 @@
-"""The command line: Darknet's verbs and arguments, and a few more."""
+"""The command line: Darknet's commands and arguments, and a few more."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class _Parser(ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; gives the exit code: 0, or 1 after an error, or 2 for wrong arguments."""
+    """Run a command; returns the exit code: 0, or 1 after an error, or 2 for wrong arguments."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     with plain_output(), warnings.catch_warnings():
         warnings.showwarning = _show_warning
@@ -68,20 +68,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 1
         except OSError as error:
             _drop_output()
-            if not isinstance(error, BrokenPipeError):  # the reader of our output has gone: say nothing more
+            if not isinstance(error, BrokenPipeError):  # the reader of our output is gone
                 complain(f"{error.filename}: {os_reason(error)}" if error.filename else os_reason(error))
             return 1
-        except MemoryError:  # there was not even enough to say so
+        except MemoryError:  # not even enough to format a message
             os.write(2, b"darknet-py: there is not enough memory\n")
             return 1
         except KeyboardInterrupt:
-            if os.environ.get("RANK", "0") == "0":  # of several processes one says so
+            if os.environ.get("RANK", "0") == "0":  # only one of several processes reports it
                 complain("interrupted")
             return 130
 
 
 def _drop_output() -> None:
-    """Keep what is still to be written to a broken stdout from failing once more when Python ends."""
+    """Discard the output for a broken stdout, which would fail again when Python ends."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -102,7 +102,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _leading_device(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Split off -i N and -nogpu before the command, where the C program takes them too."""
+    """Split off -i N and -nogpu before the command, which the C program takes there too."""
     at = 0
     while at < len(arguments) and arguments[at].lstrip("-") in ("i", "nogpu") and arguments[at].startswith("-"):
         at += 1 if arguments[at].endswith("nogpu") else 2
@@ -156,6 +156,6 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,  # noqa: ARG001
 ) -> None:
-    """One line a warning, without the place in our code."""
+    """Print a warning as one line, without the place in our code."""
     kind = "warning" if issubclass(category, DarknetWarning) else category.__name__
     print(f"darknet-py: {kind}: {one_line(message)}", file=file or sys.stderr)

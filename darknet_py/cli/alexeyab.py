@@ -1,6 +1,6 @@
-"""Flags of AlexeyAB's Darknet, which commands from the web have: taken without effect, or refused with what to use.
+"""Flags of AlexeyAB's Darknet, as in commands from the web: ignored, or refused with an alternative.
 
-Those with an effect are declared by the commands that have it; docs/usage.md has a table of all.
+Commands declare those with an effect themselves; docs/usage.md has a table of all.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ DEMO: Final = "that is for detector demo"
 
 @dataclass(frozen=True)
 class Flag:
-    """A flag of that program where the command here has none of this name."""
+    """A flag of that program that a command here does not have."""
 
-    values: int = 0  # words that follow
-    advice: str = ""  # why it is refused and what to use; without, it is taken and changes nothing
+    values: int = 0  # number of values
+    advice: str = ""  # why it is refused and what to use instead; without, it is ignored
 
 
 FLAGS: Final = {
-    # windows, of which none opens unless -show asks for it, and what is always so here
+    # windows, which only -show opens, and what is always so here
     "dont_show": Flag(),
     "show": Flag(),
     "show_imgs": Flag(),
@@ -45,7 +45,7 @@ FLAGS: Final = {
     "time_limit_sec": Flag(1),
     "c": Flag(1),
     "s": Flag(1),
-    # what would change results or write files
+    # settings that would change results or write files
     "iou_thresh": Flag(1, "that is for detector map; a training measures with an overlap of 0.5"),
     "save_labels": Flag(0, "that is for detector test"),
     "out": Flag(1, "that is for detector test, demo and valid"),
@@ -70,7 +70,7 @@ class _Taken(Action):
 
 class _Refused(Action):
     def __call__(self, parser: ArgumentParser, args: Namespace, values: object, option: str | None = None) -> None:
-        """End with the advice."""
+        """Exit with the advice."""
         parser.error(f"{option}: {self.metavar}")
 
 
@@ -86,10 +86,10 @@ class _OneGpu(Action):
 
 
 def take_flags(parser: ArgumentParser) -> None:
-    """Let a command take or refuse the flags that it has not declared itself."""
+    """Add the flags that a command does not declare itself, to be ignored or refused."""
     _add(parser, "gpus", _OneGpu)
     for name, flag in FLAGS.items():
-        if flag.advice:  # refused with its value or without
+        if flag.advice:  # with its value or without
             _add(parser, name, _Refused, metavar=flag.advice, nargs="?" if flag.values else 0)
         else:
             _add(parser, name, _Taken, nargs=flag.values)

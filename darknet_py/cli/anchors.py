@@ -23,7 +23,7 @@ SHOWN = 10  # problems with label files
 
 @dataclass(frozen=True)
 class _Head:
-    """What anchors are for: `scale` turns shares of a picture into the units of the layer."""
+    """The target of anchors: `scale` converts fractions of a picture to the units of the layer."""
 
     scale: tuple[int, int]
     units: str
@@ -33,14 +33,14 @@ class _Head:
 
 def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", help="the .data file; boxes come from the labels of its train list")
-    text = "takes the input size, the units and the number of anchors from it, and says how well its own fit"
+    text = "gives the input size, the units and the number of anchors; its own anchors are measured too"
     parser.add_argument("cfg", metavar="CFG", nargs="?", help=text)
     option(parser, "num", count, None, f"how many anchors (default: as many as the cfg has, or {NUM})")
     option(parser, "width", count, None, f"of the network's input (default: the cfg's, or {SIZE})")
     option(parser, "height", count, None, f"of the network's input (default: the cfg's, or {SIZE})")
     for name, original in (("num", "num_of_clusters"), ("width", "W"), ("height", "H")):
         parser.add_argument(f"-{original}", type=count, dest=name, default=SUPPRESS, help=SUPPRESS)
-    parser.add_argument("-show", action="store_true", help=SUPPRESS)  # AlexeyAB's; it opens a window there
+    parser.add_argument("-show", action="store_true", help=SUPPRESS)  # AlexeyAB's, which opens a window
     distances = parser.add_mutually_exclusive_group()
     for name, text in (("iou", "k-means with the distance 1 - IOU (default)"), ("sse", "with the squared distance")):
         distances.add_argument(f"--{name}", action="store_const", const=name, dest="distance", help=text)
@@ -93,7 +93,7 @@ def _calc_anchors(args: Namespace) -> int:
 
 
 def _head(args: Namespace) -> _Head:
-    """Units and numbers, from the cfg where there is one."""
+    """Units and number of anchors, from the cfg if there is one."""
     if args.cfg is None:
         width, height = args.width or SIZE, args.height or SIZE
         return _Head((width, height), "pixels") if args.pixels else _cells(width, height, STRIDE, STRIDE)
@@ -118,7 +118,7 @@ def _cells(width: int, height: int, across: int, down: int) -> _Head:
 
 
 def _read(args: Namespace) -> tuple[Tensor, int]:
-    """The sizes of all boxes as shares of their pictures, and of how many pictures; problems go to stderr."""
+    """The sizes of all boxes as fractions of their pictures, and the number of pictures; problems go to stderr."""
     from darknet_py.cfg import find_file, read_data, read_list
     from darknet_py.data.anchors import label_sizes
 

@@ -1,4 +1,4 @@
-"""The line of a file that an error is about, with a mark under the place, as compilers show it on a terminal."""
+"""Shows the line that an error is about with a mark under the place, as compilers do."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Final, TextIO
 from darknet_py.errors import CfgError, Location, shown
 from darknet_py.files import opened
 
-MAX_BYTES: Final = 4 << 20  # of a file that is looked into once more
+MAX_BYTES: Final = 4 << 20  # the largest file that is read again
 INDENT: Final = "    "
 _QUOTED: Final = re.compile(r"(?<!\w)'([^']+)'(?!\w)")  # and no apostrophe
 _BLANKS: Final = r"[ \t]*"  # may stand between any letters of a cfg
 
 
 def point(error: Exception, stream: TextIO) -> None:
-    """Print where in its file a `CfgError` is, if `stream` is a terminal; nothing where the file does not say."""
+    """Print the place of a `CfgError` in its file, if `stream` is a terminal and the place is known."""
     if not (isinstance(error, CfgError) and error.where and error.where.line and stream.isatty()):
         return
     line = _line(error.where)
@@ -27,7 +27,7 @@ def point(error: Exception, stream: TextIO) -> None:
 
 
 def place(line: str, message: str) -> tuple[int, int]:
-    """Start and end of what a message means in a line: what it quotes, the value of a key that it names, or all of it.
+    """Start and end of the part of a line that a message is about: its quote, the value of its key, or the whole line.
 
     `'size=x': a number was expected` and `size=x is too large` are about the value, `no key 'size'` is about the key.
     """
@@ -42,7 +42,7 @@ def place(line: str, message: str) -> tuple[int, int]:
 
 
 def pointed(line: str, span: tuple[int, int], columns: int) -> str:
-    """The line, cut around the place so that it fits into so many columns, and below it the mark."""
+    """The line, cut around the place to fit into the columns, and the mark below it."""
     parts = line[: span[0]], line[slice(*span)], line[span[1] :].rstrip()
     room = max(columns - len(INDENT) - 1, 20)
     before, meant, after = (shown(part.replace("\t", " ")) for part in parts)
@@ -57,13 +57,13 @@ def pointed(line: str, span: tuple[int, int], columns: int) -> str:
 
 
 def _width(text: str) -> int:
-    """The columns that a terminal takes for a text."""
+    """The width of a text on a terminal, in columns."""
     wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
     return len(text) + wide - sum(bool(unicodedata.combining(letter)) for letter in text)
 
 
 def _line(where: Location) -> str:
-    """The line of a file, or nothing where it cannot be read any more."""
+    """The line of a file, or nothing if it cannot be read any more."""
     try:
         with opened(where.file) as file:
             data = file.read(MAX_BYTES + 1)

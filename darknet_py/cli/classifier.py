@@ -44,7 +44,7 @@ def _classify_arguments(parser: ArgumentParser) -> None:
     device_arguments(parser)
     data_arguments(parser)
     engine_argument(parser)
-    switch(parser, "json", "print one JSON object a picture")
+    switch(parser, "json", "print one JSON object per picture")
 
 
 def _predict(args: Namespace) -> int:
@@ -71,7 +71,7 @@ def _run(args: Namespace, data: DataFile, top: int) -> int:
 
 
 def _give(picture: Picture[Classification], *, as_json: bool) -> bool:
-    """Print one result; False where the picture could not be used."""
+    """Print one result; False if the picture could not be used."""
     path, found = str(picture.source), picture.found
     if isinstance(found, ImageError):
         complain(found)

@@ -26,7 +26,7 @@ from darknet_py.errors import shown
 if TYPE_CHECKING:
     from darknet_py.convert.inspect import Contents, Row
 
-NAME = 60  # letters of a tensor's name in the table
+NAME = 60  # width of a tensor's name in the table
 HALVES = {"fp16": "float16", "bf16": "bfloat16"}
 LAYOUTS = ("darknet_py", "ultralytics", "eriklindernoren", "marvis")
 USAGE = """darknet-py convert CFG SOURCE OUT [options]
@@ -44,20 +44,22 @@ def _arguments(parser: ArgumentParser) -> None:
         "one of these, .onnx, .pt2 (torch.export), .ts (TorchScript) or .py (a module in plain torch)",
     )
     switch(parser, "inspect", "say what FILE holds, as `darknet-py inspect` does")
-    parser.add_argument("--layout", choices=LAYOUTS, help="whose keys OUT gets, or SOURCE has where OUT has none")
+    parser.add_argument(
+        "--layout", choices=LAYOUTS, help="the project whose keys OUT gets, or SOURCE has if OUT has no keys"
+    )
     parser.add_argument("--bn-eps", type=_positive, help="epsilon of that project's batch normalization (here: 1e-5)")
     parser.add_argument("--half", choices=HALVES, help="store 16 bits a value")
-    parser.add_argument("--fold-bn", action="store_true", help="batch normalization goes into the weights")
+    parser.add_argument("--fold-bn", action="store_true", help="fold batch normalization into the weights")
     option(parser, "upto", count, None, "only the layers before this one")
-    option(parser, "seen", natural, None, "how many pictures the network has seen")
-    switch(parser, "decode", "boxes and scores come out, not heads (.onnx, .pt2, .ts)")
-    switch(parser, "nms", "and only those that non-maximum suppression leaves (.onnx)")
-    option(parser, "thresh", fraction, None, "least score with --nms (default: 0.005)")
+    option(parser, "seen", natural, None, "set the number of pictures that the network has seen")
+    switch(parser, "decode", "return boxes and scores instead of the heads' outputs (.onnx, .pt2, .ts)")
+    switch(parser, "nms", "and apply non-maximum suppression (.onnx)")
+    option(parser, "thresh", fraction, None, "lowest score with --nms (default: 0.005)")
     option(parser, "iou", fraction, None, "overlap above which --nms drops the lower box (default: 0.45)")
     parser.add_argument("--dynamic-size", action="store_true", help="width and height can change (.onnx, .pt2, .ts)")
     parser.add_argument("--no-check", action="store_true", help="do not compare what was written with the source")
-    switch(parser, "partial", "take what fits of SOURCE; the rest is drawn as for training")
-    switch(parser, "transfer", "take the layers that fit of a SOURCE for other classes, and say which do not")
+    switch(parser, "partial", "load the part of SOURCE that fits; the rest is random, as for training")
+    switch(parser, "transfer", "load the layers that fit from a SOURCE for other classes, and name the others")
     cfg_arguments(parser)
     switch(parser, "json", "print JSON")
 
@@ -97,7 +99,7 @@ def _convert(args: Namespace) -> int:
 
 @contextmanager
 def _clearing_away() -> Iterator[None]:
-    """End as after an error when the process is told to end, so that no temporary file stays."""
+    """Turn SIGTERM into an exception, so that no temporary file stays."""
 
     def stop(_number: int, _frame: object) -> NoReturn:
         raise SystemExit(143)
@@ -168,6 +170,6 @@ def _positive(text: str) -> float:
 
 
 VERBS = {
-    "convert": Verb("weights from one format into another, with proof", _arguments, _convert),
-    "inspect": Verb("what a file of weights holds, tensor by tensor", _inspect_arguments, _inspect),
+    "convert": Verb("convert weights from one format to another, with proof", _arguments, _convert),
+    "inspect": Verb("describe a file of weights, tensor by tensor", _inspect_arguments, _inspect),
 }

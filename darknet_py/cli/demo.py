@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from darknet_py.predict.detector import Detector
     from darknet_py.predict.frames import Seen
 
-CLEAR = "\033[2J\033[1;1H"  # what the C program does before each frame, here where a terminal shows it
+CLEAR = "\033[2J\033[1;1H"  # as the C program does before each frame, but only on a terminal
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -49,16 +49,16 @@ def _arguments(parser: ArgumentParser) -> None:
     thresh_argument(parser, 0.5)
     decoding_arguments(parser, nms=0.4)
     option(parser, "avg", count, 3, "frames whose outputs are averaged (default: 3)", "avgframes")
-    option(parser, "frame_skip", natural, 0, "frames left out after each (default: 0)", "s")
-    option(parser, "time_limit_sec", count, None, "end after so many seconds")
+    option(parser, "frame_skip", natural, 0, "frames to skip after each (default: 0)", "s")
+    option(parser, "time_limit_sec", count, None, "end after this many seconds")
     text = "a video to draw into: .mp4, .avi, .mkv, .mov or .webm"
     parser.add_argument("-out", "--out", "-out_filename", "--out_filename", metavar="FILE", dest="out", help=text)
-    option(parser, "prefix", str, None, "draw into pictures PREFIX_00000000.jpg, one a frame")
-    option(parser, "batch", count, None, "frames of a file that go through the network together")
+    option(parser, "prefix", str, None, "draw into pictures PREFIX_00000000.jpg, one per frame")
+    option(parser, "batch", count, None, "frames of a file that are computed together")
     device_arguments(parser)
     data_arguments(parser)
     engine_argument(parser)
-    switch(parser, "json", "print one JSON object a frame")
+    switch(parser, "json", "print one JSON object per frame")
     switch(parser, "show", "show it in a window (needs OpenCV with windows); Escape ends")
     switch(parser, "ext_output", "print where the boxes are, in pixels")
     switch(parser, "dontdraw_bbox", "write and show the frames without boxes")
@@ -105,12 +105,12 @@ def _run(args: Namespace) -> int:
 
 
 def _progress(seen: Iterator[Seen], frames: int | None) -> Iterator[Seen]:
-    """With a bar where stderr is a terminal and nothing is printed there."""
+    """The frames, with a bar if stderr is a terminal that shows nothing else."""
     yield from bar(seen, total=frames, unit="frame", disable=True if sys.stdout.isatty() else None)
 
 
 class _Output:
-    """Prints, draws, writes and shows what was found."""
+    """Prints, draws, writes and shows detections."""
 
     def __init__(self, args: Namespace, detector: Detector, path: str, writer: VideoWriter | None) -> None:
         self.args, self.detector, self.path, self.writer = args, detector, path, writer
@@ -118,7 +118,7 @@ class _Output:
         self.clear = CLEAR if sys.stdout.isatty() else ""
 
     def give(self, one: Seen) -> bool:
-        """Do so with one frame; False where no more are wanted."""
+        """Handle one frame; False if no more are wanted."""
         if self.args.json:
             print(json.dumps(self.record(one)), flush=True)
         else:
@@ -133,7 +133,7 @@ class _Output:
         return goes_on and time.monotonic() - self.start < (self.args.time_limit_sec or math.inf)
 
     def record(self, one: Seen) -> dict[str, Any]:
-        """For JSON."""
+        """The frame's detections for JSON."""
         width, height = one.found.image_size
         return {
             "filename": self.path, "frame": one.frame.index, "time": one.frame.time, "width": width, "height": height,
@@ -141,7 +141,7 @@ class _Output:
         }  # fmt: skip
 
     def draw(self, one: Seen) -> bool:
-        """Write and show the frame with its boxes, where asked for."""
+        """Write and show the frame with its boxes, if asked for."""
         if self.writer is None and self.args.prefix is None and not self.args.show:
             return True
         from darknet_py.pictures.camera import show

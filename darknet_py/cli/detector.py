@@ -69,11 +69,11 @@ def _arguments(parser: ArgumentParser, *, data: bool, thresh: float, nms: float)
     decoding_arguments(parser, nms=nms)
     text = "where to draw: a picture, or a folder (default: predictions); or FILE.json for a list of all results"
     option(parser, "out", str, None, text)
-    option(parser, "batch", count, None, "pictures that go through the network together")
+    option(parser, "batch", count, None, "pictures that are computed together")
     device_arguments(parser)
     data_arguments(parser)
     engine_argument(parser)
-    switch(parser, "json", "print one JSON object a picture; draws only with -out")
+    switch(parser, "json", "print one JSON object per picture; draws only with -out")
     switch(parser, "save-labels", "write class, centre and size of each box beside the drawn picture", "save_labels")
     switch(parser, "crop", "write each box as a picture of its own beside the drawn picture")
     switch(parser, "ext_output", "print where the boxes are, in pixels")
@@ -120,16 +120,16 @@ def _run(args: Namespace, names: Sequence[str] | DataFile, verb: str = "") -> in
 
 
 class _Output:
-    """Prints and writes what was found."""
+    """Prints and writes detections."""
 
     def __init__(self, args: Namespace, detector: Detector, places: Places, paths: Sequence[str], record: Give) -> None:
         self.args, self.detector, self.places, self.record = args, detector, places, record
         self.count = 0
-        self.taken = {Path(path).parent.resolve() / Path(path).name for path in paths}  # what was given stays
+        self.taken = {Path(path).parent.resolve() / Path(path).name for path in paths}  # never overwrite the inputs
         self.copies: Counter[Path] = Counter()
 
     def give(self, picture: Picture[Detections]) -> bool:
-        """Print and write one result; False where the picture could not be used."""
+        """Print and write one result; False if the picture could not be used."""
         path = str(picture.source)
         self.count += 1
         if picture.image is None or isinstance(picture.found, ImageError):
@@ -151,7 +151,7 @@ class _Output:
         return True
 
     def write(self, path: str, image: Any, found: Detections) -> None:
-        """Draw the boxes, and write labels and crops where asked for."""
+        """Draw the boxes, and write labels and crops if asked for."""
         if not (self.places.draws or self.args.save_labels or self.args.crop):
             return
         from darknet_py.files import replacing
@@ -171,7 +171,7 @@ class _Output:
                     save(part, self.free(target.with_name(f"{target.stem}_{n}_{_plain(name)}.png")))
 
     def target(self, path: str) -> Path:
-        """Where the drawn picture goes."""
+        """The path of the drawn picture."""
         folder = self.places.folder
         if folder is None:
             return self.places.file
@@ -179,7 +179,7 @@ class _Output:
         return self.free(folder / f"{Path(path).stem}.png")
 
     def free(self, path: Path) -> Path:
-        """This path, or one with a number at its end where something of this run has it already."""
+        """This path, or one with a number at its end if this run has used it already."""
         path = free = path.parent.resolve() / path.name
         while free in self.taken:
             self.copies[path] += 1
@@ -209,6 +209,10 @@ def _verb(text: str, run: Any, *, data: bool, thresh: float, nms: float) -> Verb
 
 VERBS = {
     "detector test": _verb("find and draw boxes in pictures", _test, data=True, thresh=0.5, nms=0.45),
-    "detect": _verb(f"the same with {COCO}", _detect, data=False, thresh=0.5, nms=0.45),
-    "yolo test": _verb("the same for the first YOLO, trained on VOC", _yolo, data=False, thresh=0.2, nms=0.4),
+    "detect": _verb(
+        f"find and draw boxes in pictures, with the names of {COCO}", _detect, data=False, thresh=0.5, nms=0.45
+    ),
+    "yolo test": _verb(
+        "find and draw boxes in pictures with the first YOLO, trained on VOC", _yolo, data=False, thresh=0.2, nms=0.4
+    ),
 }

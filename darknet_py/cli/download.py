@@ -15,7 +15,7 @@ def _arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--folder", "-o", help="where to (default: the cache folder)")
     parser.add_argument("--mirror", help="another address that has the files")
-    text = "bytes a second that have to come over a minute, or it is tried again (default: 1024; 0 waits)"
+    text = "the fewest bytes per second over a minute; slower downloads are tried again (default: 1024; 0 waits)"
     parser.add_argument("--slowest", type=natural, default=1024, metavar="N", help=text)
     switch(parser, "force", "fetch again what is already there")
     switch(parser, "json", "print where the files are as JSON")

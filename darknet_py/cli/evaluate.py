@@ -1,4 +1,4 @@
-"""`detector valid`, `valid2` and `recall`, and `classifier valid`: networks against labels."""
+"""`detector valid`, `valid2` and `recall`, and `classifier valid`: compare networks with labels."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """What every verb of the evaluation takes."""
+    """The arguments of every evaluation."""
     parser.add_argument("data", metavar="DATA", help="the .data file: names, and valid=, the list of pictures")
     parser.add_argument("cfg", metavar="CFG")
     parser.add_argument("weights", metavar="WEIGHTS")
-    option(parser, "batch", count, None, "pictures that go through the network together")
+    option(parser, "batch", count, None, "pictures that are computed together")
     device_arguments(parser)
     data_arguments(parser)
     engine_argument(parser)
@@ -54,7 +54,7 @@ def _valid_arguments(parser: ArgumentParser) -> None:
     arguments(parser)
     decoding_arguments(parser, nms=0.45)
     thresh_argument(parser, 0.005)
-    option(parser, "out", str, None, "name of the file in results=, or its start where every class has one")
+    option(parser, "out", str, None, "name of the file in results=, or its start if every class has one")
 
 
 def _classifier_arguments(parser: ArgumentParser) -> None:
@@ -93,13 +93,13 @@ def _valid(args: Namespace, *, flip: bool = False) -> int:
 
 
 class _Tally:
-    """Counts what goes by, and tells of pictures that cannot be read."""
+    """Counts pictures, and complains of those that cannot be read."""
 
     def __init__(self) -> None:
         self.pictures = self.detections = self.failed = 0
 
     def rows(self, pictures: Iterable[Examined]) -> Iterator[Row]:
-        """Those that could be read, with their places in the list."""
+        """The pictures that could be read, with their positions in the list."""
         for place, seen in enumerate(pictures):
             if isinstance(seen.found, ImageError):
                 complain(seen.found)
@@ -182,7 +182,7 @@ def _classifier(args: Namespace, views: str) -> int:
 
 
 def prepared(args: Namespace, thresh: float) -> tuple[DataFile, Model, Any]:
-    """The .data file, the network, and how to decode what it says."""
+    """The .data file, the network, and how to decode its outputs."""
     from darknet_py.predict.decode import Settings
     from darknet_py.tree.wordtree import read_map
 
@@ -202,7 +202,7 @@ def _read_data(args: Namespace) -> DataFile:
 
 
 def tell(problems: Iterable[str]) -> int:
-    """Complain of each; gives how many there are."""
+    """Complain of each; returns their number."""
     told = list(problems)
     for problem in told:
         complain(problem)
@@ -211,7 +211,7 @@ def tell(problems: Iterable[str]) -> int:
 
 @contextmanager
 def progress_bar(args: Namespace, *, lines: bool = False) -> Iterator[Progress | None]:
-    """A bar where stderr is a terminal, unless lines are printed or JSON."""
+    """A bar if stderr is a terminal, unless lines or JSON are printed."""
     with bar(unit="picture", disable=True if args.json or lines else None) as meter:
 
         def progress(done: int, total: int) -> None:
@@ -233,12 +233,16 @@ VERBS = {
     "detector valid": Verb(
         "detect in the valid= list and write results for VOC, COCO or ImageNet", _valid_arguments, _valid
     ),
-    "detector valid2": Verb("the same, each picture averaged with its mirror image", _valid_arguments, _flipped),
-    "detector recall": Verb("how many of the labelled boxes some box covers", arguments, _recall),
-    "classifier valid": _classifier_verb(
-        "how often the most probable classes are right: the middle of pictures", "single"
+    "detector valid2": Verb(
+        "the same as detector valid, with each picture averaged with its mirror image", _valid_arguments, _flipped
     ),
-    "classifier valid10": _classifier_verb("the same with ten crops", "ten"),
-    "classifier validfull": _classifier_verb("the same with whole pictures", "full"),
-    "classifier validmulti": _classifier_verb("the same with whole pictures in four sizes, and mirrored", "multi"),
+    "detector recall": Verb("count the labelled boxes that a detected one covers", arguments, _recall),
+    "classifier valid": _classifier_verb(
+        "measure how often the most probable classes are right, on the middle of pictures", "single"
+    ),
+    "classifier valid10": _classifier_verb("the same as classifier valid with ten crops", "ten"),
+    "classifier validfull": _classifier_verb("the same as classifier valid with whole pictures", "full"),
+    "classifier validmulti": _classifier_verb(
+        "the same as classifier valid with whole pictures in four sizes, and mirrored", "multi"
+    ),
 }

@@ -50,6 +50,6 @@ def _check(args: Namespace) -> int:
 
 
 VERBS = {
-    "summary": Verb("the layers of a cfg: shapes, parameters, operations", _summary_arguments, _summary),
-    "check": Verb("what would go wrong with a cfg, its weights and its data", _check_arguments, _check),
+    "summary": Verb("print the layers of a cfg: shapes, parameters, operations", _summary_arguments, _summary),
+    "check": Verb("find all mistakes in a cfg, its weights and its data", _check_arguments, _check),
 }

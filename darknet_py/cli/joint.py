@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from darknet_py.data.joint import LabelFinder
     from darknet_py.tree.wordtree import WordTree
 
-SHOWN = 10  # problems with pictures
+SHOWN = 10  # problems to print
 
 
 def _join_arguments(parser: ArgumentParser) -> None:
@@ -28,11 +28,11 @@ def _join_arguments(parser: ArgumentParser) -> None:
     text = "the node of each of their classes; without, the cfg needs `map=`, or the labels are nodes already"
     parser.add_argument("--map", metavar="FILE", help=text)
     parser.add_argument("--classification", metavar="LIST", required=True, help="pictures whose path names their class")
-    text = "what stands for the classes in these paths, a line a node (default: the names in TREE)"
+    text = "the words for the classes in these paths, one line per node (default: the names in TREE)"
     parser.add_argument("--labels", metavar="FILE", help=text)
     parser.add_argument("--labels-map", metavar="FILE", help="the node of each line of --labels")
     parser.add_argument(
-        "--repeat", type=count, default=1, metavar="N", help="list the pictures with boxes so many times"
+        "--repeat", type=count, default=1, metavar="N", help="how many times to list the pictures with boxes"
     )
     names_argument(parser)
 
@@ -88,4 +88,4 @@ def _inside(nodes: Sequence[int], tree: WordTree, source: str) -> Sequence[int]:
     return nodes
 
 
-VERBS = {"tree join": Verb("pictures with boxes and pictures with a class into one list", _join_arguments, _join)}
+VERBS = {"tree join": Verb("join pictures with boxes and pictures with a class into one list", _join_arguments, _join)}

@@ -1,4 +1,4 @@
-"""A look into networks and weights: `statistics`, `print`, `visualize`, `ops` and `speed`."""
+"""Darknet's looks into networks and weights: `statistics`, `print`, `visualize`, `ops` and `speed`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ FILTERS = "filters.png"
 def _visualize_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("cfg", metavar="CFG")
     parser.add_argument(
-        "weights", metavar="WEIGHTS", nargs="?", help="without, filters are those that training starts with"
+        "weights",
+        metavar="WEIGHTS",
+        nargs="?",
+        help="the weights; without, filters are random, as at the start of training",
     )
     option(parser, "out", str, FILTERS, f"the picture (default: {FILTERS})")
     option(parser, "layer", natural, None, "the convolution (default: the first)")
@@ -52,7 +55,7 @@ def _statistics(args: Namespace) -> int:
 
 
 def _finite(value: object) -> object:
-    """JSON has no NaN and no infinity."""
+    """A number, or None for NaN and infinity, which JSON lacks."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -111,9 +114,11 @@ def _speed(args: Namespace) -> int:
 
 
 VERBS = {
-    "statistics": Verb("mean and variance of every stored tensor", takes("CFG WEIGHTS", as_json=True), _statistics),
-    "print": Verb("the weights of a layer, a row a filter", takes("CFG WEIGHTS N", as_json=True), _print),
-    "visualize": Verb("the filters of a convolution as a picture", _visualize_arguments, _visualize),
-    "ops": Verb("floating point operations of a network", takes("CFG", as_json=True), _ops),
-    "speed": Verb("how fast a network is", _speed_arguments, _speed),
+    "statistics": Verb(
+        "print mean and variance of every stored tensor", takes("CFG WEIGHTS", as_json=True), _statistics
+    ),
+    "print": Verb("print the weights of a layer, one row per filter", takes("CFG WEIGHTS N", as_json=True), _print),
+    "visualize": Verb("draw the filters of a convolution", _visualize_arguments, _visualize),
+    "ops": Verb("count the floating point operations of a network", takes("CFG", as_json=True), _ops),
+    "speed": Verb("time a network", _speed_arguments, _speed),
 }

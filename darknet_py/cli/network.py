@@ -1,4 +1,4 @@
-"""What the verbs on weights share: their arguments, and the network on the CPU that they work on."""
+"""Shared by the commands on weights: their arguments, and the network on the CPU."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NUMBERS = {
 
 
 def takes(names: str, *, as_json: bool = False, new_cfg: bool = False) -> Callable[[ArgumentParser], None]:
-    """What declares the arguments called `names`, in this order, and the options of all."""
+    """A function that declares the arguments `names`, in this order, and the common options."""
     return partial(_declare, names=names.split(), as_json=as_json, new_cfg=new_cfg)
 
 
@@ -37,7 +37,7 @@ def _declare(parser: ArgumentParser, names: list[str], *, as_json: bool, new_cfg
 
 
 def common_arguments(parser: ArgumentParser, *, loads: bool = True) -> None:
-    """Options of all; -i and -nogpu are taken, as by the C program, and without effect on the CPU."""
+    """Common options; -i and -nogpu are accepted, as by the C program, but have no effect."""
     cfg_arguments(parser)
     if loads:
         weights_arguments(parser)
@@ -46,9 +46,9 @@ def common_arguments(parser: ArgumentParser, *, loads: bool = True) -> None:
 
 
 def network_of(args: Namespace, path: str | None, check: Callable[[Graph], object] | None = None) -> Network:
-    """The network in eval mode on the CPU; what a file does not hold is drawn, the same every time.
+    """The network in eval mode on the CPU; values that a file lacks are drawn from a fixed seed.
 
-    `check` looks at the graph before there is a network.
+    `check` is called with the graph before the network is built.
     """
     import torch
 

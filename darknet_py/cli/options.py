@@ -1,6 +1,6 @@
-"""What the verbs share: how they are declared, the options of the device and of pictures.
+"""Shared by the commands: how they are declared, and the options of devices and pictures.
 
-Nothing here imports torch at the top, so that --help and mistakes in the arguments answer at once.
+Nothing here imports torch at the top, so that --help and wrong arguments answer at once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verb:
-    """A command: its line of help, its arguments and what it does; `run` gives the exit code."""
+    """A command: its line of help, its arguments and its function; `run` returns the exit code."""
 
     help: str
     arguments: Callable[[ArgumentParser], None]
@@ -34,13 +34,13 @@ class Verb:
 def option(
     parser: ArgumentParser, name: str, kind: Callable[[str], object], default: object, text: str, *others: str
 ) -> None:
-    """An option with a value, under Darknet's `-name` and under `--name`, and under other names the same way."""
+    """Add an option with a value, as Darknet's `-name` and as `--name`, and likewise under other names."""
     flags, dest = _spelled(name, *others), name.replace("-", "_")
     parser.add_argument(*flags, type=kind, default=default, metavar=name.upper(), dest=dest, help=text)
 
 
 def switch(parser: ArgumentParser, name: str, text: str, *others: str) -> None:
-    """An option without a value, under `-name` and under `--name`, and under other names the same way."""
+    """Add an option without a value, as `-name` and as `--name`, and likewise under other names."""
     parser.add_argument(*_spelled(name, *others), action="store_true", dest=name.replace("-", "_"), help=text)
 
 
@@ -49,8 +49,8 @@ def _spelled(*names: str) -> list[str]:
 
 
 def image_arguments(parser: ArgumentParser) -> None:
-    """The pictures, any number of them."""
-    text = "pictures, folders or .txt lists of them; without, asks for paths"
+    """Add the pictures, any number of them."""
+    text = "pictures, folders or .txt lists of pictures; without any, asks for paths"
     parser.add_argument("images", metavar="IMAGE", nargs="*", default=[], help=text)
 
 
@@ -67,14 +67,14 @@ def dialect_argument(parser: ArgumentParser) -> None:
 
 
 def decoding_arguments(parser: ArgumentParser, *, nms: float) -> None:
-    """The options --nms and --hier: how what the network says becomes boxes."""
+    """The options --nms and --hier of decoding."""
     text = f"overlap above which the less sure box goes; 0 keeps all (default: {nms})"
     option(parser, "nms", fraction, nms, text)
-    option(parser, "hier", fraction, 0.5, "how sure a tree has to be to go into a finer class (default: 0.5)")
+    option(parser, "hier", fraction, 0.5, "the probability that a finer class of a tree needs (default: 0.5)")
 
 
 def thresh_argument(parser: ArgumentParser, thresh: float) -> None:
-    """The option --thresh of what is found."""
+    """The option --thresh of detections."""
     option(parser, "thresh", fraction, thresh, f"least score (default: {thresh})")
 
 
@@ -88,20 +88,20 @@ def device_arguments(parser: ArgumentParser) -> None:
 
 def weights_arguments(parser: ArgumentParser) -> None:
     """The options --partial and --transfer."""
-    switch(parser, "partial", "take a weights file that ends early or goes on")
-    switch(parser, "transfer", "take the layers that fit of weights for other classes, and say which do not")
+    switch(parser, "partial", "accept a weights file that is too short or too long")
+    switch(parser, "transfer", "load the layers that fit from weights for other classes, and name the others")
 
 
 def partial_of(args: Namespace) -> Partial:
-    """What the options say about weights that do not fit as they are."""
+    """The value of `partial` from the options."""
     return "matching" if args.transfer else bool(args.partial)
 
 
 def data_arguments(parser: ArgumentParser) -> None:
     """The options --names-anyway, --max-pixels and --exif."""
-    switch(parser, "names-anyway", "take names of classes that are more or fewer than the network has classes")
+    switch(parser, "names-anyway", "accept more or fewer names than the network has classes")
     option(parser, "max-pixels", count, 512_000_000, "the largest picture that is read (default: 512000000)")
-    switch(parser, "exif", "turn pictures upright as their EXIF orientation says, which Darknet ignores")
+    switch(parser, "exif", "turn pictures upright by their EXIF orientation, which Darknet ignores")
 
 
 def engine_argument(parser: ArgumentParser) -> None:
@@ -111,7 +111,7 @@ def engine_argument(parser: ArgumentParser) -> None:
 
 
 def load_model(args: Namespace, names: Sequence[str] | DataFile, *, some: bool = False) -> Model:
-    """The network that the arguments name, on the device that they name; `names` may be those of `some` classes."""
+    """The network of the arguments, on their device; `names` may be those of `some` of the classes."""
     _import_torch()
     from darknet_py.cfg import DataFile
     from darknet_py.model import load
@@ -133,14 +133,14 @@ def load_model(args: Namespace, names: Sequence[str] | DataFile, *, some: bool =
 
 
 def use_reading(args: Namespace) -> None:
-    """Read pictures as the options say."""
+    """Apply the options for reading pictures."""
     from darknet_py.pictures.opening import Reading, use
 
     use(Reading(args.max_pixels, args.exif))
 
 
 def _import_torch() -> None:
-    """Import torch and what is used with it, without looking for garbage: all of it stays, and looking takes longer."""
+    """Import torch with the garbage collector paused: what it allocates is never freed."""
     if "torch" in sys.modules:
         return
     before = gc.isenabled()
@@ -154,7 +154,7 @@ def _import_torch() -> None:
 
 
 def device_of(args: Namespace) -> str | None:
-    """The device that the options name; None is the default."""
+    """The device of the options; None for the default."""
     if args.nogpu or (args.i is not None and args.i < 0):
         return "cpu"
     return None if args.i is None else f"cuda:{args.i}"

@@ -1,7 +1,4 @@
-"""What the verbs share: how they are declared, the options of the device, and where pictures come from.
-
-Nothing here imports torch at the top, so that --help and mistakes in the arguments answer at once.
-"""
+"""What commands print: one line per message, without control characters."""
 
 from __future__ import annotations
 
@@ -18,23 +15,23 @@ if TYPE_CHECKING:
 
 
 def complain(message: object) -> None:
-    """A line on stderr about one of several things that went wrong."""
+    """Print a line on stderr about one of several problems."""
     print(f"darknet-py: {one_line(message)}", file=sys.stderr)
 
 
 def one_line(message: object) -> str:
-    """A message on one line, whatever the names of files in it hold."""
+    """A message on one line, even if names of files in it contain line breaks."""
     return shown(" ".join(str(message).split("\n")), MESSAGE)
 
 
 class Plain:
-    """A stream whose text is escaped, but for its lines and tabs; `raw` is the one below, for bars and the like."""
+    """A stream that escapes text except line ends and tabs; `raw` is the underlying stream, for bars and the like."""
 
     def __init__(self, raw: TextIO) -> None:
         self.raw = raw
 
     def write(self, text: str) -> int:
-        """Write text; DEL is escaped as JSON has it, which alone of the rest would let it through."""
+        """Write text; DEL is escaped as in JSON."""
         self.raw.write(shown(text.replace("\x7f", "\\u007f"), keep="\n\t"))
         return len(text)
 
@@ -45,7 +42,7 @@ class Plain:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.raw, name)
 
-    def __eq__(self, other: object) -> bool:  # tqdm asks so whether a bar is in the way of what is written
+    def __eq__(self, other: object) -> bool:  # tqdm compares streams to know whether a bar is in the way
         return bool(other == self.raw)
 
     def __hash__(self) -> int:
@@ -53,13 +50,13 @@ class Plain:
 
 
 def raw(stream: TextIO) -> TextIO:
-    """The stream below a `Plain` one."""
+    """The stream under a `Plain` one."""
     return stream.raw if isinstance(stream, Plain) else stream
 
 
 @contextmanager
 def plain_output() -> Iterator[None]:
-    """Escape what is printed; names that are no valid text come in, and those that cannot be shown go out escaped."""
+    """Escape all output inside the block; accept names that are not valid text, and escape what cannot be encoded."""
     escaped = "backslashreplace"
     for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, escaped), (sys.stderr, escaped)):
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
@@ -73,7 +70,7 @@ def plain_output() -> Iterator[None]:
 
 
 def bar(things: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]:
-    """A progress bar on stderr, as tqdm makes it."""
+    """A progress bar of tqdm on stderr."""
     from tqdm import tqdm
 
     return tqdm(things, file=raw(sys.stderr), **options)

@@ -1,4 +1,4 @@
-"""Where the pictures of a verb come from: arguments, lists, folders, or lines that are typed in."""
+"""The pictures of a command, from arguments, lists, folders or typed lines."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tga", ".t
 
 
 def image_paths(args: Namespace) -> list[str] | None:
-    """The pictures that the arguments name, or None where they are to be asked for."""
+    """The paths of the arguments, or None if the user is to be asked."""
     return expand(args.images) if args.images else None
 
 
 def sources(paths: list[str] | None, *, as_json: bool) -> Iterable[str]:
-    """The paths, or those that are typed in."""
+    """The paths, or the typed ones."""
     return asked_paths(sys.stderr if as_json else sys.stdout) if paths is None else paths
 
 
 def progress(results: Iterable[T], paths: list[str] | None, *, quiet: bool) -> Iterator[T]:
-    """The results, one a path, with a progress bar where stderr is a terminal."""
+    """The results, one per path, with a progress bar if stderr is a terminal."""
     if quiet or paths is None or len(paths) < 2:
         yield from results
         return
@@ -35,7 +35,7 @@ def progress(results: Iterable[T], paths: list[str] | None, *, quiet: bool) -> I
 
 
 def asked_paths(prompt: TextIO) -> Iterator[str]:
-    """Paths typed in, or piped in, one a line, asked for as Darknet asks."""
+    """Typed or piped paths, one per line, with Darknet's prompt."""
     while True:
         print("Enter Image Path: ", end="", flush=True, file=prompt)
         line = sys.stdin.readline()
@@ -47,7 +47,7 @@ def asked_paths(prompt: TextIO) -> Iterator[str]:
 
 
 def expand(paths: list[str]) -> list[str]:
-    """Pictures behind paths: a picture stands for itself, a directory for its pictures, a list for its lines."""
+    """The pictures of paths: a picture itself, the pictures of a folder, or the lines of a list."""
     from darknet_py.cfg import read_pictures
 
     found: list[str] = []

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 def _map_arguments(parser: ArgumentParser) -> None:
     arguments(parser)
     decoding_arguments(parser, nms=0.45)
-    option(parser, "thresh", fraction, 0.25, "precision and recall count scores above this (default: 0.25)")
+    option(
+        parser, "thresh", fraction, 0.25, "score above which detections count for precision and recall (default: 0.25)"
+    )
     option(parser, "iou_thresh", fraction, 0.5, "overlap that counts as found (default: 0.5)")
-    option(parser, "points", int, 0, "recalls that precision is averaged at: 0 is the area, 11, 101 (default: 0)")
+    option(parser, "points", int, 0, "recalls at which precision is averaged: 0 for the area, 11, 101 (default: 0)")
     option(parser, "pr", str, None, "draw precision over recall into this file (.png, .svg, .pdf)")
     switch(parser, "flip", "average every picture with its mirror image")
 
@@ -55,7 +57,7 @@ def _map(args: Namespace) -> int:
 
 
 def _benchmarks(scores: Scores) -> str:
-    """A line a class and their mean, by the rules of VOC and COCO."""
+    """One line per class and the mean, by the rules of VOC and COCO."""
     numbers = scores.to_dict()
     columns = {"voc07": "VOC 2007", "area": "VOC 2010", "coco50": "COCO .5", "coco": "COCO .5:.95"}
     rows = [(row["name"], row["truths"], row) for row in numbers["classes"] if row["truths"]]
@@ -80,5 +82,5 @@ def _draw(scores: Scores, args: Namespace) -> None:
 
 
 VERBS = {
-    "detector map": Verb("mean average precision by VOC's, COCO's and AlexeyAB's rules", _map_arguments, _map),
+    "detector map": Verb("measure mean average precision by VOC's, COCO's and AlexeyAB's rules", _map_arguments, _map),
 }

@@ -1,4 +1,4 @@
-"""What a training prints: Darknet's lines or JSON on stdout, a bar on stderr."""
+"""The output of training: Darknet's lines or JSON on stdout, a bar on stderr."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from darknet_py.train import Observer, Update, base_name
 
 @dataclass(frozen=True)
 class Style:
-    """What tells the output of one verb from that of another."""
+    """The differences between the outputs of the training commands."""
 
     update: Callable[[Update], str]
-    classifies: bool  # then more is told: processes, pictures, and the sizes that these get before they are cut
+    classifies: bool  # also prints processes, pictures, and their sizes before cropping
 
 
 def _rates(graph: Graph) -> str:
@@ -59,7 +59,7 @@ STYLES = {
 
 
 class Printer(Observer):
-    """Prints what happens, on stdout as examples/detector.c and classifier.c do."""
+    """Prints the events of a run, on stdout as examples/detector.c and classifier.c do."""
 
     def __init__(self, style: Style, graph: Graph, pictures: int, processes: int, *, as_json: bool) -> None:
         self.style, self.graph, self.as_json = style, graph, as_json
@@ -112,6 +112,6 @@ class Printer(Observer):
         self._aside(lambda: print(json.dumps(values) if self.as_json else text(), flush=True))
 
     def _aside(self, write: Callable[[], None]) -> None:
-        """Write without the bar getting in the way."""
+        """Write past the bar."""
         with self.bar.external_write_mode():
             write()

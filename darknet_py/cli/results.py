@@ -1,4 +1,4 @@
-"""What `detector test` and its like write: where it goes, lines of detections, and a list of all results as JSON."""
+"""The outputs of `detector test` and the like: their places, lines of detections, and a JSON list of all results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Give = Callable[[int, str, "Detections"], None]
 
 @dataclass(frozen=True)
 class Places:
-    """Where drawings and what goes beside them is written, into a `folder` or to a `file`, and the list of results."""
+    """The places of drawings and the files beside them, a `folder` or a `file`, and of the list of results."""
 
     file: Path
     folder: Path | None
@@ -33,7 +33,7 @@ class Places:
 
     @classmethod
     def of(cls, args: Namespace, pictures: int) -> Places:
-        """What the arguments say for so many pictures; raises `DarknetError` or `OSError` if that cannot be written."""
+        """The places for a number of pictures; raises `DarknetError` or `OSError` if they cannot be written."""
         from darknet_py.files import check_folder, check_writable, clear_parts
         from darknet_py.pictures.files import format_of
 
@@ -50,7 +50,7 @@ class Places:
         if draws and not in_folder:
             format_of(file)
         for folder in {path if in_folder else file.parent, (results or file).parent}:
-            clear_parts(folder)  # of a run that was killed
+            clear_parts(folder)  # left by a killed run
         if draws or args.save_labels or args.crop:
             (check_folder if in_folder else check_writable)(path if in_folder else file)
         return cls(file, path if in_folder else None, draws, results)
@@ -58,9 +58,9 @@ class Places:
 
 @contextmanager
 def result_file(path: Path | None) -> Iterator[Give]:
-    """A JSON file with a list, an object a picture, in the form of AlexeyAB's `-out`; it is there when it is whole.
+    """A JSON list with one object per picture, in the form of AlexeyAB's `-out`; the file appears when it is complete.
 
-    Gives a function for number, path and detections of a picture; without a path it does nothing.
+    Yields a function that takes the number, path and detections of a picture; without a `path` it does nothing.
     """
     if path is None:
         yield lambda _number, _name, _found: None
@@ -92,7 +92,7 @@ def _objects(found: Detections) -> list[dict[str, object]]:
 
 
 def drawing(image: Tensor, found: Detections, detector: Detector, *, boxes: bool) -> Image:
-    """A picture (3, H, W) with its boxes drawn, or without."""
+    """A picture (3, H, W) with or without its boxes."""
     from darknet_py.pictures.draw import draw_detections
 
     end = len(found) if boxes else 0
@@ -102,7 +102,7 @@ def drawing(image: Tensor, found: Detections, detector: Detector, *, boxes: bool
 
 
 def detection_lines(found: Detections, *, boxes: bool) -> Iterator[str]:
-    """Darknet's lines: name and score, and with `boxes` what AlexeyAB's -ext_output adds, in pixels."""
+    """Darknet's lines: name and score, and with `boxes` the edges in pixels as in AlexeyAB's -ext_output."""
     for name, score, box in zip(found.names, found.scores.tolist(), found.boxes.tolist(), strict=True):
         yield f"{name}: {score * 100:.0f}%{_placed(*box) if boxes else ''}"
 
@@ -113,5 +113,5 @@ def _placed(left: float, top: float, right: float, bottom: float) -> str:
 
 
 def _rounded(value: float) -> float:
-    """The nearest whole number as C rounds: halves go away from zero, and -0 keeps its sign."""
+    """The nearest integer as C's round: halves away from zero, and -0 keeps its sign."""
     return math.copysign(math.floor(abs(value) + 0.5), value) if math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP as a wish to stop, for commands that have something to finish."""
+"""Treats Ctrl-C, SIGTERM and SIGHUP as a request to stop, for commands that finish something first."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from contextlib import contextmanager, suppress
 
 from darknet_py.cli.output import complain
 
-GRACE = 2.0  # seconds in which several processes may get the same wish twice
+GRACE = 2.0  # seconds in which several processes may get the same request twice
 WISHES = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Wish:
-    """Whether somebody wished for an end.
+    """Whether a stop was requested.
 
-    Unlike `threading.Event` it takes no lock, in which a signal that comes inside the handler would wait for ever.
+    Unlike `threading.Event` it takes no lock, on which a signal inside the handler would wait for ever.
     """
 
     def __init__(self) -> None:
-        self.since: float | None = None  # time.monotonic() of the wish
+        self.since: float | None = None  # time.monotonic() of the request
 
     def is_set(self) -> bool:
         return self.since is not None
@@ -30,10 +30,10 @@ class Wish:
 
 @contextmanager
 def stop_signals(processes: int, *, tell: bool = True) -> Iterator[Wish]:
-    """Note a wish at the first Ctrl-C, SIGTERM or SIGHUP; the next ends the process at once.
+    """Note a request at the first Ctrl-C, SIGTERM or SIGHUP; the next one ends the process at once.
 
-    With several processes both the terminal and their launcher send one, so that a second right after the first is
-    none. What is ignored already, as nohup has SIGHUP ignored, stays so.
+    With several processes both the terminal and their launcher send a signal, so a second one right after the first is
+    ignored. Signals that are already ignored, as SIGHUP under nohup, stay ignored.
     """
     told = Wish()
     grace = GRACE if processes > 1 else 0.0
@@ -44,7 +44,7 @@ def stop_signals(processes: int, *, tell: bool = True) -> Iterator[Wish]:
     terminals = [stream for stream in (1, 2) if os.isatty(stream)]
 
     def handle(number: int, _frame: object) -> None:
-        if number not in (signal.SIGINT, signal.SIGTERM):  # the terminal has gone, and writing to it would fail
+        if number not in (signal.SIGINT, signal.SIGTERM):  # the terminal is gone, and writing to it would fail
             _drop(terminals)
         now = time.monotonic()
         if told.since is not None and now - told.since >= grace:
@@ -52,7 +52,7 @@ def stop_signals(processes: int, *, tell: bool = True) -> Iterator[Wish]:
             os.kill(os.getpid(), number)
         elif told.since is None:
             told.since = now
-            with suppress(RuntimeError):  # where this came in the middle of another line
+            with suppress(RuntimeError):  # if this interrupts another line
                 if tell:
                     complain("finishing this batch, then saving; once more ends at once")
 
@@ -66,7 +66,7 @@ def stop_signals(processes: int, *, tell: bool = True) -> Iterator[Wish]:
 
 
 def _drop(streams: list[int]) -> None:
-    """Lead open files to nowhere."""
+    """Redirect open files to /dev/null."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in streams:
         os.dup2(nowhere, stream)

@@ -1,4 +1,4 @@
-"""What a training starts with: the network and its weights, the run that it goes on with, the pictures."""
+"""The start of training: the network and its weights, the run to resume, the pictures."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Tell = Callable[[str], None]
 
 
 def folder_of(args: Namespace, data: DataFile) -> Path:
-    """Where weights go."""
+    """The folder for weights."""
     return Path(args.backup) if args.backup else data.path("backup") or Path("backup")
 
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """The network that a run starts with, and the run that it goes on with."""
+    """The network at the start of a run, and the run to resume."""
 
     network: Network
     checkpoint: Checkpoint | None
@@ -36,7 +36,7 @@ class Start:
 
     @classmethod
     def of(cls, args: Namespace, graph: Graph, folder: Path, tell: Tell) -> Start:
-        """Build the network and load its weights, unless a checkpoint is to give them."""
+        """Build the network and load its weights, unless they come from a checkpoint."""
         checkpoint = _checkpoint(args, graph, folder, tell)
         seed = args.seed or 0
         if checkpoint is not None:
@@ -58,7 +58,7 @@ class Start:
 
 
 def _checkpoint(args: Namespace, graph: Graph, folder: Path, tell: Tell) -> Checkpoint | None:
-    """The run to go on with: that of this folder with --resume, or the one that WEIGHTS is a backup of."""
+    """The run to resume: with --resume that of this folder, or the one of which WEIGHTS is a backup."""
     if args.resume:
         path = resume_beside(folder / f"{base_name(graph)}.backup")
         if path.exists():
@@ -78,7 +78,7 @@ def _checkpoint(args: Namespace, graph: Graph, folder: Path, tell: Tell) -> Chec
 
 
 def advise(graph: Graph, settings: TrainSettings, tell: Tell) -> None:
-    """Tell what of the cfg training rarely wants."""
+    """Print advice about settings of the cfg."""
     drawn, chosen = settings.manner.sizes, settings.sizes
     sizes = chosen and replace(drawn, low=chosen[0], high=chosen[1])
     for found in (*differences(graph), *advice(graph, settings.manner, sizes)):

@@ -29,7 +29,7 @@ def _save(network: Network, path: str) -> int:
 
 
 def _change(name: str, args: Namespace) -> int:
-    """Other values in the same network."""
+    """A command that changes the values of a network."""
     from darknet_py import surgery
 
     changes = {"rescale": surgery.rescale, "rgbgr": surgery.rgbgr, "reset": surgery.reset}
@@ -39,7 +39,7 @@ def _change(name: str, args: Namespace) -> int:
 
 
 def _rebuild(name: str, args: Namespace) -> int:
-    """Another network that computes the same, and its cfg."""
+    """A command that writes another network with the same outputs, and its cfg."""
     from darknet_py import surgery
     from darknet_py.cfg import dumps
     from darknet_py.files import replacing
@@ -98,19 +98,25 @@ def _oneoff2(args: Namespace) -> int:
 OUT = takes("CFG WEIGHTS OUT")
 OUT_AND_CFG = takes("CFG WEIGHTS OUT", new_cfg=True)
 VERBS = {
-    "partial": Verb("the first layers of a weights file", takes("CFG WEIGHTS OUT MAX"), _partial),
-    "average": Verb("the mean of weights files", _average_arguments, _average),
-    "rescale": Verb("inputs from -1 to 1 become inputs from 0 to 1", OUT, partial(_change, "rescale")),
-    "rgbgr": Verb("the first convolution takes BGR for RGB, or RGB for BGR", OUT, partial(_change, "rgbgr")),
-    "reset": Verb("batch normalization into the weights; it stays, without effect", OUT, partial(_change, "reset")),
+    "partial": Verb("save the first layers of a weights file", takes("CFG WEIGHTS OUT MAX"), _partial),
+    "average": Verb("average weights files", _average_arguments, _average),
+    "rescale": Verb("change the expected inputs from -1 to 1 into 0 to 1", OUT, partial(_change, "rescale")),
+    "rgbgr": Verb(
+        "make the first convolution take BGR instead of RGB, or RGB instead of BGR", OUT, partial(_change, "rgbgr")
+    ),
+    "reset": Verb(
+        "fold batch normalization into the weights; it stays, without effect", OUT, partial(_change, "reset")
+    ),
     "denormalize": Verb(
-        "batch normalization into the weights; a cfg without it", OUT_AND_CFG, partial(_rebuild, "denormalize")
+        "fold batch normalization into the weights, for a cfg without it", OUT_AND_CFG, partial(_rebuild, "denormalize")
     ),
     "normalize": Verb(
-        "batch normalization without effect, for a cfg with it everywhere", OUT_AND_CFG, partial(_rebuild, "normalize")
+        "add batch normalization without effect, for a cfg with it everywhere",
+        OUT_AND_CFG,
+        partial(_rebuild, "normalize"),
     ),
-    "oneoff": Verb("a detector out of a classifier's weights", OUT, _oneoff),
+    "oneoff": Verb("make a detector from a classifier's weights", OUT, _oneoff),
     "oneoff2": Verb(
-        "a weights file from the first layer on, and again from layer L on", takes("CFG WEIGHTS OUT L"), _oneoff2
+        "load a weights file from the first layer on, and again from layer L on", takes("CFG WEIGHTS OUT L"), _oneoff2
     ),
 }

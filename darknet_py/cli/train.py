@@ -39,16 +39,16 @@ def _arguments(parser: ArgumentParser, *, boxes: bool) -> None:
     parser.add_argument("cfg", metavar="CFG")
     parser.add_argument("weights", metavar="WEIGHTS", nargs="?", help="to start from; NAME.conv.N for the first layers")
     switch(parser, "clear", "count pictures and batches from 0")
-    switch(parser, "resume", "go on where the last run ended, if there was one")
+    switch(parser, "resume", "continue the last run, if there was one")
     option(parser, "backup", str, None, "folder for weights (default: backup= of the .data file, or backup)")
     option(parser, "gpus", _numbers, None, "train on these GPUs together, such as 0,1")
     device_arguments(parser)
     data_arguments(parser)
-    for name, text in (("batches", "end after so many batches"), ("save-every", "batches between two NAME.backup")):
+    for name, text in (("batches", "end after this many batches"), ("save-every", "batches between two NAME.backup")):
         parser.add_argument(f"--{name}", type=count, metavar="N", help=text)
     parser.set_defaults(map=False, map_every=None, mAP_epochs=EPOCHS)
     if boxes:
-        switch(parser, "map", "measure mean average precision on valid= now and then")
+        switch(parser, "map", "measure mean average precision on valid= at intervals")
         parser.add_argument("--map-every", type=count, metavar="N", help="batches between two measurements")
         option(parser, "mAP_epochs", count, EPOCHS, f"or epochs, with -map (default: {EPOCHS}, at least 100 batches)")
     parser.add_argument("--sizes", type=_range, metavar="LOW,HIGH", help="input sizes of random=1")
@@ -57,23 +57,23 @@ def _arguments(parser: ArgumentParser, *, boxes: bool) -> None:
 
 
 def _output_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--log", metavar="FILE.csv", help="write a row a batch")
+    parser.add_argument("--log", metavar="FILE.csv", help="write one row per batch")
     parser.add_argument("--tensorboard", metavar="DIR", help="write losses for TensorBoard")
-    text = "draw losses here (default: chart.png beside the weights)"
+    text = "draw the losses here (default: chart.png beside the weights)"
     parser.add_argument("-chart", "--chart", metavar="FILE", help=text)
-    switch(parser, "json", "print one JSON object a line")
+    switch(parser, "json", "print one JSON object per line")
 
 
 def _speed_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--seed", type=natural, metavar="N", help="of all that is random (default: 0)")
+    parser.add_argument("--seed", type=natural, metavar="N", help="of everything random (default: 0)")
     parser.add_argument("--workers", type=natural, metavar="N", help="processes that load pictures")
-    parser.add_argument("--threads", type=count, metavar="N", help="of the CPU")
-    parser.add_argument("--amp", choices=("bf16",), help="compute in this type where that is safe")
+    parser.add_argument("--threads", type=count, metavar="N", help="threads of the CPU")
+    parser.add_argument("--amp", choices=("bf16",), help="compute in this type where it is safe")
     channels = "pixel by pixel in memory (default: yes)"
     parser.add_argument("--channels-last", action=BooleanOptionalAction, default=True, help=channels)
-    switch(parser, "tune-malloc", "keep freed memory in this process, for faster steps on the CPU")
-    switch(parser, "compile", "let torch.compile make the network faster")
-    switch(parser, "deterministic", "use no operation whose result differs from run to run")
+    switch(parser, "tune-malloc", "keep freed memory in the process, for faster steps on the CPU")
+    switch(parser, "compile", "compile the network by torch.compile")
+    switch(parser, "deterministic", "use only operations with the same result in every run")
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -231,7 +231,7 @@ def _verb(text: str, manner: str) -> Verb:
 
 
 VERBS = {
-    "detector train": _verb("train a detector as its cfg says", "detector"),
+    "detector train": _verb("train a detector by its cfg", "detector"),
     "classifier train": _verb("train a classifier as its cfg says", "classifier"),
     "yolo train": _verb("train the first YOLO as its cfg says", "yolo"),
 }

@@ -23,7 +23,7 @@ ENGINES: Final = (PLAIN, *(backend.name for backend in BACKENDS))
 
 
 def fastest(device: str = "cpu", *, half: Half = False) -> str:
-    """The first that this machine has of the engines for that kind of device, or plain."""
+    """The first engine of that kind of device that works on this machine, or plain."""
     backends = [backend for backend in BACKENDS if backend.device == device]
     if half:
         backends.sort(key=lambda backend: not backend.leads_in_half())
@@ -33,16 +33,16 @@ def fastest(device: str = "cpu", *, half: Half = False) -> str:
 class Engine:
     """Computes the heads of one network, the fastest way or the one of that `name`.
 
-    It prepares itself at the first call, and follows the network: after training, loading or resizing it takes what
-    is there then, by the rules of `Watch`. What it is not made for goes through the network as it is: other devices
-    than the CPU and GPUs of NVIDIA, other types than float32, rows, recurrent layers, a network that trains, was
-    compiled or has hooks.
+    It prepares itself at the first call, and follows the network: after training, loading or resizing it uses the new
+    weights, by the rules of `Watch`. The plain network computes what the engine is not made for: devices other than the
+    CPU and NVIDIA's GPUs, types other than float32, rows, recurrent layers, and a network that trains, was compiled or
+    has hooks.
 
-    With `half` values of 16 bits are used where that is faster, so that outputs differ: float16 on a GPU, or bfloat16
-    if `half` is that type; bfloat16 on the CPU, there for large weights alone or for all.
+    With `half` it uses values of 16 bits where that is faster, so outputs differ: float16 on a GPU, or bfloat16 if
+    `half` is that type; bfloat16 on the CPU, for large weights only or for everything.
 
-    Raises `DarknetError` for a name that there is not, for an engine that this machine or device does not have, for
-    `half` with the plain one, and for a type that the device's engines do not compute.
+    Raises `DarknetError` for an unknown name, an engine that does not work on this machine or device, `half` with the
+    plain engine, and a type that the device's engines do not compute.
     """
 
     def __init__(self, network: Network, name: str | None = None, *, half: Half = False) -> None:
@@ -50,27 +50,27 @@ class Engine:
         self.network, self.half, self._wanted = network, half, name
         self._lock = Lock()
         self._prepared: Prepared | None = None
-        self._watched: int | None = None  # the number of the preparation whose outputs were looked at
+        self._watched: int | None = None  # the number of the preparation whose outputs were checked
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(Engine, half=self.half), (self.network, self._wanted)
 
     @property
     def name(self) -> str:
-        """The one of `ENGINES` that computes the network as it is: the fastest that any of its convolutions has."""
+        """The one of `ENGINES` that computes the network now: the fastest that any of its convolutions uses."""
         prepared = self._preparation()
         return PLAIN if prepared is None else prepared.name
 
     @torch.inference_mode()
     def heads(self, x: Tensor) -> tuple[Tensor, ...]:
-        """What `Network.heads` gives for (N, C, H, W) or rows, without gradients."""
+        """The outputs of `Network.heads` for (N, C, H, W) or rows, without gradients."""
         suits = x.ndim == 4 and len(x) and x.dtype == torch.float32 and x.device.type == self.network.device.type
         prepared = self._preparation() if suits else None
         outputs = None if prepared is None else prepared.heads(x)
         return _plain(self.network, x) if outputs is None else outputs
 
     def watched(self, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The outputs for pictures; where the first for these weights are no numbers, a `DarknetWarning` says why."""
+        """The outputs (N, ...) for pictures; a `DarknetWarning` if the first ones with these weights are not finite."""
         number = 0 if self._prepared is None else self._prepared.number
         if self._watched == number:
             return outputs
@@ -79,16 +79,16 @@ class Engine:
             bad = self.network.not_finite()
             more = f" and of {len(bad) - 1} more layers" if bad[1:] else ""
             cause = f"the weights of {bad[0]}{more}" if bad else "its outputs"
-            text = f"{self.network.graph.source}: {cause} are NaN or infinite, so that what is found means nothing"
+            text = f"{self.network.graph.source}: {cause} are NaN or infinite, so the results mean nothing"
             warnings.warn(DarknetWarning(text), stacklevel=2)
         return outputs
 
     def forget(self) -> None:
-        """Give back the memory; the next call takes the weights anew, also those changed where torch does not see."""
+        """Free the memory; the next call reads the weights again, including changes that torch does not count."""
         self._prepared = self._watched = None
 
     def _preparation(self) -> Prepared | None:
-        """What computes the network on the device where it is; None where it computes itself."""
+        """The preparation that computes the network on its device; None for the plain network."""
         after_fork()
         kind = self.network.device.type
         prepared = self._prepared
@@ -113,7 +113,7 @@ class Engine:
 
 
 def _plain(network: Network, x: Tensor) -> tuple[Tensor, ...]:
-    """What the network itself gives; `DarknetError` where that fails since it is in parts of several kinds."""
+    """The outputs of the plain network; `DarknetError` if its parameters have several types or devices."""
     try:
         return network.heads(x)
     except RuntimeError as error:
@@ -125,7 +125,7 @@ def _plain(network: Network, x: Tensor) -> tuple[Tensor, ...]:
 
 
 def _named(name: str) -> Backend | None:
-    """The back end of that name; None for plain, and for a name that there is not."""
+    """The back end of that name; None for plain and for an unknown name."""
     return next((backend for backend in BACKENDS if backend.name == name), None)
 
 

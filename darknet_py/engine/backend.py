@@ -1,4 +1,4 @@
-"""What a back end is: one way to compute the convolutions of a network, and to call what was made of them."""
+"""`Backend`: one way to compute the convolutions of a network, and to run the resulting program."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from darknet_py.engine.convolution import Convolutions
 from darknet_py.engine.steps import Program
 from darknet_py.errors import DarknetError
 
-Half: TypeAlias = "bool | torch.dtype"  # whether to use 16 bits: the device's usual ones, or these
-DEVICES = {"cpu": "the CPU", "cuda": "CUDA"}  # in messages
+Half: TypeAlias = "bool | torch.dtype"  # whether to use 16 bits: the device's usual type, or this one
+DEVICES = {"cpu": "the CPU", "cuda": "CUDA"}  # names in messages
 
 
 class Runner(Protocol):
-    """Calls programs for one network, and keeps what the next call can use."""
+    """Runs programs for one network, and keeps what the next call can reuse."""
 
     def heads(self, x: Tensor, current: Callable[[], Program | None]) -> tuple[Tensor, ...] | None:
-        """(N, C, H, W) -> the outputs by the program that is `current`; None where there is none."""
+        """(N, C, H, W) -> the outputs by the `current` program; None if there is none."""
 
 
 def never() -> bool:
-    """No."""
+    """False."""
     return False
 
 
@@ -34,15 +34,15 @@ class Backend:
     """One way to compute a network on one kind of device."""
 
     name: str
-    device: str  # the type of the devices that it is for
-    needs: str  # what a machine that cannot run it lacks
-    halves: tuple[torch.dtype, ...]  # of 16 bits, the usual type first
-    make: Callable[..., Convolutions | None]  # of `half`; None where this machine lacks something
+    device: str  # the type of its devices
+    needs: str  # requirements, for messages
+    halves: tuple[torch.dtype, ...]  # types of 16 bits, the usual one first
+    make: Callable[..., Convolutions | None]  # by `half`; None if this machine lacks something
     runner: Callable[[], Runner]
-    leads_in_half: Callable[[], bool] = never  # whether it goes before the others in 16 bits, on this machine
+    leads_in_half: Callable[[], bool] = never  # whether it is preferred in 16 bits on this machine
 
     def require(self, device: torch.device, half: Half) -> None:
-        """Raise `DarknetError` where it does not compute on that device, or not on this machine."""
+        """Raise `DarknetError` if it does not work on that device or this machine."""
         if device.type != self.device:
             raise DarknetError(f"the engine {self.name} is for {DEVICES[self.device]}, and the network is on {device}")
         if self.make(half) is None:

@@ -1,4 +1,4 @@
-"""What computes a convolution together with what follows it."""
+"""Convolutions fused with the layers that follow them."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ Function = Callable[[Tensor], Tensor]
 
 
 class Convolution(Protocol):
-    """A convolution with bias, leaky activation, and one thing that follows."""
+    """A convolution with bias, leaky activation, and a shortcut or pooling."""
 
-    engine: str  # the name of the back end that it is of
-    pools: bool  # whether it can take the largest of each 2 x 2
+    engine: str  # the name of its back end
+    pools: bool  # whether it can take the maximum of each 2 x 2
 
     def __call__(
         self, memory: Memory, x: Tensor, other: Tensor | None = None, *, slope: float = 1.0, pool: bool = False
     ) -> Tensor:
-        """(N, C, H, W) -> (N, K, H', W'): plus `other`, then leaky with this slope; or the largest of each 2 x 2."""
+        """(N, C, H, W) -> (N, K, H', W'): plus `other`, then leaky with this slope; or the maximum of each 2 x 2."""
 
 
 Convolutions = Callable[[Folded], Convolution]
 
 
 class Activated:
-    """A convolution with an activation that is no leaky one, which follows in place where it can.
+    """A convolution followed by an activation other than leaky, in place if possible.
 
-    A shortcut is added after that. It does not pool, since the largest sum need not give the largest output.
+    A shortcut is added after that. It does not pool, because the largest sum need not have the largest activation.
     """
 
     pools = False
@@ -52,7 +52,7 @@ class Activated:
 
 
 def add(y: Tensor, other: Tensor | None, slope: float) -> Tensor:
-    """`y` plus `other` of the same shape if there is one, then leaky with this slope; in place."""
+    """`y` (N, K, H, W) plus `other` of the same shape, if given, then leaky with this slope; in place."""
     if other is None:
         return y
     y += other
@@ -61,9 +61,9 @@ def add(y: Tensor, other: Tensor | None, slope: float) -> Tensor:
 
 @torch.inference_mode()
 def agrees(make: Convolutions, weight: tuple[int, int, int], *, padding: int, close: float) -> bool:
-    """Whether convolutions give what torch gives, for a small picture; `weight` is (K, C, side).
+    """Whether convolutions agree with torch for a small picture; `weight` is (K, C, side).
 
-    `close` is the largest difference in float32; outputs of 16 bits may be off by a half.
+    `close` is the largest difference in float32; outputs of 16 bits may differ by .5.
     """
     k, c, side = weight
     generator = torch.Generator().manual_seed(0)

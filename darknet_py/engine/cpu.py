@@ -1,4 +1,4 @@
-"""Calls on the CPU."""
+"""Runs programs on the CPU."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from darknet_py.engine.steps import Program
 
 
 class OnCpu:
-    """Runs a program in memory that the next call uses again; calls at the same time have one memory each."""
+    """Runs a program in memory that the next call reuses; simultaneous calls have separate memory."""
 
     def __init__(self) -> None:
-        self.memories: list[Memory] = []  # those that no call is using
+        self.memories: list[Memory] = []  # those not in use
 
     def heads(self, x: Tensor, current: Callable[[], Program | None]) -> tuple[Tensor, ...] | None:
-        """(N, C, H, W) -> the outputs; None where there is no program."""
+        """(N, C, H, W) -> the outputs; None without a program."""
         program = current()
         if program is None:
             return None

@@ -1,4 +1,4 @@
-"""GPUs of NVIDIA: convolutions without batch normalization, channels last, and CUDA graphs of whole networks."""
+"""NVIDIA's GPUs: convolutions with folded batch normalization, channels last, and CUDA graphs of whole networks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from darknet_py.engine.plain import Folded
 class Cudnn:
     """One convolution with bias, leaky, and sum or pooling.
 
-    Channels are filled up with zeros to whole groups, which tensor cores want.
+    Channels are padded with zeros to the multiples that tensor cores want.
     """
 
     engine, pools = "cuda", True
@@ -49,7 +49,7 @@ class Cudnn:
 
 
 class Stem:
-    """The first convolution of a network, by a kernel that reads few channels in any layout and type."""
+    """The first convolution of a network, by a kernel that reads a few channels in any layout and type."""
 
     engine, pools = "cuda", True
 
@@ -75,7 +75,7 @@ def _convolution(conv: Folded, dtype: torch.dtype) -> Convolution:
 
 @cache
 def _kernels() -> Any:
-    """The module with the kernels, or None without Triton, or where they do not give what they should."""
+    """The module with the kernels, or None without Triton or if their results are wrong."""
     try:
         from darknet_py.kernels import triton  # noqa: PLC0415  # Triton comes with torch for GPUs alone
     except ImportError:
@@ -87,7 +87,7 @@ def _kernels() -> Any:
 
 
 def _agree(kernels: Any) -> bool:
-    """Whether they give what torch gives, for a small input."""
+    """Whether they agree with torch for a small input."""
     rng = torch.Generator().manual_seed(0)
     shapes = (2, 48, 5, 7), (2, 40, 5, 7), (2, 3, 5, 7), (40, 3, 3, 3), (40,)
     x, other, picture, weight, bias = (
@@ -109,7 +109,7 @@ def _agree(kernels: Any) -> bool:
 
 @cache
 def convolutions(half: Half = False) -> Convolutions | None:
-    """`Cudnn` and `Stem`, with `half` in float16 or in that type; None without a GPU."""
+    """`Cudnn` and `Stem`, in float16 or the type of `half`; None without a GPU."""
     if not torch.cuda.is_available():
         return None
     dtype = half if isinstance(half, torch.dtype) else torch.float16 if half else torch.float32

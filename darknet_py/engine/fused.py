@@ -15,11 +15,11 @@ from darknet_py.engine.memory import Memory
 from darknet_py.engine.plain import Folded
 from darknet_py.kernels import native
 
-USUAL_SIDE = 26  # the picture for which oneDNN orders the weights; others take them as they are
+USUAL_SIDE = 26  # the picture size for which oneDNN orders the weights; other sizes use the same order
 
 
 class Fused:
-    """One convolution by private operators of torch, which `convolutions` has tried."""
+    """A convolution by private operators of torch, which `convolutions` has tried."""
 
     engine, pools = "fused", False
 
@@ -43,10 +43,10 @@ class Fused:
 
 
 class Pointwise:
-    """A 1 x 1 convolution as a product of matrices.
+    """A 1 x 1 convolution as a matrix product.
 
-    Its weights need no order, where a convolution of many channels whose weights were ordered for another number of
-    pixels can take thirty times as long.
+    Its weights need no order; a convolution of many channels with weights ordered for another number of pixels can take
+    thirty times as long.
     """
 
     engine, pools = "fused", False
@@ -65,7 +65,7 @@ class Pointwise:
 
 
 def _activation(slope: float) -> tuple[str, list[float]]:
-    """The activation as oneDNN knows it."""
+    """The activation's name in oneDNN."""
     return ("none", []) if slope == 1 else ("leaky_relu", [slope])
 
 
@@ -76,7 +76,7 @@ def _convolution(conv: Folded, dtype: torch.dtype = torch.float32) -> Convolutio
 
 @cache
 def convolutions(half: Half = False) -> Convolutions | None:
-    """What makes them, or None where torch has no such operators or they give something else.
+    """A maker of `Fused` convolutions, or None if torch lacks the operators or they disagree.
 
     With `half`, weights and outputs are bfloat16.
     """

@@ -12,12 +12,12 @@ from torch import Tensor
 from darknet_py.engine.memory import Memory
 from darknet_py.engine.steps import Program
 
-MOST_GRAPHS = 8  # shapes of the input; the oldest goes first
-WARM_UP = 3  # calls before a graph is captured, in which cuDNN chooses
+MOST_GRAPHS = 8  # input shapes; the oldest is dropped first
+WARM_UP = 3  # calls before a graph is captured, in which cuDNN chooses algorithms
 
 
 class Captured(NamedTuple):
-    """A graph with the memory that it reads and writes."""
+    """A captured graph with its memory for input and outputs."""
 
     graph: torch.cuda.CUDAGraph
     x: Tensor
@@ -25,14 +25,14 @@ class Captured(NamedTuple):
 
 
 class Graphs:
-    """Runs a program as CUDA graphs, one for each shape of the input; what cannot be captured runs step by step.
+    """Runs a program as CUDA graphs, one per input shape; programs that cannot be captured run step by step.
 
-    Their memory is shared, since they run one after the other.
+    The graphs share their memory, because they run one after the other.
     """
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self._captured: dict[tuple[torch.Size, bool], Captured | None] = {}  # by shape, and whether TF32 is used
+        self._captured: dict[tuple[torch.Size, bool], Captured | None] = {}  # by shape and use of TF32
         self._lock = Lock()
         self._pool: Any = None
         self._done: torch.cuda.Event | None = None
@@ -79,7 +79,7 @@ class Graphs:
             try:
                 with torch.cuda.graph(graph, pool=self._pool):
                     outputs = self._run(x)
-            except RuntimeError:  # a layer waits for the device
+            except RuntimeError:  # a layer synchronises with the device
                 return None
         self._pool = graph.pool()
         return Captured(graph, x, outputs)
@@ -93,13 +93,13 @@ def _key(x: Tensor) -> tuple[torch.Size, bool]:
 
 
 class OnGpu:
-    """Runs a program as CUDA graphs; the GPU begins before it is known whether the program is still the current one."""
+    """Runs a program as CUDA graphs; the GPU starts before it is known whether the program is still current."""
 
     def __init__(self) -> None:
         self._graphs: Graphs | None = None
 
     def heads(self, x: Tensor, current: Callable[[], Program | None]) -> tuple[Tensor, ...] | None:
-        """(N, C, H, W) -> the outputs; None where there is no program."""
+        """(N, C, H, W) -> the outputs; None without a program."""
         graphs = self._graphs
         early = None if graphs is None else graphs.early(x)
         program = current()

@@ -17,13 +17,13 @@ CHANNELS = (1, 3)
 
 
 class Narrow:
-    """One convolution with bias, leaky and pooling."""
+    """A convolution with bias, leaky and pooling."""
 
     engine, pools = "winograd", True
 
     def __init__(self, conv: Folded, kernel: ctypes.CDLL, dtype: torch.dtype = torch.float32) -> None:
         self.kernel, self.bias, self.dtype = kernel, conv.bias, dtype
-        self.types = *(torch.float32,) * 3, dtype, torch.float32  # of what the kernel gets
+        self.types = *(torch.float32,) * 3, dtype, torch.float32  # types of the kernel's arguments
         self.slope = conv.slope
         c, column = conv.weight.shape[1], kernel.column()
         weight = in_columns(conv.weight, column)
@@ -45,7 +45,7 @@ class Narrow:
 
 
 def in_columns(weight: Tensor, column: int) -> Tensor:
-    """The weights (K, C, 3, 3), with zeros up to a whole number of columns."""
+    """The weights (K, C, 3, 3), padded with zeros to a whole number of columns."""
     missing = -len(weight) % column
     return F.pad(weight, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else weight
 

@@ -1,4 +1,4 @@
-"""A convolution with its batch normalization in its weights, as plain values."""
+"""`Folded`: a convolution with folded batch normalization, as plain values."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ CHANNELS_AT_A_TIME = 64  # in float64
 
 @dataclass(frozen=True, eq=False)
 class Folded:
-    """leaky(conv(x)) without anything of the module that it was made of."""
+    """leaky(conv(x)), without references to the module it was made from."""
 
     weight: Tensor  # (K, C / groups, h, w)
     bias: Tensor  # (K,)
     stride: tuple[int, int]
     padding: tuple[int, int]
     groups: int
-    slope: float = 1.0  # of what is below 0
+    slope: float = 1.0  # the slope below 0
 
 
 def is_plain_convolution(module: nn.Module) -> bool:
-    """Whether this is a convolution as the cfg describes it, whose weights and inputs count as they are."""
+    """Whether this is a plain convolution, whose weights and inputs are used unchanged."""
     if type(module) is not ConvolutionalModule or module.binary_weights or module.binary_inputs:
         return False
     bn, conv = module.bn, module.conv
@@ -38,7 +38,7 @@ def is_plain_convolution(module: nn.Module) -> bool:
 
 
 def slope_of_sum(module: nn.Module) -> float | None:
-    """The slope below 0 of a shortcut that adds two outputs of one size as they are; None for other modules."""
+    """The slope below 0 of a shortcut that adds two outputs of one size with factors of 1; None for other modules."""
     if type(module) is not ShortcutModule or not module.plain or (module.alpha, module.beta) != (1, 1):
         return None
     return module.activate.slope
@@ -46,7 +46,7 @@ def slope_of_sum(module: nn.Module) -> float | None:
 
 @torch.no_grad()
 def folded(module: ConvolutionalModule) -> Folded:
-    """The convolution of a module, computed in float64; an activation that has no slope is left out."""
+    """The convolution of a module, computed in float64, without its activation if that has no slope."""
     conv, bn = module.conv, module.bn
     weight = conv.weight.detach()
     bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach().clone()

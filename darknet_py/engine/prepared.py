@@ -1,4 +1,4 @@
-"""What a back end makes of a network: at the first call, and again when the network is no longer as it was."""
+"""Prepares a network for a back end at the first call, and again when the network has changed."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from darknet_py.layers.shortcut import ShortcutModule
 from darknet_py.network.graph import Graph
 from darknet_py.network.module import Network
 
-JOINED = ShortcutModule, MaxPoolModule  # may become a part of the convolution before
+JOINED = ShortcutModule, MaxPoolModule  # may be fused into the convolution before it
 
 
 class Prepared:
-    """The convolutions that `backend` made of a network's weights, and its program; other input sizes share them."""
+    """A back end's convolutions for a network's weights, and its program; other input sizes share them."""
 
     def __init__(self, network: Network, backend: Backend, convolutions: Convolutions) -> None:
         self.backend = backend
-        self.number = 0  # of times that the program was made
+        self.number = 0  # how often the program was made
         self._network, self._convolutions, self._runner = network, convolutions, backend.runner()
         self._lock = Lock()
         self._made: dict[nn.Module, Convolution] = {}
@@ -41,14 +41,14 @@ class Prepared:
         self._watch: Watch | None = None
 
     def heads(self, x: Tensor) -> tuple[Tensor, ...] | None:
-        """(N, C, H, W) -> the outputs; None where the network has to compute itself."""
+        """(N, C, H, W) -> the outputs; None if the plain network has to compute them."""
         return self._runner.heads(x, partial(self.program, x))
 
     @torch.inference_mode()
     def program(self, x: Tensor | None = None) -> Program | None:
-        """The program for the network as it is; None where it has to compute itself.
+        """The program for the network as it is now; None if the plain network has to compute.
 
-        Raises `ImageError` where there is one and `x` (N, C, H, W) does not fit.
+        Raises `ImageError` if there is a program and `x` (N, C, H, W) does not fit.
         """
         with self._lock:
             program = self._current()
@@ -58,7 +58,7 @@ class Prepared:
 
     @property
     def name(self) -> str:
-        """The back end that computes: of its convolutions the fastest, or plain where there are none."""
+        """The name of the back end: that of its fastest convolution, or plain if it has none."""
         names = {made.engine for made in self._made.values()} if self.program() is not None else set()
         return self.backend.name if self.backend.name in names else min(names, default="plain")
 
@@ -82,7 +82,7 @@ class Prepared:
         self._graph, self._layers = network.graph, layers
 
     def _operation(self, module: nn.Module) -> Convolution | None:
-        """What computes a plain convolution; None for other layers."""
+        """The back end's convolution for a plain one; None for other layers."""
         if not is_plain_convolution(module):
             return None
         if module not in self._made:
@@ -100,6 +100,6 @@ def _same(layers: Sequence[nn.Module | None], others: Sequence[nn.Module]) -> bo
 
 
 def _fits(network: Network, device: str) -> bool:
-    """Whether every tensor is on such a device and every float is one of 32 bits."""
+    """Whether every tensor is on a device of this type, and every float has 32 bits."""
     tensors: tuple[Tensor, ...] = (*network.parameters(), *network.buffers())
     return all(t.device.type == device and (t.dtype == torch.float32 or not t.is_floating_point()) for t in tensors)

@@ -1,4 +1,4 @@
-"""A network as steps, of which each computes a layer, or a convolution with all that follows it."""
+"""A program: steps that each compute a layer, or a convolution with the layers fused into it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from darknet_py.engine.plain import slope_of_sum
 from darknet_py.layers.maxpool import MaxPoolModule
 from darknet_py.network.graph import INPUT, Graph, Node
 
-Operation: TypeAlias = Callable[..., Tensor]  # of a memory and the outputs of the sources
+Operation: TypeAlias = Callable[..., Tensor]  # takes a memory and the outputs of the sources
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """The output of layer `index` out of those of `sources`; the outputs `done` are needed no more."""
+    """Computes the output of layer `index` from those of `sources`; the outputs `done` are not needed afterwards."""
 
     index: int
     sources: tuple[int, ...]
     operation: Operation
-    lends: bool = False  # whether the output may lie in the memory of the sources
+    lends: bool = False  # whether the output may share memory with the sources
     done: tuple[int, ...] = ()
 
 
@@ -37,7 +37,7 @@ class Program:
     outputs: tuple[int, ...]
 
     def run(self, x: Tensor, memory: Memory) -> tuple[Tensor, ...]:
-        """(N, C, H, W) -> the outputs, which have memory of their own."""
+        """(N, C, H, W) -> the outputs, in their own memory."""
         values = {INPUT: x}
         fresh = Memory()
         for step in self.steps:
@@ -52,7 +52,7 @@ class Program:
 def program_of(
     graph: Graph, layers: Sequence[nn.Module], convolution: Callable[[nn.Module], Convolution | None]
 ) -> Program:
-    """How a network is computed; `convolution` gives what computes a layer that is a plain convolution."""
+    """The program of a network; `convolution` returns the back end's convolution for a layer, or None."""
     return Program(_with_ends(list(_rows(graph, layers, convolution)), graph.outputs), graph.outputs)
 
 
@@ -72,7 +72,7 @@ def _rows(
         operation = convolution(module)
         following = users.get(node.index, ())
         if operation is None:
-            owned = getattr(module, "owns_output", False)  # or else it may give a part of its input
+            owned = getattr(module, "owns_output", False)  # otherwise it may return a view of its input
             yield Step(node.index, node.sources, partial(_layer, module), not owned)
             continue
         step = Step(node.index, node.sources, operation)
@@ -87,7 +87,7 @@ def _layer(module: nn.Module, _memory: Memory, *xs: Tensor) -> Tensor:
 
 
 def _joined(step: Step, operation: Convolution, after: Node, module: nn.Module) -> Step:
-    """The step with the only layer that takes its output, if the operation can do both."""
+    """The step fused with the only layer that takes its output, if the operation can do both."""
     slope = slope_of_sum(module)
     if slope is not None:
         first, other = after.sources
@@ -99,7 +99,7 @@ def _joined(step: Step, operation: Convolution, after: Node, module: nn.Module) 
 
 
 def _with_ends(rows: Sequence[Step], outputs: Sequence[int]) -> tuple[Step, ...]:
-    """The same steps, each with the outputs that it is the last to need, itself or as memory of what others need."""
+    """The same steps, each with the outputs that no later step needs, directly or as shared memory."""
     last: dict[int, int] = {}
     for place, row in enumerate(rows):
         last.update(dict.fromkeys((*row.sources, row.index), place))

@@ -1,4 +1,4 @@
-"""Whether modules are still as they were, told without reading all their weights."""
+"""Notices changes of modules without reading all their weights."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ TRAINING = attrgetter("training")
 
 
 class Watch:
-    """Modules with tensors of float32, and what these hold now.
+    """Modules with float32 tensors, and the state of these now.
 
-    Other tensors, tensors moved elsewhere and changes in place are seen. Changes that torch does not count (through
-    `.data`, through numpy, by fused optimizers, in inference mode) are seen where they reach the biases of any of
-    some layers, which training and loading do; not on a GPU, which would have to be waited for.
+    It notices other tensors, moved tensors and changes in place. Changes that torch does not count (through `.data`,
+    numpy or fused optimizers, or in inference mode) are noticed if they reach the biases of one of some layers, as
+    training and loading do; but not on a GPU, which would have to be waited for.
     """
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
@@ -31,7 +31,7 @@ class Watch:
         ]  # fmt: skip
         self._entries = self._listed()
         self._tensors = [entry for entry in self._entries if isinstance(entry, Tensor)]
-        self._kept = [tensor.detach() for tensor in self._tensors]  # so that their memory is not used again
+        self._kept = [tensor.detach() for tensor in self._tensors]  # keeps their memory from being reused
         self._places = [tensor.data_ptr() for tensor in self._tensors]
         self._counted = [tensor for tensor in self._tensors if not tensor.is_inference()]
         self._versions = [tensor._version for tensor in self._counted]  # noqa: SLF001
@@ -40,7 +40,7 @@ class Watch:
 
     @property
     def usable(self) -> bool:
-        """Whether the modules compute what their weights say: nothing trains, and nothing is hooked to them."""
+        """Whether the modules compute what their weights say: none trains, and none has hooks."""
         return not any(self._hooks) and not any(map(TRAINING, self._norms))
 
     def unchanged(self) -> bool:
@@ -62,10 +62,10 @@ class Watch:
 
 
 def _sample(modules: Sequence[nn.Module]) -> list[Tensor]:
-    """Biases of some modules, as whole numbers so that NaN equals itself; all vectors where changes do not count."""
+    """Biases of some modules, as integers so that NaN equals itself; all vectors if torch does not count changes."""
     named = [pair for module in modules for pair in (*module.named_parameters(), *module.named_buffers())]
     vectors = [(name, tensor.detach()) for name, tensor in named if tensor.ndim == 1 and tensor.device.type == "cpu"]
     if any(tensor.is_inference() for _, tensor in named):
         return [vector.view(torch.int32) for _, vector in vectors]
     biases = [vector.view(torch.int32) for name, vector in vectors if name.endswith("bias")]
-    return biases[:: -(-(-len(biases) // SAMPLED) or 1)]  # the last one among them, which fine-tuning changes
+    return biases[:: -(-(-len(biases) // SAMPLED) or 1)]  # including the last one, which fine-tuning changes

@@ -18,15 +18,15 @@ from darknet_py.engine.plain import Folded
 from darknet_py.kernels import native
 from darknet_py.kernels.native import Job, call, floats, library
 
-PACKED_BYTES = 5 << 20  # transformed weights up to this size are kept; larger ones are transformed in every call
-TILES_BYTES = 32 << 20  # the transformed tiles that threads share are about as large at a time
-TILES_PER_BLOCK = 48  # tiles that are multiplied at a time
-COLUMNS_PER_BLOCK = 4  # columns of weights that multiply a block of tiles while it is in the cache
+PACKED_BYTES = 5 << 20  # larger weights are transformed in every call instead of kept
+TILES_BYTES = 32 << 20  # the approximate size of the transformed tiles that threads share at a time
+TILES_PER_BLOCK = 48  # tiles to multiply at a time
+COLUMNS_PER_BLOCK = 4  # columns of weights for a block of tiles while it is in the cache
 CHANNEL_MULTIPLE = 16  # the number of input channels is a multiple of this
 
 
 class Winograd:
-    """One convolution with bias, leaky, and sum or pooling."""
+    """A convolution with bias, leaky, and sum or pooling."""
 
     engine, pools = "winograd", True
 
@@ -48,7 +48,7 @@ class Winograd:
         self.half = half and not self.packed
         if self.half:
             self.weight = self.weight.bfloat16()
-        self.types = dtype, self.weight.dtype, torch.float32, dtype, dtype, torch.float32  # of what the kernel gets
+        self.types = dtype, self.weight.dtype, torch.float32, dtype, dtype, torch.float32  # of the kernel's arguments
 
     def __call__(
         self, memory: Memory, x: Tensor, other: Tensor | None = None, *, slope: float = 1.0, pool: bool = False
@@ -92,10 +92,10 @@ def suits(conv: Folded, lanes: int) -> bool:
 
 @cache
 def convolutions(half: Half = False) -> Convolutions | None:
-    """`Winograd` and `Narrow` where they suit, `fused` elsewhere; None where one is not there or wrong.
+    """`Winograd` and `Narrow` where they suit, `fused` elsewhere; None if one is missing or wrong.
 
-    With `half`, large weights are bfloat16, and where the processor multiplies that faster, so are pictures and what
-    `fused` computes; the kernels compute in float32.
+    With `half`, large weights are bfloat16, and so are pictures and what `fused` computes if the processor is faster at
+    that; the kernels compute in float32.
     """
     brief = bool(half) and native.multiplies_bfloat16()
     others = fused.convolutions(brief)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from darknet_py.layers.parts.text import Lines
 from torch import Tensor, nn
 
 from darknet_py.cfg.keys import key, number
 from darknet_py.layers.base import Blob, Layer, Place, Shape, register
+from darknet_py.layers.parts.text import Lines
 
 
 @register("gain")

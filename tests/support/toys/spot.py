@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from darknet_py.layers.parts.text import Lines
 from torch import nn
 
 from darknet_py.boxes.coder import FOUR_SQUARES, BoxCoder
 from darknet_py.cfg.keys import key, number
 from darknet_py.layers.base import Place, Shape, register
 from darknet_py.layers.heads import GridHead
+from darknet_py.layers.parts.text import Lines
 
 
 @register("spot")
