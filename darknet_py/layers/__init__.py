@@ -1,66 +1,13 @@
-"""One file per section type: its keys, its shapes, its module. Importing this package fills the registry."""
+"""One file a section type: its keys, its shapes, its module. Importing this package fills the registry."""
 
 from __future__ import annotations
 
-from darknet_py.layers import (
-    activation,
-    avgpool,
-    batchnorm,
-    connected,
-    convolutional,
-    cost,
-    crnn,
-    crop,
-    deconvolutional,
-    detection,
-    dropout,
-    gru,
-    iseg,
-    l2norm,
-    local,
-    logistic,
-    lstm,
-    maxpool,
-    normalization,
-    region,
-    reorg,
-    rnn,
-    route,
-    shortcut,
-    softmax,
-    upsample,
-    yolo,
-)
+from importlib import import_module
+from pkgutil import iter_modules
+
 from darknet_py.layers.base import REGISTRY, Blob, Layer, Shape, register
 
 __all__ = ["REGISTRY", "Blob", "Layer", "Shape", "register"]
 
-_MODULES = (
-    activation,
-    avgpool,
-    batchnorm,
-    connected,
-    convolutional,
-    cost,
-    crnn,
-    crop,
-    deconvolutional,
-    detection,
-    dropout,
-    gru,
-    iseg,
-    l2norm,
-    local,
-    logistic,
-    lstm,
-    maxpool,
-    normalization,
-    region,
-    reorg,
-    rnn,
-    route,
-    shortcut,
-    softmax,
-    upsample,
-    yolo,
-)
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
