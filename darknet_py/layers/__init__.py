@@ -1,4 +1,4 @@
-"""One file a section type: its keys, its shapes, its module. Importing this package fills the registry."""
+"""One file per section type: its keys, its shapes, its module. Importing this package fills the registry."""
 
 from __future__ import annotations
 
