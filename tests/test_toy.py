@@ -17,10 +17,10 @@ from darknet_py import convert, weights
 from darknet_py.boxes.suppress import Nms
 from darknet_py.cfg import DataFile
 from darknet_py.cli import main
-from darknet_py.convert.formats import MODULES, format_of
 from darknet_py.data.boxes import DetectionData
 from darknet_py.errors import DarknetWarning
 from darknet_py.evaluate import measure
+from darknet_py.files.targets import BY_SUFFIX
 from darknet_py.layers import REGISTRY
 from darknet_py.network import Network
 from darknet_py.network.graph import Graph
@@ -189,11 +189,11 @@ def test_it_learns_and_is_measured(files, squares, tmp_path):
     assert found.labels.tolist() == [1]
 
 
-@pytest.mark.parametrize("suffix", sorted(MODULES))
+@pytest.mark.parametrize("suffix", sorted(BY_SUFFIX))
 @pytest.mark.parametrize("boxes", [False, True])
 def test_every_format_takes_it(files, tmp_path, suffix, boxes):
     pytest.importorskip({".onnx": "onnxruntime", ".safetensors": "safetensors"}.get(suffix, "torch"))
-    if boxes and "decode" not in format_of(f"x{suffix}").takes:
+    if boxes and "decode" not in BY_SUFFIX[suffix].takes:
         pytest.skip("no graph in it")
     options = {"decode": True} if boxes else {}
     with warnings.catch_warnings():

@@ -22,6 +22,7 @@ from darknet_py.cli.options import (
 )
 from darknet_py.cli.output import complain
 from darknet_py.errors import shown
+from darknet_py.files.targets import BY_SUFFIX, takers
 
 if TYPE_CHECKING:
     from darknet_py.convert.inspect import Contents, Row
@@ -41,7 +42,7 @@ def _arguments(parser: ArgumentParser) -> None:
         nargs="*",
         default=[],
         help="SOURCE is .weights, .conv.N, .backup, .pt, .pth or .safetensors; the suffix of OUT says what it becomes: "
-        "one of these, .onnx, .pt2 (torch.export), .ts (TorchScript) or .py (a module in plain torch)",
+        f"{', '.join(map(_described, BY_SUFFIX))}",
     )
     switch(parser, "inspect", "say what FILE holds, as `darknet-py inspect` does")
     parser.add_argument(
@@ -52,16 +53,24 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--fold-bn", action="store_true", help="fold batch normalization into the weights")
     option(parser, "upto", count, None, "only the layers before this one")
     option(parser, "seen", natural, None, "set the number of pictures that the network has seen")
-    switch(parser, "decode", "return boxes and scores instead of the heads' outputs (.onnx, .pt2, .ts)")
-    switch(parser, "nms", "and apply non-maximum suppression (.onnx)")
+    switch(parser, "decode", f"return boxes and scores instead of the heads' outputs ({takers('decode')})")
+    switch(parser, "nms", f"and apply non-maximum suppression ({takers('nms')})")
     option(parser, "thresh", fraction, None, "lowest score with --nms (default: 0.005)")
     option(parser, "iou", fraction, None, "overlap above which --nms drops the lower box (default: 0.45)")
-    parser.add_argument("--dynamic-size", action="store_true", help="width and height can change (.onnx, .pt2, .ts)")
+    parser.add_argument(
+        "--dynamic-size", action="store_true", help=f"width and height can change ({takers('dynamic_size')})"
+    )
     parser.add_argument("--no-check", action="store_true", help="do not compare what was written with the source")
     switch(parser, "partial", "load the part of SOURCE that fits; the rest is random, as for training")
     switch(parser, "transfer", "load the layers that fit from a SOURCE for other classes, and name the others")
     cfg_arguments(parser)
     switch(parser, "json", "print JSON")
+
+
+def _described(suffix: str) -> str:
+    """A suffix, and what it is if few know that."""
+    hint = BY_SUFFIX[suffix].hint
+    return f"{suffix} ({hint})" if hint else suffix
 
 
 def _convert(args: Namespace) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from darknet_py.convert.formats import Format, Options, check_options, format_in
 from darknet_py.convert.proof import Proof, placing, prove, ready
 from darknet_py.errors import DarknetError, DarknetWarning
 from darknet_py.files import read_text
+from darknet_py.files.targets import BY_NAME
 from darknet_py.layers.parts.batchnorm import EPS
 from darknet_py.network.graph import Graph
 from darknet_py.network.module import Network
@@ -100,9 +102,9 @@ def convert(
     """
     cfg, source, target = Path(cfg), weights.find(source), Path(target)
     form, from_keys = format_of(target), weights.has_keys(source)
-    to_keys = "layout" in form.takes
+    to_keys = "layout" in form.target.takes
     asked = Options(layout=layout if to_keys or not from_keys else None, bn_eps=EPS if from_keys else bn_eps, **options)
-    check_options(form, asked)
+    check_options(form.target, asked)
     graph = Graph.read(cfg, strict=strict, dialect=dialect)
     keys = Reading(layout=None if to_keys else layout, bn_eps=bn_eps) if from_keys else Reading()
     reading = replace(keys, partial=partial, assign=True)
@@ -124,46 +126,30 @@ def read_into(
     return weights.read(network, path, Reading(partial=partial, layout=layout, bn_eps=bn_eps))
 
 
-def to_weights(network: Network, path: str | Path, *, check: bool = True, **options: Any) -> Report:
-    """Write a Darknet file; `options` of this and the other functions are fields of `Options`."""
-    return _to("darknet", network, path, check, options)
+def _writer(name: str) -> Callable[..., Report]:
+    """The function `to_NAME`."""
+    target = BY_NAME[name]
+
+    def write(network: Network, path: str | Path, *, check: bool = True, **options: Any) -> Report:
+        asked = Options(**options)
+        check_options(target, asked)
+        with ready(network) as source:
+            return _write(source, Path(path), format_in(target.module), asked, source=network.graph.source, check=check)
+
+    write.__name__ = write.__qualname__ = f"to_{name}"
+    file = f"{' or '.join(target.suffixes)} file ({target.title})"
+    takes = ", ".join(f"`{option}`" for option in sorted(target.takes)) or "none"
+    write.__doc__ = f"Write a network to a {file}; fields of `Options` that apply beside `dtype`: {takes}."
+    return write
 
 
-def to_torch(network: Network, path: str | Path, *, check: bool = True, **options: Any) -> Report:
-    """Write a state dict with torch.save; takes `layout`, `bn_eps`, `dtype`."""
-    return _to("state_dict", network, path, check, options)
-
-
-def to_safetensors(network: Network, path: str | Path, *, check: bool = True, **options: Any) -> Report:
-    """Write a safetensors file; takes `layout`, `bn_eps`, `dtype`."""
-    return _to("safetensors", network, path, check, options)
-
-
-def to_onnx(network: Network, path: str | Path, *, check: bool = True, **options: Any) -> Report:
-    """Write an ONNX file; takes `decode`, `nms`, `thresh`, `iou`, `dynamic_size`, `dtype`."""
-    return _to("onnx", network, path, check, options)
-
-
-def to_export(network: Network, path: str | Path, *, check: bool = True, **options: Any) -> Report:
-    """Write the graph of torch.export; takes `decode`, `dynamic_size`, `dtype`."""
-    return _to("export", network, path, check, options)
-
-
-def to_torchscript(network: Network, path: str | Path, *, check: bool = True, **options: Any) -> Report:
-    """Write TorchScript; takes `decode`, `dynamic_size`, `dtype`."""
-    return _to("torchscript", network, path, check, options)
-
-
-def to_python(network: Network, path: str | Path, *, check: bool = True, **options: Any) -> Report:
-    """Write a Python module in plain torch, which takes the state dict that `to_torch` writes."""
-    return _to("python", network, path, check, options)
-
-
-def _to(module: str, network: Network, path: str | Path, check: bool, options: dict[str, Any]) -> Report:
-    form, asked = format_in(module), Options(**options)
-    check_options(form, asked)
-    with ready(network) as source:
-        return _write(source, Path(path), form, asked, source=network.graph.source, check=check)
+to_weights = _writer("weights")
+to_torch = _writer("torch")
+to_safetensors = _writer("safetensors")
+to_onnx = _writer("onnx")
+to_export = _writer("export")
+to_torchscript = _writer("torchscript")
+to_python = _writer("python")
 
 
 def _write(
@@ -190,9 +176,8 @@ def _write(
         if beside is not None:
             (path.parent / beside.name).write_text(text, encoding="utf-8")
     values = sum(tensor.numel() for key, tensor in network.state_dict().items() if not key.endswith(COUNTER))
-    return Report(
-        source, str(target), form.name, len(network.layers), values, proof, None if beside is None else str(beside)
-    )
+    written = None if beside is None else str(beside)
+    return Report(source, str(target), form.target.title, len(network.layers), values, proof, written)
 
 
 def _layers(held: int, source: Path, target: Path, upto: int | None) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor
 from darknet_py import weights
 from darknet_py.convert.formats import Format, Options, heads
 from darknet_py.errors import DarknetError, WeightsError
+from darknet_py.files.targets import BY_NAME
 from darknet_py.network.graph import Graph
 from darknet_py.network.header import Header
 from darknet_py.network.module import Network
@@ -67,4 +68,4 @@ def _values(network: Network, slot: Slot, header: Header) -> Tensor:
     return rows.contiguous()
 
 
-FORMAT = Format("Darknet", (".weights", ".backup"), write, run, values_only=True)
+FORMAT = Format(BY_NAME["weights"], write, run, values_only=True)

@@ -14,6 +14,7 @@ from torch.export import Dim, ExportedProgram
 from darknet_py.convert.formats import Format, Options
 from darknet_py.convert.traceable import Traceable, comparable, expect, note, one_sequence
 from darknet_py.errors import DarknetError, memory_errors
+from darknet_py.files.targets import BY_NAME
 from darknet_py.network.module import Network
 
 
@@ -63,4 +64,4 @@ def example_shape(network: Network, options: Options) -> list[int]:
     return shape
 
 
-FORMAT = Format("torch.export", (".pt2",), write, run, frozenset({"decode", "dynamic_size"}), expect)
+FORMAT = Format(BY_NAME["export"], write, run, expect=expect)

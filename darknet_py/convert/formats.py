@@ -7,27 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Final
 
 import torch
 from torch import Tensor
 
 from darknet_py.errors import DarknetError
+from darknet_py.files.targets import BY_SUFFIX, Target, takers
 from darknet_py.layers.parts.batchnorm import EPS
 from darknet_py.network.module import Network
 from darknet_py.weights.slots import cutoff_of
-
-MODULES: Final = {
-    ".weights": "darknet",
-    ".backup": "darknet",
-    ".pt": "state_dict",
-    ".pth": "state_dict",
-    ".safetensors": "safetensors",
-    ".onnx": "onnx",
-    ".pt2": "export",
-    ".ts": "torchscript",
-    ".py": "python",
-}  # by suffix: the module in this package with the FORMAT, imported on demand
 
 
 @dataclass(frozen=True)
@@ -64,11 +52,9 @@ class Format:
     computes with the network, by default `network.heads`.
     """
 
-    name: str
-    suffixes: tuple[str, ...]
+    target: Target
     write: Write
     run: Run
-    takes: frozenset[str] = frozenset()  # fields of `Options` that apply, beside `dtype`
     expect: Expect | None = None
     values_only: bool = False  # the file has no graph: it needs a cfg, and any input size can be tried
 
@@ -77,12 +63,13 @@ def format_of(path: str | Path) -> Format:
     """The format of a file name's suffix; raises `DarknetError` if there is none."""
     path = Path(path)
     suffix = ".weights" if cutoff_of(path) is not None else path.suffix.lower()
-    if suffix not in MODULES:
-        raise DarknetError(f"{path}: there is no format {suffix or 'without a suffix'}; there are {', '.join(MODULES)}")
-    return format_in(MODULES[suffix])
+    if suffix not in BY_SUFFIX:
+        known = ", ".join(BY_SUFFIX)
+        raise DarknetError(f"{path}: there is no format {suffix or 'without a suffix'}; there are {known}")
+    return format_in(BY_SUFFIX[suffix].module)
 
 
-def check_options(form: Format, options: Options) -> None:
+def check_options(target: Target, options: Options) -> None:
     """Raise `DarknetError` for options that a format does not take."""
     if not options.dtype.is_floating_point:
         raise DarknetError(f"{options.dtype} holds no fractions: float32, float16 and bfloat16 do")
@@ -90,17 +77,9 @@ def check_options(form: Format, options: Options) -> None:
         raise DarknetError(f"bn_eps={options.bn_eps} goes with another project's layout; this package's own has {EPS}")
     asked = [f.name for f in dataclasses.fields(options) if getattr(options, f.name) != f.default and f.name != "dtype"]
     for name in asked:
-        if name not in form.takes:
-            takers = ", ".join(suffix for suffix in MODULES if name in _taken(suffix)) or "no format here"
+        if name not in target.takes:
             option = name.replace("_", "-")
-            raise DarknetError(f"{form.name} ({form.suffixes[0]}) does not take --{option}; {takers} can")
-
-
-def _taken(suffix: str) -> frozenset[str]:
-    try:
-        return format_in(MODULES[suffix]).takes
-    except DarknetError:
-        return frozenset()
+            raise DarknetError(f"{target.title} ({target.suffixes[0]}) does not take --{option}; {takers(name)} can")
 
 
 def format_in(module: str) -> Format:

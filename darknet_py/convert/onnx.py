@@ -21,6 +21,7 @@ from darknet_py.convert.export import export
 from darknet_py.convert.formats import Format, Options
 from darknet_py.convert.traceable import Traceable, comparable, expect, note, one_sequence
 from darknet_py.errors import DarknetError
+from darknet_py.files.targets import BY_NAME
 from darknet_py.network.module import Network
 
 MAX_BYTES: Final = 2**31 - 2**24  # the limit of a protobuf message, less a margin for what is not weights
@@ -175,4 +176,4 @@ def quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-FORMAT = Format("ONNX", (".onnx",), write, run, frozenset({"decode", "nms", "thresh", "iou", "dynamic_size"}), expect)
+FORMAT = Format(BY_NAME["onnx"], write, run, expect=expect)

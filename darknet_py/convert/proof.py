@@ -73,7 +73,7 @@ def prove(form: Format, path: Path, network: Network, options: Options, source: 
     (found,) = form.run(path, network, inputs, options)
     if [tensor.shape for tensor in expected] != [tensor.shape for tensor in found]:
         shapes = [[tuple(tensor.shape) for tensor in outputs] for outputs in (expected, found)]
-        raise DarknetError(f"{form.name}: outputs are {shapes[0]}, and what was written gives {shapes[1]}")
+        raise DarknetError(f"{form.target.title}: outputs are {shapes[0]}, and what was written gives {shapes[1]}")
     tolerance = TOLERANCES.get(options.dtype, TOLERANCES[torch.float32])
     proofs = [_compare(*pair, tolerance) for pair in zip(expected, found, strict=True)]
     return max(proofs, key=lambda proof: proof.share)

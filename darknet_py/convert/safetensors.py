@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from darknet_py.convert.formats import Format, Options
 from darknet_py.convert.named import named, note_of, run
 from darknet_py.errors import WeightsError
+from darknet_py.files.targets import BY_NAME
 from darknet_py.network.module import Network
 
 
@@ -21,11 +22,4 @@ def write(network: Network, path: Path, options: Options) -> None:
         raise WeightsError(f"{path.name} cannot be written: {error}") from error
 
 
-FORMAT = Format(
-    "safetensors",
-    (".safetensors",),
-    write,
-    run,
-    frozenset({"layout", "bn_eps"}),
-    values_only=True,
-)
+FORMAT = Format(BY_NAME["safetensors"], write, run, values_only=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 from darknet_py.convert.formats import Format, Options
 from darknet_py.convert.named import named, note_of, run
 from darknet_py.errors import WeightsError
+from darknet_py.files.targets import BY_NAME
 from darknet_py.network.module import Network
 from darknet_py.weights.pickled import NOTE
 from darknet_py.weights.projects import layout_named
@@ -34,11 +35,4 @@ def _alone(tensor: Tensor) -> Tensor:
     return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
-FORMAT = Format(
-    "PyTorch state dict",
-    (".pt", ".pth"),
-    write,
-    run,
-    frozenset({"layout", "bn_eps"}),
-    values_only=True,
-)
+FORMAT = Format(BY_NAME["torch"], write, run, values_only=True)

@@ -13,6 +13,7 @@ from torch import Tensor
 from darknet_py.convert.export import example_shape
 from darknet_py.convert.formats import Format, Options
 from darknet_py.convert.traceable import Traceable, comparable, expect, note, one_sequence
+from darknet_py.files.targets import BY_NAME
 from darknet_py.network.module import Network
 
 
@@ -42,4 +43,4 @@ def quiet() -> Iterator[None]:
         yield
 
 
-FORMAT = Format("TorchScript", (".ts",), write, run, frozenset({"decode", "dynamic_size"}), expect)
+FORMAT = Format(BY_NAME["torchscript"], write, run, expect=expect)

@@ -16,7 +16,7 @@ import torch
 
 from darknet_py.cli import convert as verbs
 from darknet_py.cli import main
-from darknet_py.convert.formats import MODULES
+from darknet_py.files.targets import BY_SUFFIX
 from darknet_py.weights import Header
 from darknet_py.weights.projects import LAYOUTS
 from tests.support.places import GOLDEN
@@ -95,7 +95,7 @@ def test_the_layouts_offered_are_those_there_are():
 
 def test_the_help_names_every_suffix(capsys):
     assert main(["convert", "--help"]) == 0
-    assert MODULES.keys() <= set(re.findall(r"\.\w+", capsys.readouterr().out))
+    assert BY_SUFFIX.keys() <= set(re.findall(r"\.\w+", capsys.readouterr().out))
 
 
 @pytest.mark.parametrize("verb", [["inspect"], ["convert", "--inspect"]])

@@ -411,7 +411,7 @@ def test_names_that_stand_for_no_format(source, cfg, tmp_path):
 
 
 def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setitem(formats.MODULES, ".pt", "not_here")
+    monkeypatch.setitem(formats.BY_SUFFIX, ".pt", replace(formats.BY_SUFFIX[".pt"], module="not_here"))
     with pytest.raises(DarknetError, match="needs the package 'darknet_py.convert.not_here'"):
         formats.format_of("a.pt")
 

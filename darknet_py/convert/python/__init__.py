@@ -16,6 +16,7 @@ from darknet_py.convert.formats import Format, Options
 from darknet_py.convert.python.page import class_name, generate
 from darknet_py.errors import DarknetError
 from darknet_py.files import replacing
+from darknet_py.files.targets import BY_NAME
 from darknet_py.network.module import Network
 
 __all__ = ["FORMAT", "class_name", "generate", "load", "run", "write"]
@@ -52,4 +53,4 @@ def run(path: Path, network: Network, inputs: Sequence[Tensor], _options: Option
     return [list(output) if isinstance(output, tuple) else [output] for output in outputs]
 
 
-FORMAT = Format("Python source", (".py",), write, run)
+FORMAT = Format(BY_NAME["python"], write, run)
