@@ -43,8 +43,10 @@ def drawn() -> dict[str, str]:
 
 
 def test_every_class_is_in_it():
+    """Those of `Exception` itself, but for the root, are signals inside a room that no caller sees."""
     texts = (path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
-    assert drawn() == dict(found for text in texts for found in CLASS.findall(text))
+    classes = dict(found for text in texts for found in CLASS.findall(text))
+    assert drawn() == {name: above for name, above in classes.items() if above != "Exception" or name == "DarknetError"}
 
 
 @pytest.mark.parametrize("kind", [DarknetError, CfgError, WeightsError, CfgWarning, DataWarning])

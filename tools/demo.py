@@ -1,4 +1,4 @@
-"""What `make demo` shows: a new picture of shapes, and what the detectors that were trained here find in it.
+"""`make demo`: draws a new picture of shapes and detects them with the weights that were trained here.
 
 Usage::
 

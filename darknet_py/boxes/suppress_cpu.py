@@ -12,7 +12,7 @@ from darknet_py.boxes.neighbours import Array, Pairs, SortedBoxes
 from darknet_py.boxes.overlap import Measure, edges_and_area
 from darknet_py.devices import descending, one_thread
 
-COMMON = 16  # a class is common where more than one in so many boxes has it
+COMMON = 16  # a class is common if more than one in this many boxes has it
 MOST_PAIRS = 1 << 22  # pairs of boxes in memory
 BEST_ROWS = 1 << 11  # rows settled before the rest is compared with those of them that stay,
 PAIRS_IN_ONE_GO = 1 << 18  # if more pairs than this are near each other

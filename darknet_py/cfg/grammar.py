@@ -114,5 +114,5 @@ def _entries(found: Sequence[tuple[int, str]], lines: _Lines) -> tuple[Entry, ..
         if key and value:
             entries.append(Entry(key, value, where, lines.written[where.line - 1].partition("=")[2].strip(" \t")))
         else:
-            warnings.warn(CfgWarning(f"{line[:40]!r} is not key=value; passed over", where), stacklevel=2)
+            warnings.warn(CfgWarning(f"{line[:40]!r} is not key=value; ignored", where), stacklevel=2)
     return tuple(entries)

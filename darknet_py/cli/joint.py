@@ -66,7 +66,7 @@ def _join(args: Namespace) -> int:
     data = joined.path.with_name("joint.data")
     with replacing(data, "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(f"classes = {len(tree.names)}\ntrain = {joined.path}\n{names}backup = backup\n")
-    print(f"{joined.boxes} pictures with boxes, {joined.classes} with a class alone: {joined.path}, {data}")
+    print(f"{joined.boxes} pictures with boxes, {joined.classes} with only a class: {joined.path}, {data}")
     return 1 if problems else 0
 
 

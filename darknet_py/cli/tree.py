@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from darknet_py.tree.wordtree import WordTree
 
 LINES = (
-    "lines such as `dog animal` (a dog is a kind of animal; a tab between names of several words), "
+    "lines such as `dog animal` (a dog is a kind of animal; a tab separates names of several words), "
     "entity/animal/dog or `hot dog = hotdog` (a label is another name for a node)"
 )
 
 
 def names_argument(parser: ArgumentParser) -> None:
     """The option --names."""
-    parser.add_argument("--names", metavar="FILE", help="how the nodes are called, a line a node, such as 9k.names")
+    parser.add_argument("--names", metavar="FILE", help="the names of the nodes, one per line, such as 9k.names")
 
 
 def _check_arguments(parser: ArgumentParser) -> None:
@@ -60,9 +60,9 @@ def _check(args: Namespace) -> int:
 def _print_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("tree", metavar="TREE")
     names_argument(parser)
-    parser.add_argument("--depth", type=count, metavar="N", help="only so many levels")
-    parser.add_argument("--root", metavar="NAME", help="only this node, by name or number, and what is under it")
-    switch(parser, "json", "print JSON, an object a node")
+    parser.add_argument("--depth", type=count, metavar="N", help="number of levels to print")
+    parser.add_argument("--root", metavar="NAME", help="only this node, by name or number, and its descendants")
+    switch(parser, "json", "print JSON, one object per node")
 
 
 def _print(args: Namespace) -> int:
@@ -120,7 +120,7 @@ def _walk(tree: WordTree, roots: list[int], depth: int | None) -> list[tuple[int
 def _build_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("lines", metavar="LINES", help=LINES)
     parser.add_argument("out", metavar="OUT", help="OUT.tree and OUT.names are written")
-    switch(parser, "force", "write over files that are there")
+    switch(parser, "force", "overwrite existing files")
     switch(parser, "json", "print JSON")
 
 
@@ -134,10 +134,10 @@ def _build(args: Namespace) -> int:
 def _merge_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("out", metavar="OUT", help="OUT.tree, OUT.names and for each label set SET-OUT.map are written")
     parser.add_argument("sets", metavar="SET", nargs="+", help="a .names file; every label gets its node in the tree")
-    parser.add_argument("--tree", metavar="TREE", help="the tree to merge them into; without, it grows from the lines")
+    parser.add_argument("--tree", metavar="TREE", help="the tree to merge them into; without, the lines make a new one")
     names_argument(parser)
     parser.add_argument("--lines", metavar="FILE", help=LINES)
-    switch(parser, "force", "write over files that are there")
+    switch(parser, "force", "overwrite existing files")
     switch(parser, "json", "print JSON")
 
 
@@ -195,8 +195,8 @@ def _write(args: Namespace, merged: Merged, maps: Sequence[tuple[str, Sequence[i
 
 
 VERBS = {
-    "tree check": Verb("what a tree of classes has, and what is wrong with it", _check_arguments, _check),
-    "tree print": Verb("a tree of classes, indented", _print_arguments, _print),
-    "tree build": Verb("a tree out of lines that say what is a kind of what", _build_arguments, _build),
-    "tree merge": Verb("label sets into one tree, with a .map for each", _merge_arguments, _merge),
+    "tree check": Verb("describe a tree of classes and check it", _check_arguments, _check),
+    "tree print": Verb("print a tree of classes, indented", _print_arguments, _print),
+    "tree build": Verb("make a tree from lines such as `dog animal`", _build_arguments, _build),
+    "tree merge": Verb("merge label sets into one tree, with a .map for each", _merge_arguments, _merge),
 }

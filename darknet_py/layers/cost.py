@@ -25,8 +25,8 @@ class Cost(Layer):
     kind: str = key(one_of(COSTS, fallback="sse"), "sse", "which loss", name="type")
     scale: float = key(number, 1.0, "factor on the gradient")
     ratio: float = key(number, 0.0, "read by Darknet, without effect")
-    noobj: float = key(number, 1.0, "factor where the truth is 0")
-    thresh: float = key(number, 0.0, "errors below this do not count; the GPU builds alone do it")
+    noobj: float = key(number, 1.0, "factor for values whose truth is 0")
+    thresh: float = key(number, 0.0, "errors below this do not count; only in the GPU builds")
 
     def out_shape(self, inputs: Sequence[Shape]) -> Shape:
         (shape,) = inputs

@@ -23,11 +23,11 @@ class Crop(Layer):
 
     crop_height: int = key(positive, 1, "height of the part")
     crop_width: int = key(positive, 1, "width of the part")
-    flip: bool = key(flag, False, "mirror half the batches while training")
-    angle: float = key(number, 0.0, "rotation while training; the GPU builds alone do it")
-    saturation: float = key(number, 1.0, "change of saturation while training; the GPU builds alone do it")
-    exposure: float = key(number, 1.0, "change of exposure while training; the GPU builds alone do it")
-    shift: float = key(number, 0.0, "change of colour while training; the GPU builds alone do it")
+    flip: bool = key(flag, False, "mirror half the batches in training")
+    angle: float = key(number, 0.0, "rotation in training; only in the GPU builds")
+    saturation: float = key(number, 1.0, "change of saturation in training; only in the GPU builds")
+    exposure: float = key(number, 1.0, "change of exposure in training; only in the GPU builds")
+    shift: float = key(number, 0.0, "change of colour in training; only in the GPU builds")
     noadjust: bool = key(flag, False, "leave values from 0 to 1")
 
     def out_shape(self, inputs: Sequence[Shape]) -> Shape:

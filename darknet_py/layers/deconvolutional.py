@@ -27,8 +27,8 @@ class Deconvolutional(Layer):
     filters: int = key(positive, 1, "output channels")
     size: int = key(positive, 1, "height and width of the kernel")
     stride: int = key(positive, 1, "step of the kernel in the output")
-    pad: bool = key(flag, False, "cut every side of the output by size/2 (rounded down); `padding` then does not count")
-    padding: int = key(natural, 0, "cut of every side where pad=0")
+    pad: bool = key(flag, False, "cut size/2 (rounded down) off every side of the output; `padding` is ignored then")
+    padding: int = key(natural, 0, "pixels cut off every side if pad=0")
     activation: str = key(activation_name, "logistic", "the function applied last")
     batch_normalize: bool = key(flag, False, "normalize over the batch before the activation")
 

@@ -19,7 +19,7 @@ class Dropout(Layer):
 
     draws = True
 
-    probability: float = key(number, 0.5, "share of values that become 0")
+    probability: float = key(number, 0.5, "fraction of values that become 0")
 
     def out_shape(self, inputs: Sequence[Shape]) -> Shape:
         (shape,) = inputs

@@ -41,9 +41,9 @@ class GridHead(Head):
 
     anchors: tuple[float, ...] = key(list_of(number), (), "width, height of all anchors in pixels of the input")
     num: int = key(positive, 1, "anchors in all layers together")
-    max: int = key(integer, 90, "truths a picture")
-    jitter: float = key(number, 0.2, "how much pictures are cropped while training, as a share of their size")
-    random: int = key(integer, 0, "not 0: another input size every 10 batches while training")
+    max: int = key(integer, 90, "truths per picture")
+    jitter: float = key(number, 0.2, "how far pictures are cropped in training, as a fraction of their size")
+    random: int = key(integer, 0, "if not 0, another input size every 10 batches during training")
     map: str | None = key(file_name, None, "a .map file: the class here of each class in the labels")
 
     @property
@@ -59,7 +59,7 @@ class GridHead(Head):
         """Truths per picture; raises `CfgError` for an absurd number."""
         count = max(self.max, self.original_truths or 0)
         if count > MOST_TRUTHS:
-            raise self.error(f"max={count}: more than {MOST_TRUTHS} truths a picture are not accepted")
+            raise self.error(f"max={count}: more than {MOST_TRUTHS} truths per picture are not accepted")
         return count
 
     @property

@@ -28,7 +28,7 @@ class Reorg(Layer):
     stride: int = key(positive, 1, "how many pixels a side become one")
     reverse: bool = key(flag, False, "channels into pixels: the inverse")
     flatten: bool = key(flag, False, "instead put all channels of a pixel side by side (with reverse: back again)")
-    extra: int = key(natural, 0, "instead give the values as a row, with so many zeros after them")
+    extra: int = key(natural, 0, "if not 0, return the values as a row instead, followed by this many zeros")
 
     def out_shape(self, inputs: Sequence[Shape]) -> Shape:
         c, h, w = shape = self.image(inputs)

@@ -18,7 +18,7 @@ from darknet_py.layers.parts.text import Lines, parts_of
 class Route(Layer):
     """``[route]``: concatenates the outputs of earlier layers in the given order."""
 
-    layers: tuple[int, ...] = key(list_of(integer), doc="which; negative counts back from here, 0 is the first")
+    layers: tuple[int, ...] = key(list_of(integer), doc="the layers; negative counts back from here, 0 is the first")
 
     def sources(self, index: int) -> tuple[int, ...]:
         return tuple(self.earlier(n, index) for n in self.layers)

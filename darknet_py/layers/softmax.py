@@ -25,10 +25,10 @@ class Softmax(Layer):
 
     has_loss = True
 
-    groups: int = key(positive, 1, "the row is split into so many softmaxes")
+    groups: int = key(positive, 1, "number of softmaxes that the row is split into")
     temperature: float = key(number, 1.0, "scores are divided by this first")
     tree: str | None = key(file_name, None, "a .tree file: a softmax inside each group of siblings")
-    spatial: float = key(number, 0.0, "not 0: a softmax over the channels of each pixel, without temperature")
+    spatial: float = key(number, 0.0, "if not 0, a softmax over the channels of each pixel, without temperature")
     noloss: bool = key(flag, False, "no loss here")
 
     def out_shape(self, inputs: Sequence[Shape]) -> Shape:

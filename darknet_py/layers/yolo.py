@@ -19,7 +19,7 @@ from darknet_py.layers.parts.text import Lines
 class Yolo(GridHead):
     """``[yolo]``: boxes on a grid with the anchors that `mask` names; per anchor x, y, w, h, objectness, classes."""
 
-    mask: tuple[int, ...] | None = key(list_of(natural), None, "which anchors this layer has; all where not given")
+    mask: tuple[int, ...] | None = key(list_of(natural), None, "the anchors of this layer; all if not given")
     ignore_thresh: float = key(number, 0.5, "boxes with a higher IoU with a truth learn no missing object")
     truth_thresh: float = key(number, 1.0, "boxes with a higher IoU with a truth learn that truth")
 

@@ -37,7 +37,7 @@ class Found:
 class RegionLoss(Loss):
     """The deltas themselves: with rescore, and where truths share an anchor, no plain loss has them as gradient.
 
-    Its parts are `matcher`, `box_loss`, `objectness` and `classes`, and `prior` and `mask` of this layer alone.
+    Its parts are `matcher`, `box_loss`, `objectness` and `classes`, and `prior` and `mask`, which only this layer has.
     """
 
     def __init__(self, node: Node, graph: Graph) -> None:

@@ -165,7 +165,7 @@ class Graph:
         return replace(self, net=net, nodes=connect(net.input_shape, layers, self.nodes))
 
     def to_sections(self) -> tuple[Section, ...]:
-        """The sections of a cfg that says what the graph is: those it was read from, with all that changed since."""
+        """The sections of a cfg for this graph: those it was read from, with the current input size."""
         first, *rest = self.sections
         layers = zip(rest, self.nodes, strict=False)
         return updated(first, self.net), *(updated(section, node.layer) for section, node in layers)

@@ -27,7 +27,7 @@ def oneoff(network: Network, path: str | Path) -> None:
 
     The classifier is the network without its head, whose last convolution has a filter a class. Those filters go to
     the classes of every anchor. The others, for the box and objectness, keep a tenth of their weights and no bias;
-    every anchor gets those of the first. (oneoff in darknet.c, which knows 3 anchors and 11921 classes alone.)
+    every anchor gets those of the first. (oneoff in darknet.c, which only knows 3 anchors and 11921 classes.)
 
     Raises `DarknetError` for a network that does not end in a convolution and a head, `WeightsError` for a file that
     is not that classifier's.

@@ -26,10 +26,10 @@ def differences(graph: Graph) -> Iterator[Advice]:
     """Advice about keys that training obeys and the original does not."""
     for index, head in graph.grids.items():
         if head.max > MOST_TRUTHS:
-            beyond = f"max={head.max}: training takes at most {MOST_TRUTHS} truths a picture, and refuses this"
+            beyond = f"max={head.max}: training takes at most {MOST_TRUTHS} truths per picture, and refuses this"
             yield Advice(beyond, _key(graph, graph.nodes[index], "max"))
         elif head.original_truths is not None and head.max > head.original_truths:
-            many = f"max={head.max} in [{head.type}]: training takes so many truths a picture"
+            many = f"max={head.max} in [{head.type}]: training takes that many truths per picture"
             yield Advice(f"{many}, the original {head.original_truths}", _key(graph, graph.nodes[index], "max"))
 
 
@@ -43,7 +43,7 @@ def advice(graph: Graph, manner: Manner, sizes: Sizes | None = None) -> Iterator
         )
         yield Advice(message, _net_key(graph, "batch"))
     if net.policy == "steps" and any(step < 0 for step in net.steps):
-        message = "a step below 0 counts as one that never comes, as in the original: the rate stays what it is before"
+        message = "a step below 0 is never reached, as in the original: the rate stays as it is before"
         yield Advice(message, _net_key(graph, "steps"))
     if not manner.draws_sizes(graph):
         return

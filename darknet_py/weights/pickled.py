@@ -96,7 +96,7 @@ def _check_pickle(path: Path) -> None:
 def _check_old(path: Path) -> None:
     """Raise for an old file that claims longer texts or storages than it has bytes: torch would allocate them."""
     with opened_file(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        stream: Any = data  # of which no more is read than there is
+        stream: Any = data  # reads stop at its end
         for _ in range(OLD):
             count = 0  # the last number; before BINPERSID the values of a storage
             for opcode, argument, _ in pickletools.genops(stream) if data.tell() < len(data) else ():

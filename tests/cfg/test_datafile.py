@@ -60,7 +60,7 @@ def test_a_data_file_has_no_sections():
 
 
 def test_a_line_that_is_no_entry_warns():
-    with pytest.warns(CfgWarning, match=r"x\.data:1: 'classes' is not key=value; passed over"):
+    with pytest.warns(CfgWarning, match=r"x\.data:1: 'classes' is not key=value; ignored"):
         assert data_of("classes").integer("classes", 2) == 2
 
 

@@ -107,7 +107,7 @@ def test_every_place_is_the_line_it_stands_in(lines):
 
 @pytest.mark.parametrize("line", ["width", "width=", "=416", "="])
 def test_a_line_that_is_no_entry_is_passed_over_with_a_warning(line):
-    with pytest.warns(CfgWarning, match=rf"x\.cfg:2: '{line}' is not key=value; passed over") as caught:
+    with pytest.warns(CfgWarning, match=rf"x\.cfg:2: '{line}' is not key=value; ignored") as caught:
         (section,) = parse(f"[net]\n{line}\nbatch=1", "x.cfg")
     assert caught[0].message.where == Location("x.cfg", 2)
     assert content((section,)) == [("net", [("batch", "1")])]

@@ -164,7 +164,7 @@ SUSPECTED = [
     ("repeated key", REGION, "softmax=1", "softmax=1\nsoftmax=0", "softmax=0", "ignored.*line 23"),
     ("trailing comma", REGION, "2,2", "2,2,", "anchors=1,1, 2,2,", "comma at the end"),
     ("activation", REGION, "activation=leaky", "activation=leeky", "activation=leeky", "'relu' is taken"),
-    ("not key=value", REGION, "softmax=1", "softmax=1\nhello", "hello", "passed over"),
+    ("not key=value", REGION, "softmax=1", "softmax=1\nhello", "hello", "is not key=value; ignored"),
     ("batch", REGION, "batch=8\nsub", "batch=7\nsub", "batch=7", "no multiple of subdivisions=2: it counts as 6"),
     ("steps", REGION, "[net]", "[net]\npolicy=steps\nsteps=5,5\nscales=1,1", "steps=5,5", "do not rise"),
     ("burn-in", REGION, "[net]", "[net]\nburn_in=9\nmax_batches=8", "burn_in=9", "more than max_batches=8"),

@@ -77,7 +77,7 @@ def test_one_list_of_both(run) -> None:
     code, out, err = run("--names", "x.names")
     folder = run.folder
     assert (code, err) == (0, [])
-    assert out == [f"2 pictures with boxes, 2 with a class alone: {folder}/out/train.list, {folder}/out/joint.data"]
+    assert out == [f"2 pictures with boxes, 2 with only a class: {folder}/out/train.list, {folder}/out/joint.data"]
     paths = read_list("out/train.list")
     assert paths == (
         f"{folder}/det/images/0.png", f"{folder}/det/images/1.png",
@@ -149,7 +149,7 @@ def test_pictures_that_cannot_be_used_are_named(run) -> None:
     Path("det/train.txt").write_text("images/0.png\nimages/2.png\n")
     code, out, err = run("--map", "det.map")
     assert code == 1
-    assert out[0].startswith("1 pictures with boxes, 1 with a class alone")
+    assert out[0].startswith("1 pictures with boxes, 1 with only a class")
     assert "det/labels/2.txt" in err[0]
     assert err[1] == "darknet-py: cls/x.jpg: no class in this path; it has to name one"
     assert err[2] == (

@@ -76,7 +76,7 @@ def test_a_classifier_has_random_in_net():
 def test_more_truths_than_the_original_takes():
     graph = graph_of(more="max=200\n")
     (found,) = differences(graph)
-    assert str(found) == "x.cfg:14: max=200 in [region]: training takes so many truths a picture, the original 30"
+    assert str(found) == "x.cfg:14: max=200 in [region]: training takes that many truths per picture, the original 30"
     assert truth_size(graph) == 5 * 200
     assert box_head(graph.nodes[-1].layer).lay_out.keywords["most"] == 200
     fewer = graph_of(more="max=5\n")
@@ -90,8 +90,8 @@ def test_more_truths_than_anybody_means_are_an_error(head):
         CFG.format(side=64, batch=1, batches=1, random=0).replace("region", head) + "max=2000000000\n", "x.cfg"
     )
     (found,) = differences(graph)
-    assert found.message == "max=2000000000: training takes at most 10000 truths a picture, and refuses this"
-    with pytest.raises(CfgError, match="more than 10000 truths a picture are not accepted"):
+    assert found.message == "max=2000000000: training takes at most 10000 truths per picture, and refuses this"
+    with pytest.raises(CfgError, match="more than 10000 truths per picture are not accepted"):
         truth_size(graph)
     with pytest.raises(CfgError, match="more than 10000 truths"):
         box_head(graph.nodes[-1].layer)
@@ -100,7 +100,7 @@ def test_more_truths_than_anybody_means_are_an_error(head):
 def test_a_step_below_0():
     text = CFG.replace("batch={batch}", "batch={batch}\npolicy=steps\nsteps=-1,100\nscales=.1,10")
     (found,) = advice(Graph.parse(text.format(side=416, batch=64, batches=9000, random=0), "x.cfg"), DETECTOR)
-    assert str(found).startswith("x.cfg:7: a step below 0 counts as one that never comes")
+    assert str(found).startswith("x.cfg:7: a step below 0 is never reached")
 
 
 def test_check_says_it_where_the_network_is_to_be_trained(tmp_path, monkeypatch):
@@ -108,7 +108,7 @@ def test_check_says_it_where_the_network_is_to_be_trained(tmp_path, monkeypatch)
     (tmp_path / "x.cfg").write_text(CFG.format(side=64, batch=1, batches=100, random=1) + "max=200\n")
     (tmp_path / "x.data").write_text("classes=1\ntrain=x.txt\n")
     always = [str(problem) for problem in check("x.cfg")]
-    many = "max=200 in [region]: training takes so many truths a picture, the original 30"
+    many = "max=200 in [region]: training takes that many truths per picture, the original 30"
     assert always == [f"x.cfg:14: warning: {many}"]
     assert len([problem for problem in check("x.cfg", data="x.data") if problem.where.file == "x.cfg"]) == 1
     (tmp_path / "x.txt").write_text("x.png\n")

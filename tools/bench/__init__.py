@@ -1,1 +1,1 @@
-"""What darknet_py costs, alone and beside others."""
+"""Benches: what darknet_py costs, by itself and beside other libraries."""

@@ -1,4 +1,4 @@
-"""What an engine costs beside its time: how long it takes to be built, and memory."""
+"""The costs of an engine besides its speed: the time to build it, and memory."""
 
 from __future__ import annotations
 

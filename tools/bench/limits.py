@@ -1,4 +1,4 @@
-"""What darknet_py is held to: a row above its limit makes `--check` fail. All limits of all benches are here."""
+"""All limits of all benches: a row above its limit makes `--check` fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that the benches measure with: cfgs that are here; weights, trees and pictures that are made."""
+"""The files of the benches: cfgs of the repository, and generated weights, trees and pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ways to train a network, each in a process of its own that is asked for steps."""
+"""Ways to train a network, each in its own process, which does steps on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the converters of annotations share: where labels go, and files that are written whole and not over others."""
+"""Shared by the converters of annotations: places of labels, and safe writing of files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Give many damaged files to every reader of the package; each has to be read, or refused in one clear line.
+"""Gives damaged files to every reader of the package; each must be read, or refused in one clear line.
 
 python -m tools.fuzz cfgs --count 100000 --jobs 2      cfgs, weights, tensors, texts, pictures, or all of them
 python -m tools.fuzz cfgs --seed 3 --only 4711         one input again, with the way to where it fails

@@ -1,4 +1,4 @@
-"""What tools/fuzz calls right and wrong: one input, one verdict, in a process whose memory and time are limited."""
+"""Judges one input of tools/fuzz in a process with limited memory and time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that try inputs for tools/fuzz, a new one every so many; one that dies or hangs is a finding."""
+"""Runs inputs of tools/fuzz in processes that are renewed at intervals; one that dies or hangs is a finding."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ CLASSES: Final = 3
 
 
 def make(rng: Random) -> Sample:
-    """A text, changed, in one of the encodings that there are."""
+    """A changed text in a random encoding."""
     suffix = rng.choice(list(SEEDS))
     text = rng.choice(SEEDS[suffix])
     if rng.random() < 0.2:

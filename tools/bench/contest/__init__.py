@@ -1,1 +1,1 @@
-"""Networks computed by one engine after the other."""
+"""Contests between engines on the same networks."""

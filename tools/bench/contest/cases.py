@@ -1,4 +1,4 @@
-"""What the bench of inference computes: a network up to the inputs of its heads, and pictures for it."""
+"""The cases of the inference bench: a network up to the inputs of its heads, and pictures for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A case computed by one after the other: how long each takes, how they compare, and the limits of that."""
+"""Times the contestants of a case in turn and compares them."""
 
 from __future__ import annotations
 

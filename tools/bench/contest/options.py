@@ -1,4 +1,4 @@
-"""What the bench of inference can be asked for, and what it does where it is not."""
+"""The options of the inference bench."""
 
 from __future__ import annotations
 

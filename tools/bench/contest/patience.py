@@ -1,4 +1,4 @@
-"""Work that is given up where it takes too long."""
+"""Gives up work that takes too long."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Other engines, made ready to compute what ours do."""
+"""Other runtimes, prepared to compute the same as our engines."""

@@ -1,4 +1,4 @@
-"""What else computes on a CUDA device: torch.compile, and TensorRT through torch_tensorrt."""
+"""Other runtimes on a CUDA device: torch.compile, and TensorRT through torch_tensorrt."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ Row = tuple[str, Parameters]  # the type of an ncnn layer and its parameters by 
 def write(network: Network, param: Path, binary: Path) -> tuple[str, ...]:
     """Write both files, the weights only where they are not there yet; gives the names of the outputs.
 
-    Raises `BenchError` for a layer that there is nothing for.
+    Raises `BenchError` for a layer without a counterpart.
     """
     text = _Text(network.graph)
     text.add_layers()

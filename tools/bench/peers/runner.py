@@ -1,4 +1,4 @@
-"""What a peer becomes for a case: a call that gives the outputs."""
+"""A peer prepared for a case: a function that returns the outputs."""
 
 from __future__ import annotations
 

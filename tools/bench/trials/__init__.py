@@ -1,1 +1,1 @@
-"""Jobs around a network at three sizes, done by darknet_py and by others."""
+"""Jobs around a network at three sizes, done by darknet_py and by other libraries."""
