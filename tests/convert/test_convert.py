@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from darknet_py import convert, weights
 from darknet_py.convert import formats, proof, state_dict
 from darknet_py.errors import CfgWarning, DarknetError, WeightsError
+from darknet_py.files.targets import TARGETS
 from darknet_py.network import Network
 from darknet_py.network.graph import Graph
 from darknet_py.weights import Header
@@ -408,6 +409,14 @@ def test_names_that_stand_for_no_format(source, cfg, tmp_path):
     convert.convert(cfg, source, tmp_path / "net.py")
     with pytest.raises(WeightsError, match=r"net.py: this is no weights file but a text"):
         convert.convert(cfg, tmp_path / "net.py", tmp_path / "net.pt")
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+def test_every_kind_of_file_has_a_function_that_writes_it(target, source, cfg, tmp_path):
+    write = getattr(convert, f"to_{target.name}")
+    assert write.__name__ in convert.__all__
+    report = write(load_network(cfg, source), tmp_path / f"a{target.suffixes[-1]}")
+    assert (report.format, report.proof.holds) == (target.title, True)
 
 
 def test_a_missing_package_is_named(monkeypatch):
