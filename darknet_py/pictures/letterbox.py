@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ctypes import byref
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -69,7 +68,6 @@ def _rest(tensor: Tensor) -> Buffer:
     return Buffer(tensor.data_ptr(), tensor.untyped_storage().nbytes() - tensor.storage_offset() * tensor.itemsize)
 
 
-@lru_cache(maxsize=64)
 def _axis(size: int, new: int, *, rows: bool) -> tuple[tuple[Tensor, ...], Axis]:
     """For each of `new` samples of a side of `size`, the neighbours that `image.resize` reads, and their weights."""
     at, far = corner_aligned(size, new, CPU)
