@@ -32,7 +32,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 HOLDS = """
 import sys
 from pathlib import Path
-from darknet_py.locks import FolderLock
+from darknet_py.files.locks import FolderLock
 lock = FolderLock(Path(sys.argv[1]))
 lock.take()
 print("taken", flush=True)
