@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 import darknet_py
+from tests.support.places import takes_long
 
 ROOT = Path(__file__).parents[1]
 # One program for both archives, with what builds every install; nothing is fetched.
@@ -131,7 +132,7 @@ for command in (
 """
 
 
-@pytest.mark.skipif("DARKNET_PY_ALL_TESTS" not in os.environ, reason="slow; DARKNET_PY_ALL_TESTS=1 runs it")
+@takes_long
 @pytest.mark.parametrize("kind", ["*.whl", "*.tar.gz", "editable"])
 def test_it_works_where_it_is_installed(kind, archives, tmp_path):
     """In a new environment that has nothing but what the package needs, from an empty folder."""

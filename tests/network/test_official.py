@@ -41,7 +41,13 @@ def outputs_of(result: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.T
     return result if isinstance(result, tuple) else (result,)
 
 
+def skip_deeper(cfg: Path) -> None:
+    if cfg.stem in DEEPER and not os.environ.get("DARKNET_PY_ALL_TESTS"):
+        pytest.skip("takes minutes, and a smaller network of the same sections is tested; set DARKNET_PY_ALL_TESTS")
+
+
 def test_torch_export_takes_it_whole(cfg):
+    skip_deeper(cfg)
     graph = small(read_graph(cfg))
     if graph.recurrent:
         pytest.skip("recurrent")
@@ -54,8 +60,7 @@ def test_torch_export_takes_it_whole(cfg):
 
 
 def test_torch_compile_takes_it_whole(cfg):
-    if cfg.stem in DEEPER and not os.environ.get("DARKNET_PY_ALL_TESTS"):
-        pytest.skip("takes minutes, and a smaller network of the same sections is compiled; set DARKNET_PY_ALL_TESTS")
+    skip_deeper(cfg)
     graph = small(read_graph(cfg))
     if graph.recurrent:
         pytest.skip("recurrent")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,10 @@ needs_models = pytest.mark.skipif(
 )
 needs_photo = pytest.mark.skipif(
     not (OFFICIAL.is_dir() and PHOTO.is_dir()), reason="the recordings of a photograph are not here"
+)
+
+takes_long = pytest.mark.skipif(
+    "DARKNET_PY_ALL_TESTS" not in os.environ, reason="takes long; DARKNET_PY_ALL_TESTS=1 runs it"
 )
 
 

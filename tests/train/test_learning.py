@@ -13,6 +13,7 @@ from darknet_py.network import Network
 from darknet_py.network.graph import Graph
 from darknet_py.train import History, Observer, TrainSettings, train
 from tests.support.drawn import data_file, detector, pictures
+from tests.support.places import takes_long
 
 SIZE = (112, 96)
 NET = {"widths": (8, 16, 32, 32), "side": 96, "batch": 8, "subdivisions": 1, "anchors": "3,3, 5,5"}
@@ -55,7 +56,7 @@ def test_learns_to_find_shapes_in_pictures_it_has_not_seen(tmp_path):
     assert measure(network, valid).mean_average_precision() > 0.75
 
 
-@pytest.mark.slow
+@takes_long
 def test_learns_eight_pictures_by_heart(tmp_path):
     data = read_data(data_file(tmp_path, pictures(tmp_path, 8, seed=1, size=SIZE)))
     schedule = "burn_in=100\npolicy=steps\nsteps=800\nscales=.1"

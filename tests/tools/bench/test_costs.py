@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.places import takes_long
 from tools.bench import costs as tool
 from tools.bench import measuring
 from tools.bench.__main__ import main
@@ -53,7 +54,7 @@ def darknet(tmp_path: Path) -> Path:
     "costs",
     [
         ["parse", "load", "decode", "convert"],
-        pytest.param(["load-memory", "memory", "start"], marks=pytest.mark.slow),  # processes that import torch
+        pytest.param(["load-memory", "memory", "start"], marks=takes_long),  # processes that import torch
     ],
 )
 def test_costs_are_measured(costs: list[str], darknet: Path, capsys: pytest.CaptureFixture[str]) -> None:
