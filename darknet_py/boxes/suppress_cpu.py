@@ -126,7 +126,7 @@ def _for_all_classes(pairs: Pairs, shape: tuple[int, int], box: Array, label: Ar
     better, worse = np.concatenate((pairs, pairs[::-1]), 1)
     order = worse.argsort()
     better, worse = better[order], worse[order]
-    keep = _bits(table == table).reshape(-1, words)  # noqa: PLR0124 - NaN
+    keep = _bits(~np.isnan(table)).reshape(-1, words)
     for word in range(words):
         beats = _beats(better * words + word, worse * words + word, table, row)
         keep[:, word] = rounds_for_all_classes(better, worse, beats, keep[:, word])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from darknet_py import shipped
 from darknet_py.cfg.section import Entry
+from darknet_py.files import exists
 
 
 def find_file(name: str, named_by: str) -> Path:
@@ -29,7 +30,7 @@ def find_listed(name: str, named_by: str) -> str:
 def file_of(entry: Entry) -> Path:
     """The file of an entry: its value without blanks if that exists, otherwise as written."""
     found = find_listed(entry.value, entry.where.file)
-    if entry.original != entry.value and not _exists(found):
+    if entry.original != entry.value and not exists(found):
         found = find_listed(entry.original, entry.where.file)
     return Path(found)
 
@@ -39,19 +40,19 @@ def finder(named_by: str) -> Callable[[str], str]:
     folders: list[str] = []
 
     def find(name: str) -> str:
-        if _exists(name):
+        if exists(name):
             return name
         if not folders:
-            folder = os.path.dirname(os.path.realpath(named_by))  # noqa: PTH120
-            folders.extend((folder, os.path.dirname(folder)))  # noqa: PTH120
+            folder = os.path.dirname(os.path.realpath(named_by))  # noqa: PTH120 - names stay strings, as lists are long
+            folders.extend((folder, os.path.dirname(folder)))  # noqa: PTH120 - as above
         candidates = (place for spelling in _spellings(name) for place in (spelling, *_in(folders, spelling)))
-        return next(filter(_exists, candidates), None) or os.fspath(shipped.find(name))
+        return next(filter(exists, candidates), None) or os.fspath(shipped.find(name))
 
     return find
 
 
 def _in(folders: list[str], name: str) -> Iterator[str]:
-    return (os.path.join(folder, name) for folder in folders)  # noqa: PTH118
+    return (os.path.join(folder, name) for folder in folders)  # noqa: PTH118 - as above
 
 
 def _spellings(name: str) -> Iterator[str]:
@@ -59,6 +60,3 @@ def _spellings(name: str) -> Iterator[str]:
     bare = name.strip("\"'").replace("\\", "/")
     if bare != name:
         yield bare
-
-
-_exists = os.path.exists  # which never raises

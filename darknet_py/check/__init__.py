@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from darknet_py.check.graph import check_advice, check_heads, check_input_size, 
 from darknet_py.check.lists import check_lists
 from darknet_py.check.outline import Outline
 from darknet_py.check.problems import Problem, Problems
+from darknet_py.files import exists
 from darknet_py.shipped import find
 from darknet_py.weights import find as find_weights
 
@@ -55,7 +55,7 @@ def check(
 def _has_list(data: DataFile) -> bool:
     """Whether a .data file names an existing list to train with."""
     path = data.path("train")
-    return path is not None and os.path.exists(path)  # noqa: PTH110 - never raises
+    return path is not None and exists(path)
 
 
 def _check_outline(

@@ -14,6 +14,7 @@ from darknet_py.check.pictures import A_CHUNK, Boxes, Classes, Listed, Look, loo
 from darknet_py.check.problems import Problems
 from darknet_py.data.boxes import BOX_HEADS, box_head
 from darknet_py.errors import CfgError, Location
+from darknet_py.files import exists
 from darknet_py.layers.base import Layer
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def check_lists(data: DataFile, outline: Outline | None, problems: Problems, pro
 def _read(data: DataFile, key: str, problems: Problems) -> tuple[str, list[Listed]] | None:
     """The list that a key names and its pictures; None if there is none."""
     path = data.path(key)
-    if path is not None and os.path.exists(path):  # noqa: PTH110 - never raises
+    if path is not None and exists(path):
         with problems.caught():
             return str(path), read_listed(path)
     return None

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from darknet_py.data.labels import MOST, LabelError, label_path, read_labels, unlabelled
 from darknet_py.errors import CfgError, ImageError, Location
+from darknet_py.files import exists
 from darknet_py.pictures.files import picture_file
 
 A_CHUNK: Final = 256  # pictures
@@ -40,7 +41,7 @@ class Boxes:
 
     def look(self, listed: Location, picture: str) -> Iterator[Finding]:
         path = label_path(picture)
-        if not os.path.exists(path):  # noqa: PTH110 - never raises
+        if not exists(path):
             missing = f"there is no label file {unlabelled(picture)}; a picture of nothing has an empty one"
             yield Finding("pictures without a label file", missing, listed, self.needed)
             return

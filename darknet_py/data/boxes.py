@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,6 +19,7 @@ from darknet_py.data.base import Key, PictureData, Sample, train_list
 from darknet_py.data.labels import LabelError, Labels, label_path, read_labels
 from darknet_py.data.problems import warn
 from darknet_py.data.truth import framed, gridded, listed
+from darknet_py.files import exists
 from darknet_py.layers.base import Layer
 from darknet_py.layers.bylayer import ByLayer
 from darknet_py.layers.detection import Detection
@@ -70,7 +70,7 @@ class DetectionData(PictureData):
 
     def make(self, path: str, key: Key, generator: torch.Generator) -> Sample:
         file = label_path(path)
-        if not os.path.exists(file):  # noqa: PTH110 - never raises
+        if not exists(file):
             missing = f"{file}: there are no labels for {path}, here or beside it"
             raise LabelError(f"{missing}; a picture of nothing has an empty file")
         labels = read_labels(file, self.head.classes, alone=self.head.alone)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.errors import CfgError, Location
-from darknet_py.files import read_text
+from darknet_py.files import exists, read_text
 
 Rows: TypeAlias = "npt.NDArray[np.float64]"
 Flags: TypeAlias = "npt.NDArray[np.bool_]"
@@ -86,9 +86,9 @@ def label_path(picture: str) -> str:
     """
     places = label_places(picture)
     as_darknet = next(places)
-    if os.path.exists(as_darknet):  # noqa: PTH110 - never raises
+    if exists(as_darknet):
         return as_darknet
-    return next(filter(os.path.exists, places), as_darknet)
+    return next(filter(exists, places), as_darknet)
 
 
 def label_places(picture: str) -> Iterator[str]:
@@ -207,7 +207,7 @@ def _has_box(rows: Rows) -> Flags:
 
 
 def _with_txt(path: str) -> str:
-    root, suffix = os.path.splitext(path)  # noqa: PTH122
+    root, suffix = os.path.splitext(path)  # noqa: PTH122 - paths stay strings, as lists are long
     return path if suffix == ".txt" else f"{root}.txt"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -138,4 +139,4 @@ def method_of(method: str | Method) -> Method:
 
 def number(value: Tensor | float) -> float | None:
     """A number, or a tensor of one value, for JSON; None for NaN."""
-    return None if value != value else float(value)  # noqa: PLR0124 - NaN
+    return None if math.isnan(value) else float(value)

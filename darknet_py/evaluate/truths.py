@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from darknet_py.boxes.formats import xyxy_from_cxcywh
 from darknet_py.cfg import DataFile, read_pictures
 from darknet_py.data.labels import MOST, LabelError, Labels, label_path, read_labels, unlabelled
 from darknet_py.errors import CfgError, DarknetError, Location, os_reason
+from darknet_py.files import exists
 from darknet_py.pictures.opening import Size
 
 
@@ -44,7 +44,7 @@ def read_all(paths: Sequence[str], classes: int, classes_of: Sequence[int] | Non
     problems: list[str] = []
     missing: list[str] = []
     for picture, path in zip(paths, map(label_path, paths), strict=True):
-        if not os.path.exists(path):  # noqa: PTH110 - never raises
+        if not exists(path):
             missing.append(picture)
             tables.append(Labels.none())
             continue

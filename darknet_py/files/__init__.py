@@ -20,6 +20,7 @@ from darknet_py.files.locks import mark, remove_left
 
 SMALL: Final = 4 << 20  # bytes of a cfg; the largest official one has 20 KB
 _UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+exists, is_file, is_folder = os.path.exists, os.path.isfile, os.path.isdir  # unlike those of Path, these never raise
 _PART: Final = re.compile(r"\..{1,32}\.[a-z0-9_]{8}\.part", re.DOTALL)
 
 

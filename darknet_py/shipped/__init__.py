@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from typing import Final
 
 from darknet_py.errors import CfgError, DarknetError, Location
-from darknet_py.files import cache_folder
+from darknet_py.files import cache_folder, exists, is_file, is_folder
 
 _HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = _HERE if (_HERE / "cfg").is_dir() else _HERE.parents[1]
@@ -30,13 +30,13 @@ def find(path: str | Path, suffix: str = "") -> str | Path:
     *folder, name = PurePath(path).parts or ("",)
     places = (place for written, place in _places() if folder in ([], [written]))
     files = (place / called for place in places for called in (name, f"{name}{suffix}"))
-    return next((file for file in files if os.path.isfile(file)), path)  # noqa: PTH113 - never raises
+    return next((file for file in files if is_file(file)), path)
 
 
 def find_text(path: str | Path, suffix: str) -> str | Path:
     """The same; raises `CfgError` if there is no such file but there are similar names."""
     found = find(path, suffix)
-    if found is path and not os.path.exists(path) and (hint := near(path, suffix)):  # noqa: PTH110 - never raises
+    if found is path and not exists(path) and (hint := near(path, suffix)):
         raise CfgError(f"cannot be read: {os.strerror(errno.ENOENT)}{hint}", Location(str(path)))
     return found
 
@@ -57,7 +57,7 @@ def is_name(path: str | Path) -> bool:
 
 def _is_file(path: str | Path) -> bool:
     """Whether the path exists and is not a folder."""
-    return os.path.exists(path) and not os.path.isdir(path)  # noqa: PTH110, PTH112 - never raise
+    return exists(path) and not is_folder(path)
 
 
 def _places() -> Iterator[tuple[str, Path]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path, PurePath
 
 from darknet_py import shipped
 from darknet_py.download import MODELS
+from darknet_py.files import is_file
 
 
 def find(path: str | Path) -> Path:
@@ -14,7 +14,7 @@ def find(path: str | Path) -> Path:
     official = MODELS.get(str(path))  # the file of yolov1-tiny is called tiny-yolov1.weights
     names = (path,) if official is None else (path, PurePath(official.weights).name)
     found = (shipped.find(name, ".weights") for name in names)
-    return Path(next((file for file in found if os.path.isfile(file)), path))  # noqa: PTH113 - never raises
+    return Path(next((file for file in found if is_file(file)), path))
 
 
 def hint(path: Path) -> str:

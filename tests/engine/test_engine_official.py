@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +10,17 @@ import torch
 
 from darknet_py.network import Network
 from tests.support.engines import CLOSE, all_engines, difference, needs_engine, own_bytes, picture, sane
-from tests.support.places import MODELS, OFFICIAL, needs_models, needs_official, official_cfgs
+from tests.support.places import ALL_TESTS, MODELS, OFFICIAL, needs_models, needs_official, official_cfgs
 from tests.support.recordings import load_network, read_graph, relative_difference, use_cpu_formula
 
 pytestmark = needs_engine
-EVERYTHING = bool(os.environ.get("DARKNET_PY_ALL_TESTS"))
 FIRST = {  # a network of each family
     "cifar", "darknet19", "densenet201", "extraction", "go", "resnet50", "tiny", "writing",
     "yolov1-tiny", "yolov2", "yolov2-tiny", "yolov3-tiny", "yolov3",
 }  # fmt: skip
-CFGS = [path for path in official_cfgs() if EVERYTHING or path.stem in FIRST] or [Path("yolov2.cfg")]
+CFGS = [path for path in official_cfgs() if ALL_TESTS or path.stem in FIRST] or [Path("yolov2.cfg")]
 MODEL_NAMES = {"yolov2-tiny-voc", "yolov3-tiny", "resnet18"}
-RECORDED = sorted(path.stem for path in MODELS.glob("*.npz") if EVERYTHING or path.stem in MODEL_NAMES) or ["yolov2"]
+RECORDED = sorted(path.stem for path in MODELS.glob("*.npz") if ALL_TESTS or path.stem in MODEL_NAMES) or ["yolov2"]
 
 
 @pytest.fixture(autouse=True)

@@ -65,11 +65,11 @@ def test_values_equal_the_formula(name, x):
 @settings(max_examples=40, deadline=None)
 @given(x=values)
 def test_gradients_are_those_of_the_formula(name, x):
-    formula, h = FORMULAS[name], 1e-5
+    formula, h = FORMULAS[name], 1e-6
     x = away_from_kinks(formula, x)
     leaf = torch.from_numpy(x).requires_grad_()
     Activate(name)(leaf).sum().backward()
-    np.testing.assert_allclose(leaf.grad.numpy(), (formula(x + h) - formula(x - h)) / (2 * h), atol=1e-5)
+    np.testing.assert_allclose(leaf.grad.numpy(), (formula(x + h) - formula(x - h)) / (2 * h), atol=1e-6)
 
 
 @each_activation

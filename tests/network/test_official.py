@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import filecmp
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from darknet_py import weights
 from darknet_py.network import Network
 from darknet_py.network.graph import Graph
 from darknet_py.weights import Header
-from tests.support.places import OFFICIAL, needs_official, official_cfgs
+from tests.support.places import ALL_TESTS, OFFICIAL, needs_official, official_cfgs
 from tests.support.recordings import read_graph
 
 CFGS = official_cfgs() or [Path("yolov2.cfg")]
@@ -42,7 +41,7 @@ def outputs_of(result: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.T
 
 
 def skip_deeper(cfg: Path) -> None:
-    if cfg.stem in DEEPER and not os.environ.get("DARKNET_PY_ALL_TESTS"):
+    if cfg.stem in DEEPER and not ALL_TESTS:
         pytest.skip("takes minutes, and a smaller network of the same sections is tested; set DARKNET_PY_ALL_TESTS")
 
 

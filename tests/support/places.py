@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+ALL_TESTS = bool(os.environ.get("DARKNET_PY_ALL_TESTS"))
 GOLDEN = ROOT / "tests" / "golden"
 SHARED = ROOT.parent / "shared"
 OFFICIAL = SHARED / "official"
@@ -23,9 +24,7 @@ needs_photo = pytest.mark.skipif(
     not (OFFICIAL.is_dir() and PHOTO.is_dir()), reason="the recordings of a photograph are not here"
 )
 
-takes_long = pytest.mark.skipif(
-    "DARKNET_PY_ALL_TESTS" not in os.environ, reason="takes long; DARKNET_PY_ALL_TESTS=1 runs it"
-)
+takes_long = pytest.mark.skipif(not ALL_TESTS, reason="takes long; DARKNET_PY_ALL_TESTS=1 runs it")
 
 
 def official_cfgs() -> list[Path]:
