@@ -14,6 +14,7 @@ from darknet_py.files import replacing
 FORMATS: Final = {".png": "png", ".svg": "svg", ".pdf": "pdf"}
 MOST_POINTS: Final = 4000  # of a line
 MOST_NAMES: Final = 20  # in a legend
+SAME: Final = 1e-6  # losses that differ by less, as a part of the larger, have no logarithmic axis
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def loss_chart(
     axes = figure.add_subplot()
     axes.set(xlabel="batch", ylabel="loss", title=title)
     shown = [value for value in (*losses, *averages) if math.isfinite(value)]
-    if shown and min(shown) > 0:
+    if shown and 0 < min(shown) < max(shown) * (1 - SAME):
         axes.set_yscale("log")
     axes.plot(*_finite(batches, losses), color="0.8", linewidth=0.8, label="loss")
     axes.plot(*_finite(batches, averages), color="tab:blue", label="average")

@@ -35,7 +35,9 @@ def test_loss_chart_shows_loss_and_map(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["chart.png"]
 
 
-@pytest.mark.parametrize("losses", [[], [math.nan], [1.0, math.inf, 0.5], [0.0, -1.0, 2.0], [3.0]])
+@pytest.mark.parametrize(
+    "losses", [[], [math.nan], [1.0, math.inf, 0.5], [0.0, -1.0, 2.0], [3.0], [53.45, math.nextafter(53.45, 60)]]
+)
 def test_loss_chart_takes_any_numbers(tmp_path, losses):
     loss_chart(range(len(losses)), losses, losses, tmp_path / "a.png", maps=[(1, math.nan)])
     with Image.open(tmp_path / "a.png") as picture:
